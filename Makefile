@@ -1,0 +1,53 @@
+# make install | repro | test | check | bench; each installs what is missing first.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := repro
+.PHONY: install repro test check bench lock
+
+# Any Python 3.11 will do: make install PYTHON=/path/to/python3.11
+PYTHON ?=
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+install: .venv/.installed
+
+# A dot for each package; pip's warnings are in .venv/install.log with all the rest.
+PIP_INSTALL := python -m pip install --progress-bar off --constraint constraints.txt --log .venv/install.log
+DOTS := awk '/^ *(Collecting|Building|Installing)/ { printf "."; fflush() } /^Installing/ { printf " unpacking"; fflush() } END { print "" }'
+
+.venv/.installed: pyproject.toml constraints.txt
+	@python=; for found in $(or $(PYTHON),python3.11 python3); do \
+	  if "$$found" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; \
+	  then python=$$found; break; fi; done; \
+	if [ -z "$$python" ]; then \
+	  echo "error: no Python 3.11 with venv was found. On Debian or Ubuntu: apt install python3.11-venv," \
+	    "or name one: make $(or $(MAKECMDGOALS),install) PYTHON=/path/to/python3.11" >&2; exit 1; fi; \
+	[ -x .venv/bin/pip ] || { echo "creating .venv"; "$$python" -m venv .venv; }
+	@printf 'installing into .venv, 4 GB, once '
+	@$(PIP_INSTALL) --editable '.[dev]' 2> >(grep -v ^WARNING >&2) | $(DOTS)
+	@$(PIP_INSTALL) -qq --no-deps onnx-tf
+	@touch $@
+
+# The default pipeline, from data to a measured model, and what it measured.
+repro: install
+	@edgepress check
+	@dvc repro
+	@edgepress results
+
+test: install
+	@pytest -n 2
+
+check: install
+	@ruff format --check --quiet .
+	@ruff check --quiet .
+	@mypy --no-error-summary
+	@lint-imports --no-logo
+	@edgepress check
+
+bench: install
+	@python tests/bench/bench.py
+
+# Pins what .venv holds now, after dependencies were changed by hand.
+lock:
+	@{ sed -n '1p' constraints.txt; pip freeze --all --exclude-editable | grep -v '^pip==' | sed 's/+[a-z0-9.]*$$//'; } \
+	  > .venv/constraints.txt && mv .venv/constraints.txt constraints.txt && touch .venv/.installed

@@ -1,0 +1,129 @@
+"""The architectures one can choose, and the user's own.
+
+To add one: a module here, a class in `config/model.py`, a line in `NETWORKS`.
+"""
+
+import importlib
+import sys
+import traceback
+from pathlib import Path
+from pkgutil import resolve_name
+from types import ModuleType
+
+import torch
+from torch import nn
+
+from edgepress.config.model import CHOICES, Custom, ModelConfig
+from edgepress.errors import ConfigError
+
+NETWORKS = {
+    "resnet8": "edgepress.architectures.resnet8:ResNet8",
+    "mobilenet_v1": "edgepress.architectures.mobilenet_v1:MobileNetV1",
+    "ds_cnn": "edgepress.architectures.ds_cnn:DsCnn",
+    "mlp": "edgepress.architectures.mlp:Mlp",
+}
+"""From `model.name` to a class called with input shape, classes and config; imported only when chosen."""
+
+
+def build(config: ModelConfig, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    """The network, from images (N, *input_shape) to logits (N, classes), with fresh random weights.
+
+    Raises:
+        ConfigError: the user's own class cannot be imported or called, lies outside `model.source`, or gives
+            another shape.
+    """
+    if isinstance(config, Custom):
+        return _build_custom(config, input_shape, classes)
+    name = next(name for name, cls in CHOICES.items() if cls is type(config))
+    net = resolve_name(NETWORKS[name])(input_shape, classes, config)
+    assert isinstance(net, nn.Module)
+    return net
+
+
+def _build_custom(config: Custom, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    make = _imported(config)
+    what = f"model._target_ {config._target_}"
+    try:
+        net = make(input_shape=input_shape, classes=classes, **config.arguments)
+    except Exception as error:  # the user's code may raise anything
+        raise ConfigError(
+            f"{what} cannot be made from input_shape={input_shape}, classes={classes} and model.arguments "
+            f"{dict(config.arguments)}: {_reason(error)}"
+        ) from error
+    if not isinstance(net, nn.Module):
+        raise ConfigError(f"{what} makes {type(net).__name__}; expected a torch.nn.Module")
+    _check_output(net, what, input_shape, classes)
+    return net
+
+
+def _imported(config: Custom) -> type[nn.Module]:
+    """The class (or function) at `_target_`, proven to lie in `source`."""
+    module_name, _, attribute = config._target_.rpartition(".")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    before = set(sys.modules)
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise ConfigError(
+            f"model._target_ {config._target_} cannot be imported: {_reason(error)}; expected a dotted path "
+            "that starts in the project's folder, e.g. my_net.MyNet"
+        ) from error
+    _check_source(config, module, before)
+    if not callable(found := getattr(module, attribute, None)):
+        raise ConfigError(
+            f"model._target_ is {config._target_!r} but {module_name} has no class {attribute}; "
+            f"expected one of: {', '.join(_classes(module)) or 'a class defined there'}"
+        )
+    return found  # type: ignore[no-any-return]
+
+
+def _check_source(config: Custom, module: ModuleType, before: set[str]) -> None:
+    """Refuse user code outside `source`, the DVC dependency: an edit elsewhere would go unnoticed."""
+    new = [sys.modules[name] for name in sorted(set(sys.modules) - before)]
+    for imported in (*new, module):
+        path = Path(getattr(imported, "__file__", None) or "")
+        if (imported is module or _is_users(path)) and not _inside(path, Path(config.source)):
+            raise ConfigError(
+                f"model.source is {config.source!r}, but model._target_ {config._target_} needs {path}, "
+                "where an edit would go unnoticed; expected the file or folder that holds all of it"
+            )
+
+
+def _is_users(path: Path) -> bool:
+    """Whether a module's file belongs to the user's project, not to an environment or to edgepress itself."""
+    package = Path(__file__).parents[1]
+    return _inside(path, Path.cwd()) and not _inside(path, Path(sys.prefix)) and not _inside(path, package)
+
+
+def _inside(path: Path, source: Path) -> bool:
+    return path.is_file() and path.resolve().is_relative_to(source.resolve())
+
+
+def _classes(module: ModuleType) -> list[str]:
+    found = vars(module).items()
+    return [name for name, value in found if isinstance(value, type) and value.__module__ == module.__name__]
+
+
+def _check_output(net: nn.Module, what: str, input_shape: tuple[int, ...], classes: int) -> None:
+    training = net.training
+    try:
+        with torch.no_grad():
+            logits = net.eval()(torch.zeros(2, *input_shape))
+    except Exception as error:
+        raise ConfigError(
+            f"{what} cannot take inputs of shape (2, *{input_shape}): {_reason(error)}"
+        ) from error
+    net.train(training)
+    shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+    if shape != (2, classes):
+        raise ConfigError(
+            f"{what} gives {shape} for 2 inputs of shape {input_shape}; expected logits (2, {classes})"
+        )
+
+
+def _reason(error: Exception) -> str:
+    """The error in one line, with the place it came from."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    message = " ".join(str(error).split())[:200]
+    return f"{type(error).__name__}: {message} ({Path(frame.filename).name}:{frame.lineno})"

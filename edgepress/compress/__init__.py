@@ -1,0 +1,1 @@
+"""Pruning, clustering and quantisation: each maps ONNX to ONNX."""

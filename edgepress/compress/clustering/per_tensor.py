@@ -1,0 +1,45 @@
+"""TFMOT's weight clustering: each kernel gets its own centroids; zeros that pruning made stay.
+
+Depthwise kernels are left as they are: TFMOT does not cluster them.
+"""
+
+from typing import Any
+
+import onnx
+
+from edgepress.compress.tuning.fine_tune import fine_tune
+from edgepress.compress.tuning.tfmot_setup import tfmot
+from edgepress.compress.tuning.data import TuningData
+from edgepress.config.cluster import PerTensor
+from edgepress.graph.batchnorm import make_gammas_positive
+from edgepress.graph.weights import kernels
+from edgepress.translate.keras_face import build_keras, layer_name, write_back
+from edgepress.translate.plan import Step
+from edgepress.translate.planner import make_plan
+
+
+def cluster(model: onnx.ModelProto, config: PerTensor, data: TuningData) -> onnx.ModelProto:
+    """Cluster every convolution and dense kernel and fine-tune the centroids."""
+    # The public cluster_weights has no preserve_sparsity; TFMOT keeps that one here.
+    from tensorflow_model_optimization.python.core.clustering.keras.experimental import cluster as preserving
+
+    positive = make_gammas_positive(model)
+    plan = make_plan(positive)
+    start = tfmot.clustering.keras.CentroidInitialization[config.initialisation.upper()]
+
+    def wrap(layer: Any, step: Step) -> Any:
+        if step.op not in ("conv", "dense"):
+            return layer
+        return preserving.cluster_weights(layer, config.number_of_clusters, start, preserve_sparsity=True)
+
+    network = build_keras(plan, wrap)
+    teacher = build_keras(plan).model if config.fine_tune.distillation else None
+    fine_tune(network.model, data, config.fine_tune, "cluster", teacher)
+    stripped = tfmot.clustering.keras.strip_clustering(network.model)
+    values = network.values()
+    for step in plan.steps:
+        if step.op in ("conv", "dense"):
+            values[step.output, "kernel"] = stripped.get_layer(layer_name(step)).kernel.numpy()
+    clustered = write_back(positive, network, values)
+    assert all(k.unique_weights <= config.number_of_clusters for k in kernels(clustered) if k.prunable)
+    return clustered

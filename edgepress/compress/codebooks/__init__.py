@@ -1,0 +1,1 @@
+"""Kernels that share few values: fitting, finding and training them."""

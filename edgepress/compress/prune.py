@@ -1,0 +1,77 @@
+"""Magnitude pruning with TFMOT, in the network as it was trained: BatchNormalization stays and adapts.
+
+Zhu, Gupta, "To prune, or not to prune", arXiv:1710.01878 (the polynomial schedule).
+"""
+
+from typing import Any
+
+import onnx
+
+from edgepress.compress.tuning.fine_tune import fine_tune
+from edgepress.compress.tuning.tfmot_setup import tfmot
+from edgepress.compress.tuning.data import TuningData
+from edgepress.config.prune import Latency, Magnitude, MByN
+from edgepress.errors import UnsupportedModelError
+from edgepress.translate.keras_face import KerasNetwork, build_keras, write_back
+from edgepress.translate.plan import Plan, Step
+from edgepress.translate.planner import make_plan
+
+_UPDATES = 20
+"""How often sparsity is raised on its way to the target."""
+
+
+def prune(model: onnx.ModelProto, config: Magnitude | MByN, data: TuningData) -> onnx.ModelProto:
+    """Prune every convolution and dense kernel (not depthwise ones) and fine-tune.
+
+    Requires: BatchNormalization not folded. Ensures: each pruned kernel has its share of zeros.
+
+    Raises:
+        UnsupportedModelError: `latency` is asked of a network that XNNPACK's sparse inference cannot run.
+    """
+    plan = make_plan(model)
+    if isinstance(config, Latency):
+        network, tuned = _for_latency(plan, _schedule(config, data))
+    else:
+        options = _options(config, data)
+        network = build_keras(plan, lambda layer, step: _wrapped(layer, step, options))
+        tuned = network.model
+    teacher = build_keras(plan).model if config.fine_tune.distillation else None
+    callbacks = [tfmot.sparsity.keras.UpdatePruningStep()]
+    fine_tune(tuned, data, config.fine_tune, "prune", teacher, callbacks)
+    return write_back(model, network, network.values())
+
+
+def _schedule(config: Magnitude, data: TuningData) -> dict[str, Any]:
+    steps = config.fine_tune.epochs * data.steps_per_epoch(config.fine_tune.batch_size)
+    frequency = max(1, int(config.ramp * steps) // _UPDATES)
+    end = max(1, int(config.ramp * steps) // frequency * frequency)
+    decay = tfmot.sparsity.keras.PolynomialDecay(0.0, config.sparsity, 0, end, frequency=frequency)
+    return {"pruning_schedule": decay}
+
+
+def _options(config: Magnitude | MByN, data: TuningData) -> dict[str, Any]:
+    if isinstance(config, Magnitude):
+        return _schedule(config, data)
+    once = tfmot.sparsity.keras.ConstantSparsity(config.m / config.n, 0, frequency=1)
+    return {"pruning_schedule": once, "sparsity_m_by_n": (config.m, config.n)}
+
+
+def _wrapped(layer: Any, step: Step, options: dict[str, Any]) -> Any:
+    if step.op not in ("conv", "dense"):
+        return layer
+    return tfmot.sparsity.keras.prune_low_magnitude(layer, **options)
+
+
+def _for_latency(plan: Plan, options: dict[str, Any]) -> tuple[KerasNetwork, Any]:
+    """TFMOT's policy wraps the network's own layers, so `network` holds the pruned variables too."""
+    network = build_keras(plan)
+    policy = tfmot.sparsity.keras.PruneForLatencyOnXNNPack()
+    try:
+        wrapped = tfmot.sparsity.keras.prune_low_magnitude(network.model, pruning_policy=policy, **options)
+    except ValueError as error:
+        raise UnsupportedModelError(
+            f"prune=latency: XNNPACK's sparse inference cannot run this network ({error}); it wants 3 input "
+            "channels, a first 3x3 convolution with stride 2, then 1x1 and depthwise convolutions and a global "
+            "average pool (e.g. model=mobilenet_v1 data.channels=3 data.size=64). Choose prune=magnitude instead"
+        ) from error
+    return network, wrapped

@@ -1,0 +1,36 @@
+"""Weights stored as float16 and computed with as float32, as TFLite's float16 models do."""
+
+import numpy as np
+import onnx
+
+from edgepress.compress.quantisation.registry import Sources
+from edgepress.config.quant import Fp16
+from edgepress.errors import UnsupportedModelError
+from edgepress.graph.batchnorm import fold_batchnorm
+from edgepress.graph.view import Array, copy, initializers, replace_nodes, set_initializer
+
+
+def quantise(model: onnx.ModelProto, config: Fp16, sources: Sources) -> onnx.ModelProto:
+    """Each float32 initializer becomes a float16 one and a Cast back."""
+    folded = fold_batchnorm(model)
+    halved = copy(folded)
+    casts = []
+    for name, values in initializers(folded).items():
+        if values.dtype != np.float32:
+            continue
+        set_initializer(halved, f"{name}.fp16", _halved(name, values))
+        casts.append(onnx.helper.make_node("Cast", [f"{name}.fp16"], [name], f"{name}.cast", to=1))
+    kept = [tensor for tensor in halved.graph.initializer if tensor.data_type != onnx.TensorProto.FLOAT]
+    del halved.graph.initializer[:]
+    halved.graph.initializer.extend(kept)
+    replace_nodes(halved, [*casts, *halved.graph.node])
+    return halved
+
+
+def _halved(name: str, values: Array) -> Array:
+    largest = float(np.abs(values).max(initial=0))
+    if largest > np.finfo(np.float16).max:
+        raise UnsupportedModelError(
+            f"quant=fp16: {name} holds {largest:g}, above float16's largest number 65504; choose another quant"
+        )
+    return values.astype(np.float16)

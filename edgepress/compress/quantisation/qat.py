@@ -1,0 +1,141 @@
+"""Quantisation-aware training with TFMOT, ending in the same QDQ model as post-training quantisation.
+
+Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+Inference", arXiv:1712.05877. The fake quantisation sits exactly where the QDQ model has its pairs and
+starts at the calibrated ranges. Zeros that pruning made stay zero, and a shared codebook stays shared.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+
+from edgepress.compress.codebooks.coded_kernels import KERNEL_STEPS, CodedKernel, as_matrix, coded_kernels
+from edgepress.compress.tuning.fine_tune import fine_tune
+from edgepress.compress.codebooks.keras_kernels import (
+    CodebookQuantizer,
+    LayerConfig,
+    SharedCodebook,
+    computed_values,
+    trained_scales,
+    wrapped,
+)
+from edgepress.compress.quantisation.ptq import calibrate
+from edgepress.compress.quantisation.qdq import activation_parameters, int8_scales, prepared, write_qdq
+from edgepress.compress.quantisation.registry import Sources
+from edgepress.compress.tuning.tfmot_setup import tfmot
+from edgepress.config.quant import Int8Qat
+from edgepress.graph.batchnorm import fold_batchnorm
+from edgepress.translate.keras_face import KerasNetwork, build_keras, write_back
+from edgepress.translate.plan import Plan, Step
+from edgepress.translate.planner import make_plan
+from edgepress.translate.tensorflow_setup import keras, tf
+
+_quantizers = tfmot.quantization.keras.quantizers
+_SMALLEST_MAGNITUDE = 1e-6
+
+
+class RangeQuantizer(_quantizers.MovingAverageQuantizer):  # type: ignore[misc]
+    """TFMOT's moving-average quantizer, started at a calibrated range and always holding 0."""
+
+    def __init__(self, low: float, high: float, momentum: float) -> None:
+        super().__init__(num_bits=8, per_axis=False, symmetric=False, narrow_range=False)
+        self.low, self.high, self.momentum = low, high, momentum
+
+    def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
+        def bound(suffix: str, value: float) -> Any:
+            start = keras.initializers.Constant(value)
+            return layer.add_weight(f"{name}_{suffix}", (), initializer=start, trainable=False)
+
+        self.bounds = bound("min", self.low), bound("max", self.high)
+        return dict(zip(("min_var", "max_var"), self.bounds, strict=True))
+
+    def range(self) -> tuple[float, float]:
+        """Where the range has moved to."""
+        return float(self.bounds[0].numpy()), float(self.bounds[1].numpy())
+
+    def __call__(self, inputs: Any, training: bool, weights: Mapping[str, Any], **_: Any) -> Any:
+        low, high = weights["min_var"], weights["max_var"]
+        if training:
+            keep, learn = self.momentum, 1 - self.momentum
+            low.assign(keep * low + learn * tf.minimum(tf.reduce_min(inputs), 0.0))
+            high.assign(keep * high + learn * tf.maximum(tf.reduce_max(inputs), 0.0))
+        return tf.quantization.fake_quant_with_min_max_vars(inputs, low, high, num_bits=8)
+
+
+class KernelQuantizer(_quantizers.Quantizer):  # type: ignore[misc]
+    """Symmetric, narrow range, from the present weights; zeros present at the start stay (as TFMOT's
+    PrunePreserveDefaultWeightsQuantizer keeps them, but for depthwise kernels too)."""
+
+    def __init__(self, kernel: Any, rows: int, per_channel: bool) -> None:
+        self.kernel, self.rows, self.per_channel = kernel, rows, per_channel
+
+    def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
+        return {"mask": tf.constant((self.kernel != 0).astype(np.float32))}
+
+    def __call__(self, inputs: Any, training: bool, weights: Mapping[str, Any], **_: Any) -> Any:
+        matrix = tf.reshape(inputs * weights["mask"], (self.rows, -1))
+        magnitude = tf.reduce_max(tf.abs(matrix), 0 if self.per_channel else None)
+        limit = tf.stop_gradient(tf.maximum(magnitude, _SMALLEST_MAGNITUDE))
+        fake_quant = (
+            tf.quantization.fake_quant_with_min_max_vars_per_channel
+            if self.per_channel
+            else tf.quantization.fake_quant_with_min_max_vars
+        )
+        return tf.reshape(fake_quant(matrix, -limit, limit, num_bits=8, narrow_range=True), inputs.shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return vars(self)
+
+
+def quantise(model: onnx.ModelProto, config: Int8Qat, sources: Sources) -> onnx.ModelProto:
+    """Float → int8 QDQ, trained to be so."""
+    inputs = sources.calibration(config.calibration.samples)
+    folded = prepared(fold_batchnorm(model))
+    ranges = calibrate(folded, config.calibration, inputs)
+    started = write_qdq(folded, ranges, config.per_channel, {}, inputs[:1])
+    coded = coded_kernels(model, sources.clusters) if config.per_channel else {}
+    plan = make_plan(folded)
+    network, outputs = _network(plan, _start_ranges(started), config, coded)
+    teacher = build_keras(plan).model if config.fine_tune.distillation else None
+    fine_tune(network.model, sources.tuning(), config.fine_tune, "quant", teacher)
+    trained = write_back(folded, network, computed_values(network))
+    reached = {name: output.range() for name, output in outputs.items()}
+    scales = {name: int8_scales(scale) for name, scale in trained_scales(network).items()}
+    return write_qdq(trained, {**ranges, **reached}, config.per_channel, scales, inputs[:1])
+
+
+def _network(
+    plan: Plan, ranges: Mapping[str, tuple[float, float]], config: Int8Qat, coded: Mapping[str, CodedKernel]
+) -> tuple[KerasNetwork, dict[str, RangeQuantizer]]:
+    """The plan as Keras layers with fake quantisation, and the quantizer of each tensor in `ranges`."""
+    outputs = {name: RangeQuantizer(*bounds, config.range_momentum) for name, bounds in ranges.items()}
+    books: dict[int, SharedCodebook] = {}
+
+    def kernel_quantizer(step: Step) -> Any:
+        weight = step.weights["kernel"]
+        kernel = coded.get(weight.initializer or "")
+        if kernel is None:
+            matrix = as_matrix(step.op, weight.values)
+            return KernelQuantizer(weight.values, matrix.shape[0], config.per_channel)
+        shared = books.setdefault(id(kernel.codebook), SharedCodebook(kernel.codebook))
+        return CodebookQuantizer(shared, kernel.coded.index, kernel.coded.scale)
+
+    def wrap(layer: Any, step: Step) -> Any:
+        output = outputs.get(step.output)
+        if step.op in KERNEL_STEPS:
+            return wrapped(layer, LayerConfig(KERNEL_STEPS[step.op], kernel_quantizer(step), output))
+        return wrapped(layer, LayerConfig(None, None, output)) if output else layer
+
+    return build_keras(plan, wrap), outputs
+
+
+def _start_ranges(quantised: onnx.ModelProto) -> dict[str, tuple[float, float]]:
+    """What codes −128..127 cover, for each quantised activation; tensors that share a scale appear once."""
+    ranges, seen = {}, set()
+    for name, parameters in activation_parameters(quantised).items():
+        if parameters.scale_name not in seen:
+            ranges[name] = parameters.range
+            seen.add(parameters.scale_name)
+    return ranges

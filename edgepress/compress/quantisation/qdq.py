@@ -1,0 +1,201 @@
+"""Writing a QDQ model for given activation ranges, with onnxruntime's static quantisation.
+
+Post-training quantisation and quantisation-aware training both end here; they differ in constants only.
+"""
+
+import contextlib
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+from edgepress.compress.codebooks.codebook import LEVELS
+from edgepress.datasets.prepared import Array
+from edgepress.graph.view import (
+    attributes,
+    copy,
+    initializers,
+    producers,
+    remove_unused_initializers,
+    set_initializer,
+)
+
+Ranges = Mapping[str, tuple[float, float]]
+
+_FIXED_RANGES = {"Sigmoid": (0.0, 255 / 256), "Softmax": (0.0, 255 / 256), "Tanh": (-1.0, 127 / 128)}
+"""TFLite's int8 kernels of these demand exactly these output scales: 1/256 and 1/128."""
+
+
+_TAKEN_SUFFIXES = ("_scale", "_zero_point", "_quantized")
+
+
+@contextlib.contextmanager
+def without_advice() -> Iterator[None]:
+    """onnxruntime's quantisation logs advice to pre-process models, which the passes here have done."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+class InputReader(CalibrationDataReader):  # type: ignore[misc]
+    """Feeds inputs (n, ...) to onnxruntime in batches."""
+
+    def __init__(self, name: str, inputs: Array, batch: int = 32) -> None:
+        self._batches: Iterator[dict[str, Array]] = (
+            {name: inputs[i : i + batch]} for i in range(0, len(inputs), batch)
+        )
+
+    def get_next(self) -> dict[str, Array] | None:
+        return next(self._batches, None)
+
+
+def scale_and_zero_point(low: float, high: float) -> tuple[np.float32, np.int8]:
+    """int8 parameters of a range widened to hold 0, its zero point nudged to an integer.
+
+    Rounds as TensorFlow's `fake_quant_with_min_max_vars` does, so that both runtimes get the same.
+    """
+    lowest, highest = np.float32(min(low, 0.0)), np.float32(max(high, 0.0))
+    scale = np.float32((highest - lowest) / np.float32(255))
+    if scale == 0:
+        return np.float32(1), np.int8(0)
+    zero = np.floor(-lowest / scale + np.float32(0.5))
+    return scale, np.int8(int(np.clip(zero, 0, 255)) - 128)
+
+
+def int8_scales(channel_scales: Array) -> Array:
+    """The int8 scales (channels,) that store codebook values in [−1, 1] times `channel_scales`."""
+    return np.where(channel_scales > 0, channel_scales / np.float32(LEVELS), 1).astype(np.float32)
+
+
+def prepared(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model in a form that onnxruntime quantises fully; it computes the same.
+
+    Subtracting a constant becomes adding its negative, since there is an int8 kernel for Add alone, and
+    constants give up the names that onnxruntime makes for a tensor's scale and zero point.
+    """
+    changed = copy(model)
+    constants = initializers(changed)
+    for node in changed.graph.node:
+        if node.op_type == "Sub" and node.input[1] in constants:
+            negative = f"{node.input[1]}.negative"
+            set_initializer(changed, negative, -constants[node.input[1]])
+            node.op_type, node.input[1] = "Add", negative
+        for i, name in enumerate(node.input):
+            if name in constants and name.endswith(_TAKEN_SUFFIXES):
+                set_initializer(changed, f"{name}.constant", constants[name])
+                node.input[i] = f"{name}.constant"
+    remove_unused_initializers(changed)
+    return changed
+
+
+def write_qdq(
+    model: onnx.ModelProto,
+    ranges: Ranges,
+    per_channel: bool,
+    kernel_scales: Mapping[str, Array],
+    sample: Array,
+) -> onnx.ModelProto:
+    """Quantise a float model to int8 QDQ.
+
+    Args:
+        model: float32, BatchNormalization folded, from `prepared`.
+        ranges: of activations by tensor name.
+        per_channel: one scale for each output channel of a kernel instead of one for each kernel.
+        kernel_scales: scales (channels,) for kernels whose codes must come out as given; others get
+            theirs from their largest magnitude.
+        sample: one input (1, C, H, W) float32, for onnxruntime's own calibration, whose result is not used.
+
+    Ensures: a tensor whose range starts at 0 has zero point −128, so a Relu before it may be left out.
+    """
+    overrides = {name: [_override(*bounds)] for name, bounds in ranges.items()}
+    channel_axes = _channel_axes(model)
+    for name, scales in kernel_scales.items():
+        overrides[name] = [
+            {"axis": channel_axes[name], "scale": np.float32(s), "zero_point": np.int8(0)} for s in scales
+        ]
+    options = {"WeightSymmetric": True, "ActivationSymmetric": False, "TensorQuantOverrides": overrides}
+    with tempfile.TemporaryDirectory() as folder, without_advice():
+        source, target = Path(folder, "float.onnx"), Path(folder, "qdq.onnx")
+        onnx.save(model, source)
+        quantize_static(
+            source,
+            target,
+            InputReader(model.graph.input[0].name, sample),
+            quant_format=QuantFormat.QDQ,
+            per_channel=per_channel,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            op_types_to_quantize=op_types(model),
+            extra_options=options,
+        )
+        quantised = onnx.load(target)
+    _check_zero_points(quantised, ranges)
+    return quantised
+
+
+def op_types(model: onnx.ModelProto) -> list[str]:
+    """Every operator in the graph: none may stay float."""
+    return sorted({node.op_type for node in model.graph.node})
+
+
+@dataclass(frozen=True)
+class ActivationParameters:
+    """How an activation is quantised; tensors with the same `scale_name` share their parameters."""
+
+    scale: float
+    zero_point: int
+    scale_name: str
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """What codes −128..127 cover."""
+        return (-128 - self.zero_point) * self.scale, (127 - self.zero_point) * self.scale
+
+
+def activation_parameters(model: onnx.ModelProto) -> dict[str, ActivationParameters]:
+    """The parameters of each quantised activation of a QDQ model, by the float tensor's name."""
+    constants = initializers(model)
+    found = {}
+    for node in model.graph.node:
+        if node.op_type == "QuantizeLinear":
+            scale, zero = (constants[name].item() for name in node.input[1:3])
+            name = node.input[0].removesuffix("_QuantizeLinear_Input")
+            found[name] = ActivationParameters(float(scale), int(zero), node.input[1])
+    return found
+
+
+def with_fixed_ranges(model: onnx.ModelProto, ranges: Ranges) -> dict[str, tuple[float, float]]:
+    """The ranges, but those that TFLite's kernels prescribe for what certain operators make."""
+    made_by = producers(model)
+    return {
+        name: _FIXED_RANGES.get(made_by[name].op_type, bounds) if name in made_by else bounds
+        for name, bounds in ranges.items()
+    }
+
+
+def _override(low: float, high: float) -> dict[str, Any]:
+    scale, zero = scale_and_zero_point(low, high)
+    return {"scale": np.array(scale), "zero_point": np.array(zero)}
+
+
+def _channel_axes(model: onnx.ModelProto) -> dict[str, int]:
+    axes = {}
+    for node in model.graph.node:
+        if node.op_type in ("Conv", "Gemm", "MatMul"):
+            transposed = node.op_type == "Conv" or attributes(node).get("transB", 0)
+            axes[node.input[1]] = 0 if transposed else 1
+    return axes
+
+
+def _check_zero_points(quantised: onnx.ModelProto, ranges: Ranges) -> None:
+    for name, parameters in activation_parameters(quantised).items():
+        low, high = ranges.get(name, (-1.0, 1.0))
+        assert parameters.zero_point == -128 or low < 0 or high <= 0, f"{name} from {low}: {parameters}"

@@ -1,0 +1,47 @@
+"""The number formats one can choose."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Protocol
+
+import onnx
+
+from edgepress.compress.tuning.data import TuningData
+from edgepress.config.quant import Dynamic, Fp16, Int8, Int8Qat, QuantConfig
+from edgepress.datasets.prepared import Array
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a quantiser may read, fetched only when it does.
+
+    `calibration(n)` gives n raw inputs (n, C, H, W) float32. `clusters` is the size of the codebook that
+    the kernels share and that must survive, 0 if none.
+    """
+
+    calibration: Callable[[int], Array]
+    tuning: Callable[[], TuningData]
+    clusters: int
+
+
+class Quantiser(Protocol):
+    """Turns a float32 model into one of another number format; BatchNormalization is folded."""
+
+    def __call__(self, model: onnx.ModelProto, config: QuantConfig, sources: Sources) -> onnx.ModelProto:
+        """Raises DataError where calibration data is missing, TrainingError where training diverges."""
+
+
+_QUANTISERS = {
+    Fp16: "edgepress.compress.quantisation.fp16:quantise",
+    Dynamic: "edgepress.compress.quantisation.dynamic:quantise",
+    Int8: "edgepress.compress.quantisation.ptq:quantise",
+    Int8Qat: "edgepress.compress.quantisation.qat:quantise",
+}
+
+
+def quantiser(config: QuantConfig) -> Quantiser:
+    """The quantiser that the configuration selects; only its own framework is imported."""
+    module, name = _QUANTISERS[type(config)].split(":")
+    chosen: Quantiser = getattr(import_module(module), name)
+    return chosen

@@ -1,0 +1,41 @@
+"""Section `cluster`: how many distinct weights, and shared by what."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from edgepress.config.fine_tune import FineTune
+from edgepress.config.load import Off
+from edgepress.config.schema import require
+
+
+@dataclass(frozen=True)
+class ChannelNormalised:
+    """One codebook for weights divided by their channel's scale; survives per-channel int8."""
+
+    number_of_clusters: int
+    fine_tune: FineTune
+
+    def __post_init__(self) -> None:
+        allowed = "an integer in [4, 128]"
+        require(4 <= self.number_of_clusters <= 128, "number_of_clusters", self.number_of_clusters, allowed)
+
+
+@dataclass(frozen=True)
+class PerTensor:
+    """TFMOT's weight clustering: one codebook for each kernel."""
+
+    number_of_clusters: int
+    initialisation: Literal["kmeans_plus_plus", "linear", "density_based", "random"]
+    fine_tune: FineTune
+
+    def __post_init__(self) -> None:
+        allowed = "an integer in [2, 128]"
+        require(2 <= self.number_of_clusters <= 128, "number_of_clusters", self.number_of_clusters, allowed)
+
+
+ClusterConfig = Off | ChannelNormalised | PerTensor
+CHOICES: dict[str, type[ClusterConfig]] = {
+    "none": Off,
+    "channel_normalised": ChannelNormalised,
+    "per_tensor": PerTensor,
+}

@@ -1,0 +1,107 @@
+"""Reads `params.yaml`, which Hydra composed from `conf/`, one section at a time."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from edgepress.config.schema import build, require, unknown
+from edgepress.errors import ConfigError
+
+T = TypeVar("T")
+
+PARAMS = Path("params.yaml")
+
+
+@dataclass(frozen=True)
+class Off:
+    """The choice `none`: the stage passes its input through."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What every computing stage needs to be repeatable bit for bit."""
+
+    seed: int
+    threads: int
+
+    def __post_init__(self) -> None:
+        require(0 <= self.seed < 2**32, "seed", self.seed, "an integer in [0, 2**32)")
+        require(self.threads >= 1, "threads", self.threads, "an integer >= 1")
+
+
+def load_section(section: str, cls: type[T], params: Path = PARAMS) -> T:
+    """The section at a dotted path, e.g. `train.augment`, as an instance of `cls`.
+
+    Raises:
+        ConfigError: the section is missing or does not fit `cls`.
+    """
+    return _with_remedy(section, lambda: build(cls, _lookup(section, params), section))
+
+
+def load_choice(section: str, choices: Mapping[str, type[T]], params: Path = PARAMS) -> T:
+    """The section of a config group as an instance of the class that its `name` selects.
+
+    Raises:
+        ConfigError: the name is not one of `choices`, or the rest does not fit the class.
+    """
+
+    def choose() -> T:
+        raw = dict(_lookup(section, params))
+        name = raw.pop("name", None)
+        if not isinstance(name, str) or name not in choices:
+            raise unknown(f"{section}.name", name, list(choices))
+        return build(choices[name], raw, section)
+
+    return _with_remedy(section, choose)
+
+
+def load_runtime(params: Path = PARAMS) -> Runtime:
+    """The top-level `seed` and `threads`."""
+    raw = read(params)
+
+    def choose() -> Runtime:
+        return build(Runtime, {key: raw[key] for key in ("seed", "threads") if key in raw}, "")
+
+    try:
+        return choose()
+    except ConfigError as error:
+        raise ConfigError(f"{str(error).removeprefix('.')}. Set it in conf/config.yaml.") from None
+
+
+def read(params: Path = PARAMS) -> Mapping[str, Any]:
+    """The whole file, not yet validated.
+
+    Raises:
+        ConfigError: it is absent or not YAML with sections.
+    """
+    try:
+        raw = yaml.safe_load(params.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{params} does not exist; run this in the project's folder") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{params} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, Mapping):
+        raise ConfigError(f"{params} is empty or not a mapping; restore it with: edgepress compose")
+    return raw
+
+
+def _with_remedy(section: str, choose: Callable[[], T]) -> T:
+    try:
+        return choose()
+    except ConfigError as error:
+        group = section.split(".")[0]
+        raise ConfigError(f"{str(error).rstrip('.')}. Set it in conf/{group}/ or with -S.") from None
+
+
+def _lookup(section: str, params: Path) -> Mapping[str, Any]:
+    raw: Any = read(params)
+    for key in section.split("."):
+        if not isinstance(raw, Mapping) or key not in raw:
+            raise ConfigError(f"{section} is missing; expected a section with keys")
+        raw = raw[key]
+    if not isinstance(raw, Mapping):
+        raise ConfigError(f"{section} is {raw!r}; expected a section with keys")
+    return raw

@@ -1,0 +1,76 @@
+"""Section `model`: the architecture. `source` is a DVC dependency of `train`, so an edit retrains."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgepress.config.schema import require
+
+
+@dataclass(frozen=True)
+class ResNet8:
+    """ResNet-8 of MLPerf Tiny; `width` is the number of channels of the first stack."""
+
+    source: str
+    width: int
+
+    def __post_init__(self) -> None:
+        require(self.width >= 1, "width", self.width, "an integer >= 1")
+
+
+@dataclass(frozen=True)
+class MobileNetV1:
+    """MobileNetV1 with a width multiplier."""
+
+    source: str
+    width: float
+
+    def __post_init__(self) -> None:
+        require(0 < self.width <= 4, "width", self.width, "a number in (0, 4]")
+
+
+@dataclass(frozen=True)
+class DsCnn:
+    """DS-CNN of MLPerf Tiny: a convolution and `blocks` depthwise-separable ones, all `filters` wide."""
+
+    source: str
+    filters: int
+    blocks: int
+
+    def __post_init__(self) -> None:
+        require(self.filters >= 1, "filters", self.filters, "an integer >= 1")
+        require(self.blocks >= 1, "blocks", self.blocks, "an integer >= 1")
+
+
+@dataclass(frozen=True)
+class Mlp:
+    """A multi-layer perceptron with the given hidden widths."""
+
+    source: str
+    hidden: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        require(all(n >= 1 for n in self.hidden), "hidden", list(self.hidden), "integers >= 1")
+
+
+@dataclass(frozen=True)
+class Custom:
+    """A class the user brings: called with `input_shape` (C, H, W), `classes` and `arguments`."""
+
+    source: str
+    _target_: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        dotted = self._target_.rpartition(".")[0] != ""
+        require(dotted, "_target_", self._target_, "a dotted path to a class, e.g. my_net.MyNet")
+
+
+ModelConfig = ResNet8 | MobileNetV1 | DsCnn | Mlp | Custom
+CHOICES: dict[str, type[ModelConfig]] = {
+    "resnet8": ResNet8,
+    "mobilenet_v1": MobileNetV1,
+    "ds_cnn": DsCnn,
+    "mlp": Mlp,
+    "custom": Custom,
+}

@@ -1,0 +1,68 @@
+"""Section `quant`: the number format of weights and activations."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from edgepress.config.fine_tune import FineTune
+from edgepress.config.load import Off
+from edgepress.config.schema import require
+
+
+@dataclass(frozen=True)
+class Fp16:
+    """Weights stored as float16, computed with as float32."""
+
+
+@dataclass(frozen=True)
+class Dynamic:
+    """Weights int8; activations quantised on the fly from each input's own range."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How activation ranges are read from `samples` inputs; `bins` and `percentile` shape the histograms."""
+
+    method: Literal["minmax", "entropy", "percentile"]
+    samples: int
+    bins: int
+    percentile: float
+
+    def __post_init__(self) -> None:
+        require(self.samples >= 1, "samples", self.samples, "an integer >= 1")
+        require(256 <= self.bins <= 65536, "bins", self.bins, "an integer in [256, 65536]")
+        require(50 < self.percentile <= 100, "percentile", self.percentile, "a number in (50, 100]")
+
+
+@dataclass(frozen=True)
+class Int8:
+    """Post-training quantisation: weights symmetric, activations asymmetric."""
+
+    per_channel: bool
+    calibration: Calibration
+
+
+@dataclass(frozen=True)
+class Int8Qat:
+    """Quantisation-aware training, started at the ranges that calibration finds.
+
+    `range_momentum` is the factor of the moving averages that the ranges then follow.
+    """
+
+    per_channel: bool
+    range_momentum: float
+    calibration: Calibration
+    fine_tune: FineTune
+
+    def __post_init__(self) -> None:
+        allowed = "a number in [0, 1]"
+        require(0 <= self.range_momentum <= 1, "range_momentum", self.range_momentum, allowed)
+
+
+QuantConfig = Off | Fp16 | Dynamic | Int8 | Int8Qat
+CHOICES: dict[str, type[QuantConfig]] = {
+    "none": Off,
+    "fp16": Fp16,
+    "dynamic": Dynamic,
+    "int8": Int8,
+    "int8_qat": Int8Qat,
+}

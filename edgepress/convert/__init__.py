@@ -1,0 +1,1 @@
+"""Converters from ONNX to TFLite, and reading back what they made."""

@@ -1,0 +1,294 @@
+"""What a finished `.tflite` holds, read back from the file rather than believed of the configuration.
+
+The file is a FlatBuffer of LiteRT's schema; LiteRT's generated accessors read it, without TensorFlow. They
+do not verify, so a damaged file can send them anywhere: every table and vector is reached through `_Reader`,
+which bounds how many there may be, and whatever else the accessors raise becomes an ArtifactError.
+"""
+
+import math
+import struct
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from edgepress.artifacts import broken, read_bytes
+from edgepress.datasets.prepared import Array
+from edgepress.graph.weights import normalised
+
+_IDENTIFIER = b"TFL3"
+_MAX_TABLES = 200_000
+"""Far more tensors, operators and buffers together than any model for an edge device has."""
+
+_CHANNEL_AXES = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0, "TRANSPOSE_CONV": 0}
+"""The axis of output channels in the kernels, which are (O, H, W, I), (1, H, W, O) or (O, I)."""
+
+_FLOATS = ("FLOAT16", "FLOAT32", "FLOAT64", "BFLOAT16")
+_NUMPY_TYPES = {
+    "FLOAT16": "<f2",
+    "FLOAT32": "<f4",
+    "INT8": "<i1",
+    "UINT8": "<u1",
+    "INT16": "<i2",
+    "INT32": "<i4",
+}
+_DAMAGE = (struct.error, ValueError, TypeError, IndexError, OverflowError, AttributeError, KeyError)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The constant weights of a convolution or fully connected operator.
+
+    `values` are as stored: float16, float32 or integer codes. `scales` and `zero_points` have one element or,
+    per channel, one along `channel_axis`; they are empty for floats. `biases` is the number of elements of
+    the operator's bias.
+    """
+
+    name: str
+    operator: str
+    values: Array
+    channel_axis: int
+    scales: Array
+    zero_points: Array
+    biases: int
+
+    @property
+    def prunable(self) -> bool:
+        """Depthwise kernels are not, as in `edgepress.graph.weights`."""
+        return self.operator != "DEPTHWISE_CONV_2D"
+
+    @property
+    def zeros(self) -> int:
+        """The number of weights that are zero; of codes, those equal to their zero point."""
+        shape = [1] * self.values.ndim
+        if len(self.zero_points) > 1:
+            shape[self.channel_axis] = len(self.zero_points)
+        zero = self.zero_points.reshape(shape) if len(self.zero_points) else 0
+        return int(np.count_nonzero(self.values == zero))
+
+    @property
+    def unique_weights(self) -> int:
+        """The distinct codes or, of floats, distinct values: the fewer of those of the kernel as it is, and
+        of the kernel with each output channel divided by its largest magnitude.
+        """
+        distinct = len(np.unique(self.values))
+        if self.values.dtype.kind != "f":
+            return distinct
+        values = self.values.astype(np.float32)
+        return min(distinct, len(np.unique(normalised(values, self.channel_axis))))
+
+
+@dataclass(frozen=True)
+class TfliteModel:
+    """The operators of a model in order, the names of its float tensors, and its kernels, each once."""
+
+    operators: tuple[str, ...]
+    float_tensors: tuple[str, ...]
+    kernels: tuple[Kernel, ...]
+
+    @property
+    def op_counts(self) -> dict[str, int]:
+        """How often each operator occurs, by name."""
+        return dict(sorted(Counter(self.operators).items()))
+
+    @property
+    def transpose_ops(self) -> int:
+        """The number of TRANSPOSE operators."""
+        return self.operators.count("TRANSPOSE")
+
+
+def tflite_metrics(path: Path) -> dict[str, Any]:
+    """What `metrics/convert-tflite.json` tells of the file's inside.
+
+    `sparsity` is the share of zeros in all prunable kernels, `max_unique_weights` is the worst kernel's,
+    and `parameters` counts the elements of kernels and their biases.
+
+    Raises:
+        ArtifactError: the file is absent or damaged.
+    """
+    model = read_tflite(path)
+    prunable = [kernel for kernel in model.kernels if kernel.prunable]
+    total = sum(kernel.values.size for kernel in prunable)
+    return {
+        "ops": len(model.operators),
+        "transpose_ops": model.transpose_ops,
+        "float_tensors": len(model.float_tensors),
+        "sparsity": sum(kernel.zeros for kernel in prunable) / total if total else 0.0,
+        "max_unique_weights": max((kernel.unique_weights for kernel in model.kernels), default=0),
+        "parameters": sum(kernel.values.size + kernel.biases for kernel in model.kernels),
+        "op_counts": model.op_counts,
+    }
+
+
+def read_tflite(path: Path) -> TfliteModel:
+    """Read a `.tflite`; its arrays are views of the file's bytes.
+
+    Raises:
+        ArtifactError: the file is absent or damaged.
+    """
+    content = read_bytes(path)
+    try:
+        return _Reader(content).model()
+    except _DAMAGE as error:
+        raise broken(path, "a TFLite model", error) from error
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """`data` is None for a tensor that is computed."""
+
+    name: str
+    dtype: str
+    data: Array | None
+    scales: Array
+    zero_points: Array
+
+
+@dataclass(frozen=True)
+class _Operator:
+    name: str
+    inputs: list[int]
+    outputs: list[int]
+
+
+@dataclass(frozen=True)
+class _Graph:
+    tensors: list[_Tensor]
+    operators: list[_Operator]
+
+
+class _Reader:
+    """Walks a file; raises ValueError, or what the accessors raise, where it is not sound."""
+
+    def __init__(self, content: bytes) -> None:
+        if content[4:8] != _IDENTIFIER:
+            raise ValueError(f"identifier {content[4:8]!r} instead of {_IDENTIFIER!r}")
+        self._root = schema.Model.GetRootAs(content)
+        self._room = min(len(content) // 4, _MAX_TABLES)
+        self._codes = [_code_name(code) for code in self._tables(self._root, "OperatorCodes")]
+        self._buffers = [
+            _array(buffer.DataAsNumpy(), np.uint8) for buffer in self._tables(self._root, "Buffers")
+        ]
+
+    def model(self) -> TfliteModel:
+        """All subgraphs, as one model."""
+        graphs = [self._graph(graph) for graph in self._tables(self._root, "Subgraphs")]
+        if not graphs:
+            raise ValueError("no subgraph")
+        return TfliteModel(
+            operators=tuple(operator.name for graph in graphs for operator in graph.operators),
+            float_tensors=tuple(t.name for graph in graphs for t in graph.tensors if t.dtype in _FLOATS),
+            kernels=tuple(kernel for graph in graphs for kernel in _kernels(graph)),
+        )
+
+    def _tables(self, table: Any, field: str) -> Iterator[Any]:
+        """The tables of a vector, as long as there is room for as many in the file."""
+        length = getattr(table, f"{field}Length")()
+        self._room -= length
+        if self._room < 0:
+            raise ValueError(f"{length} {field} are more than the file has room for")
+        get: Callable[[int], Any] = getattr(table, field)
+        return map(get, range(length))
+
+    def _graph(self, graph: Any) -> _Graph:
+        tensors = [self._tensor(tensor) for tensor in self._tables(graph, "Tensors")]
+        return _Graph(
+            tensors, [self._operator(each, len(tensors)) for each in self._tables(graph, "Operators")]
+        )
+
+    def _tensor(self, tensor: Any) -> _Tensor:
+        name, dtype = tensor.Name().decode(), _TENSOR_TYPES[tensor.Type()]
+        data, shape = self._buffers[tensor.Buffer()], _array(tensor.ShapeAsNumpy(), np.int32).tolist()
+        own, scales, zero_points = tensor.Quantization(), np.zeros(0, np.float32), np.zeros(0, np.int64)
+        if own is not None:
+            scales = _array(own.ScaleAsNumpy(), np.float32)
+            zero_points = _array(own.ZeroPointAsNumpy(), np.int64)
+        constant = _constant(name, dtype, data, shape) if len(data) else None
+        return _Tensor(name, dtype, constant, scales, zero_points)
+
+    def _operator(self, operator: Any, tensors: int) -> _Operator:
+        inputs, outputs = (
+            _array(ends, np.int32).tolist() for ends in (operator.InputsAsNumpy(), operator.OutputsAsNumpy())
+        )
+        if not all(-1 <= index < tensors for index in (*inputs, *outputs)):
+            raise ValueError(f"an operator names a tensor that is not among {tensors}")
+        return _Operator(self._codes[operator.OpcodeIndex()], inputs, outputs)
+
+
+def _names(enumeration: type) -> dict[int, str]:
+    return {value: name for name, value in vars(enumeration).items() if isinstance(value, int)}
+
+
+_BUILTINS = _names(schema.BuiltinOperator)
+_TENSOR_TYPES = _names(schema.TensorType)
+
+
+def _code_name(code: Any) -> str:
+    """The operator's name; old files hold its number in an 8-bit field only."""
+    name = _BUILTINS[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
+    return code.CustomCode().decode() if name == "CUSTOM" else name
+
+
+def _array(vector: Any, dtype: type) -> Array:
+    """A vector as an array; the accessors give the number 0 for one that is absent."""
+    return vector if isinstance(vector, np.ndarray) else np.zeros(0, dtype)
+
+
+def _constant(name: str, dtype: str, data: Array, shape: list[int]) -> Array | None:
+    """A tensor's constant value; None for a type that no kernel here has.
+
+    Raises:
+        ValueError: the buffer's length does not fit the shape.
+    """
+    if dtype not in _NUMPY_TYPES:
+        return None
+    numpy_type = np.dtype(_NUMPY_TYPES[dtype])
+    if min(shape, default=0) < 0 or math.prod(shape) * numpy_type.itemsize != len(data):
+        raise ValueError(f"tensor {name} of shape {shape} and type {dtype} has {len(data)} bytes")
+    return data.view(numpy_type).reshape(shape)
+
+
+def _kernels(graph: _Graph) -> Iterator[Kernel]:
+    """The kernels in the operators' order, each tensor once; found through DEQUANTIZE."""
+    sources = {op.outputs[0]: op.inputs[0] for op in graph.operators if op.name == "DEQUANTIZE"}
+    seen = set()
+    for operator in graph.operators:
+        if operator.name not in _CHANNEL_AXES:
+            continue
+        index = sources.get(operator.inputs[1], operator.inputs[1])
+        tensor = graph.tensors[index]
+        if tensor.data is not None and index not in seen:
+            seen.add(index)
+            yield _kernel(graph, operator, tensor, tensor.data, sources)
+
+
+def _kernel(
+    graph: _Graph, operator: _Operator, tensor: _Tensor, values: Array, sources: dict[int, int]
+) -> Kernel:
+    axis = _CHANNEL_AXES[operator.name]
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise ValueError(f"kernel {tensor.name} holds NaN or infinite weights")
+    for parameters in (tensor.scales, tensor.zero_points):
+        if len(parameters) not in (0, 1, values.shape[axis]):
+            raise ValueError(f"kernel {tensor.name} of shape {values.shape} has {len(parameters)} scales")
+    return Kernel(
+        name=tensor.name,
+        operator=operator.name,
+        values=values,
+        channel_axis=axis,
+        scales=tensor.scales,
+        zero_points=tensor.zero_points,
+        biases=_biases(graph, operator, sources),
+    )
+
+
+def _biases(graph: _Graph, operator: _Operator, sources: dict[int, int]) -> int:
+    """The elements of the operator's bias, 0 if it has none."""
+    position = 3 if operator.name == "TRANSPOSE_CONV" else 2
+    index = operator.inputs[position] if len(operator.inputs) > position else -1
+    data = graph.tensors[sources.get(index, index)].data if index >= 0 else None
+    return 0 if data is None else data.size

@@ -1,0 +1,75 @@
+"""The classic path: onnx-tf, archived but kept working, and TensorFlow's own quantisation after it.
+
+onnx-tf keeps ONNX's NCHW and puts transposes around what TensorFlow's CPU kernels run in NHWC. It does not
+understand QDQ, so an int8 model goes in with its weights dequantised (their largest codes give
+TensorFlow the same scales again) and its ranges are found anew from the calibration inputs.
+"""
+
+import tempfile
+from typing import Any
+
+import onnx
+
+from edgepress.convert.onnx_tf_compat import prepare
+from edgepress.convert.tflite import representative, run, set_format
+from edgepress.datasets.prepared import Array
+from edgepress.errors import ConversionError, DataError, UnsupportedModelError
+from edgepress.graph.batchnorm import fold_batchnorm
+from edgepress.graph.formats import number_format, restore_activations, to_float
+from edgepress.translate.tensorflow_setup import quiet, tf
+
+NEWEST_OPSET = 15
+
+
+def convert(model: onnx.ModelProto, int8_io: bool, calibration: Array) -> bytes:
+    """ONNX → TFLite with NCHW input.
+
+    Raises:
+        DataError: an int8 model without calibration inputs.
+    """
+    form = number_format(model)
+    if form == "int8" and not len(calibration):
+        raise DataError(
+            "convert=onnx_tf has to calibrate an int8 model but the calibration split is empty; "
+            "raise data.splits.calibration or use convert=nhwc"
+        )
+    source = fold_batchnorm(restore_activations(to_float(model), model))
+    with tempfile.TemporaryDirectory() as folder:
+        _export(_downgraded(_static(source)), folder)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        set_format(converter, form, int8_io)
+        if form == "int8":
+            converter.representative_dataset = representative(calibration)
+        return run(converter, "onnx_tf")
+
+
+def _static(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Batch 1, as the `.tflite` has it: onnx-tf computes with shapes that it knows."""
+    fixed = onnx.ModelProto.FromString(model.SerializeToString())
+    for info in [*fixed.graph.input, *fixed.graph.output]:
+        info.type.tensor_type.shape.dim[0].dim_value = 1
+    del fixed.graph.value_info[:]
+    return fixed
+
+
+def _downgraded(model: onnx.ModelProto) -> onnx.ModelProto:
+    opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    if opset <= NEWEST_OPSET:
+        return model
+    try:
+        return onnx.version_converter.convert_version(model, NEWEST_OPSET)
+    except Exception as error:  # the C++ converter raises RuntimeError and its own types
+        raise UnsupportedModelError(
+            f"onnx-tf understands opsets up to {NEWEST_OPSET} and this model of opset {opset} cannot be written "
+            f"in it ({str(error).splitlines()[0]}); use convert=nhwc"
+        ) from error
+
+
+def _export(model: onnx.ModelProto, folder: str) -> None:
+    try:
+        with quiet():
+            representation: Any = prepare(model)
+            representation.export_graph(folder)
+    except Exception as error:  # onnx-tf raises whatever its handlers meet
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise ConversionError(f"onnx-tf cannot translate this network: {lines[0][:300]}; use convert=nhwc") from error

@@ -1,0 +1,46 @@
+"""TFLiteConverter, set up alike for every converter here."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from edgepress.datasets.prepared import Array
+from edgepress.errors import ConversionError
+from edgepress.graph.formats import NumberFormat
+from edgepress.translate.tensorflow_setup import quiet, tf
+
+
+def set_format(converter: Any, number_format: NumberFormat, int8_io: bool) -> None:
+    """Ask for the number format in which the ONNX model already is.
+
+    `Optimize.DEFAULT` alone makes int8 of a graph that carries fake quantisation, and dynamic-range
+    weights of one that does not. TFLITE_BUILTINS_INT8 is not set: it demands a representative data set.
+    """
+    if number_format != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if number_format == "fp16":
+        converter.target_spec.supported_types = [tf.float16]
+    if int8_io:
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+
+
+def representative(inputs: Array) -> Callable[[], Iterator[list[Array]]]:
+    """Calibration inputs one at a time, as TFLiteConverter wants them."""
+    return lambda: ([sample[None]] for sample in inputs)
+
+
+def run(converter: Any, name: str) -> bytes:
+    """Convert, without the converter's noise.
+
+    Raises:
+        ConversionError: it failed; the message holds the converter's first line.
+    """
+    try:
+        with quiet():
+            content: bytes = converter.convert()
+    except Exception as error:  # the converter raises whatever its native parts do
+        lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        raise ConversionError(
+            f"TensorFlow's converter refused the network from the {name} converter: {lines[0][:300]}; "
+            "try the other converter (convert=nhwc or convert=onnx_tf) or another quant"
+        ) from error
+    return content

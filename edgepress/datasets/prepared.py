@@ -1,0 +1,114 @@
+"""The prepared data set as the stages read it: one folder for each split, and a description."""
+
+import io
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.artifacts import broken, read_json, write_bytes, write_json
+from edgepress.errors import ArtifactError, DataError
+
+Array = npt.NDArray[Any]
+
+SPLITS = ("train", "validation", "test", "calibration")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Raw inputs `x` (N, C, H, W) as the data set stores them (e.g. uint8), and classes `y` (N,) int64."""
+
+    x: Array
+    y: Array
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def inputs(self, indices: "slice | Array" = slice(None)) -> Array:
+        """Raw inputs as float32 (n, C, H, W), the form every network here takes."""
+        return np.asarray(self.x[indices], np.float32)
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the stages must know of a data set; `mean` and `std` are per channel, over the training split."""
+
+    name: str
+    input_shape: tuple[int, ...]
+    class_names: tuple[str, ...]
+    value_range: tuple[float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    samples: dict[str, int]
+    source: str
+    licence: str
+
+    @property
+    def classes(self) -> int:
+        return len(self.class_names)
+
+
+def save_split(folder: Path, split: Split) -> None:
+    """Write `x.npy` and `y.npy`; the same values give the same bytes."""
+    for name, array in (("x", split.x), ("y", split.y)):
+        buffer = io.BytesIO()
+        np.save(buffer, array, allow_pickle=False)
+        write_bytes(folder / f"{name}.npy", buffer.getvalue())
+
+
+def load_split(folder: Path) -> Split:
+    """Read a split, memory-mapped.
+
+    Raises:
+        ArtifactError: a file is absent or damaged.
+    """
+    split = Split(_load(folder / "x.npy"), _load(folder / "y.npy"))
+    if len(split.x) != len(split.y):
+        raise broken(folder, "a split", f"{len(split.x)} inputs but {len(split.y)} classes")
+    return split
+
+
+def load_calibration(folder: Path, samples: int) -> Array:
+    """The first `samples` calibration inputs, float32 (n, C, H, W).
+
+    Raises:
+        DataError: there are fewer.
+    """
+    split = load_split(folder)
+    if len(split) < samples:
+        raise DataError(
+            f"quant.calibration.samples is {samples} but the calibration split has {len(split)}; "
+            "raise data.splits.calibration or lower quant.calibration.samples"
+        )
+    return split.inputs(slice(samples))
+
+
+def save_description(path: Path, description: Description) -> None:
+    """Write the description as JSON."""
+    write_json(path, asdict(description))
+
+
+def load_description(path: Path) -> Description:
+    """Read the description.
+
+    Raises:
+        ArtifactError: the file is absent or damaged.
+    """
+    values = read_json(path)
+    try:
+        kept = {field.name: values[field.name] for field in fields(Description)}
+    except KeyError as error:
+        raise broken(path, "a data description", f"no {error}") from None
+    return Description(**{k: tuple(v) if isinstance(v, list) else v for k, v in kept.items()})
+
+
+def _load(path: Path) -> Array:
+    if not path.exists():
+        raise ArtifactError(f"cannot read {path}: no such file; make it with: dvc repro")
+    try:
+        array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise broken(path, "a numpy array", error) from error
+    return array

@@ -1,0 +1,1 @@
+"""Devices: where finished models are run and timed, and the self-contained program that runs them."""

@@ -1,0 +1,16 @@
+"""The devices, by the name that `device` has in the configuration; each is imported when it is asked for."""
+
+import importlib
+
+from edgepress.config.device import CHOICES, DeviceConfig
+from edgepress.devices.base import Device
+
+DEVICES = {"local": "edgepress.devices.local:LocalDevice"}
+
+
+def open_device(config: DeviceConfig) -> Device:
+    """The device that a configuration describes."""
+    name = next(name for name, section in CHOICES.items() if type(config) is section)
+    module, cls = DEVICES[name].split(":")
+    device: Device = getattr(importlib.import_module(module), cls)(config)
+    return device

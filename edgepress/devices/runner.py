@@ -1,0 +1,377 @@
+"""The program that a device runs: it loads one model, times it and predicts with it.
+
+Self-contained: Python, numpy and the runtime asked for (`ai_edge_litert` or `onnxruntime`), nothing else
+of this project. Copy the file to a device and start it with `python runner.py`. It reads one JSON object
+per line from standard input and answers each with one line on standard output:
+
+    {"do": "start", "runtime": "tflite" | "onnxruntime"}      imports the runtime
+    {"do": "load", "model": path, "threads": n}               → load_ms, input, output
+    {"do": "inputs", "path": npy, "layout": "NCHW" | "NHWC" | "auto"}   the samples to run, stored as NCHW
+    {"do": "time", "runs": n}                                 → durations_ns of n inferences of one sample
+    {"do": "stats"}                                           → memory, versions, op resolver, machine
+    {"do": "predict", "outputs": npy}                         writes the outputs of all samples, (N, classes)
+    {"do": "quit"}                                            so does the end of the input
+
+A request that fails is answered with {"error": reason, "kind": "runtime" | "model" | "request"}, where
+`runtime` says that a package is missing. An inference goes from an input in the model's own type and
+layout to its output, with batch 1. Ask for `stats` before `predict`: the peak of memory is then that of
+loading and single inferences. The host turns codes of an integer output into logits.
+"""
+
+import importlib
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Dims = list[int | None]
+Answer = dict[str, Any]
+
+_ONNX_TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
+_PROVIDERS = ["CPUExecutionProvider"]
+
+
+class RequestError(Exception):
+    """A request that cannot be served; `kind` says what is at fault."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+
+
+class Tensor(NamedTuple):
+    """A model's input or output: shape (None: any length) and, where it holds codes, their meaning.
+
+    `scale` and `zero_point` are also given for a float output that the model makes of integer codes.
+    """
+
+    dims: Dims
+    dtype: str
+    scale: float | None
+    zero_point: int | None
+
+
+class TfliteModel:
+    """A `.tflite` in LiteRT, with its default kernels and delegates."""
+
+    def __init__(self, library: Any, path: str, threads: int) -> None:
+        resolver = library.OpResolverType.BUILTIN
+        self._interpreter = library.Interpreter(
+            model_path=path, num_threads=threads, experimental_op_resolver_type=resolver
+        )
+        self._nodes = self._interpreter._get_ops_details()
+        self._interpreter.allocate_tensors()
+        self._input = _single(self._interpreter.get_input_details(), "inputs")
+        self._output = _single(self._interpreter.get_output_details(), "outputs")
+        self.input, self.output = _tflite_tensor(self._input), self._describe_output()
+
+    def run(self, tensor: Array) -> Array:
+        """One inference."""
+        self._interpreter.set_tensor(self._input["index"], tensor)
+        self._interpreter.invoke()
+        result: Array = self._interpreter.get_tensor(self._output["index"])
+        return result
+
+    def op_resolver(self) -> str:
+        """The kernels that run: LiteRT's built-in ones, and XNNPACK's where it took a part of the graph."""
+        names = [node["op_name"] for node in self._interpreter._get_ops_details()]
+        return "BUILTIN with XNNPACK delegate" if "DELEGATE" in names else "BUILTIN without delegate"
+
+    def _describe_output(self) -> Tensor:
+        """The output; a float one that a last DEQUANTIZE makes gets that operator's scale."""
+        own = _tflite_tensor(self._output)
+        makers = [node for node in self._nodes if self._output["index"] in node["outputs"]]
+        if not makers or makers[-1]["op_name"] != "DEQUANTIZE":
+            return own
+        source = int(makers[-1]["inputs"][0])
+        details = next(t for t in self._interpreter.get_tensor_details() if t["index"] == source)
+        return own._replace(**_quantization(details))
+
+
+class OnnxModel:
+    """An `.onnx` in ONNX Runtime on the CPU."""
+
+    def __init__(self, library: Any, path: str, threads: int) -> None:
+        options = library.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        options.add_session_config_entry(
+            "session.force_spinning_stop", "1"
+        )  # leave the CPU to the other model
+        self._session = library.InferenceSession(path, options, providers=_PROVIDERS)
+        if self._session.get_providers() != _PROVIDERS:
+            raise RequestError(
+                "runtime", f"onnxruntime runs on {self._session.get_providers()}, not {_PROVIDERS}"
+            )
+        self._names = [_single(self._session.get_outputs(), "outputs").name]
+        self._input = _single(self._session.get_inputs(), "inputs").name
+        self.input = _onnx_tensor(self._session.get_inputs()[0])
+        self.output = _onnx_tensor(self._session.get_outputs()[0])
+
+    def run(self, tensor: Array) -> Array:
+        """One inference."""
+        result: Array = self._session.run(self._names, {self._input: tensor})[0]
+        return result
+
+    def op_resolver(self) -> str:
+        """The execution provider whose kernels run."""
+        return str(self._session.get_providers()[0])
+
+
+class Runtime(NamedTuple):
+    """A runtime: the module to import, the distribution that holds it, and the class that drives it."""
+
+    module: str
+    distribution: str
+    model: type[TfliteModel] | type[OnnxModel]
+
+
+RUNTIMES = {
+    "tflite": Runtime("ai_edge_litert.interpreter", "ai-edge-litert", TfliteModel),
+    "onnxruntime": Runtime("onnxruntime", "onnxruntime", OnnxModel),
+}
+
+
+class Session:
+    """What the requests act on: a runtime, then a model, then samples."""
+
+    def __init__(self) -> None:
+        self._runtime: Runtime | None = None
+        self._library: Any = None
+        self._model: TfliteModel | OnnxModel | None = None
+        self._samples: Array | None = None
+        self._axes: tuple[int, ...] = ()
+        self._idle_memory = 0
+        self.ended = False
+
+    def start(self, runtime: str) -> Answer:
+        """Import a runtime."""
+        if runtime not in RUNTIMES:
+            raise RequestError("request", f"runtime is {runtime!r}; expected one of: {', '.join(RUNTIMES)}")
+        self._runtime = RUNTIMES[runtime]
+        try:
+            self._library = importlib.import_module(self._runtime.module)
+        except ImportError as error:
+            raise RequestError(
+                "runtime", f"{self._runtime.distribution} cannot be imported: {error}"
+            ) from error
+        self._idle_memory = peak_memory_bytes()
+        return {}
+
+    def load(self, model: str, threads: int) -> Answer:
+        """Make a model ready to run; `load_ms` is the time that takes."""
+        if self._runtime is None:
+            raise RequestError("request", "load before start")
+        begin = time.perf_counter_ns()
+        with _blame_model():
+            self._model = self._runtime.model(self._library, model, threads)
+        elapsed = time.perf_counter_ns() - begin
+        tensors = {"input": self._model.input._asdict(), "output": self._model.output._asdict()}
+        return {"load_ms": elapsed / 1e6, **tensors}
+
+    def inputs(self, path: str, layout: str) -> Answer:
+        """Open samples (N, …), memory-mapped, and settle how their axes map to the model's."""
+        self._samples = np.load(path, mmap_mode="r", allow_pickle=False)
+        if len(self._samples) == 0:
+            raise RequestError("request", f"{path} holds no sample")
+        self._axes = axes(layout, self._samples.shape[1:], self._loaded().input.dims)
+        return {"samples": len(self._samples)}
+
+    def time(self, runs: int) -> Answer:
+        """Run the first sample over and over, and report how long each run took."""
+        run, tensor, clock = self._loaded().run, self._tensor(0), time.perf_counter_ns
+        durations = []
+        with _blame_model():
+            for _ in range(runs):
+                begin = clock()
+                run(tensor)
+                durations.append(clock() - begin)
+        return {"durations_ns": durations}
+
+    def stats(self) -> Answer:
+        """Memory so far, and what ran where."""
+        assert self._runtime is not None
+        return {
+            "peak_memory_bytes": peak_memory_bytes(),
+            "idle_memory_bytes": self._idle_memory,
+            "runtime_version": version(self._runtime.distribution),
+            "op_resolver": self._loaded().op_resolver(),
+            "machine": machine(),
+        }
+
+    def predict(self, outputs: str) -> Answer:
+        """Write the outputs (N, classes) of all samples, in the model's own type."""
+        run = self._loaded().run
+        assert self._samples is not None
+        with _blame_model():
+            rows = [run(self._tensor(index))[0] for index in range(len(self._samples))]
+        with Path(outputs).open("wb") as file:
+            np.save(file, np.stack(rows), allow_pickle=False)
+        return {"samples": len(rows)}
+
+    def quit(self) -> Answer:
+        """Let the program end."""
+        self.ended = True
+        return {}
+
+    def _loaded(self) -> TfliteModel | OnnxModel:
+        if self._model is None:
+            raise RequestError("request", "no model is loaded")
+        return self._model
+
+    def _tensor(self, index: int) -> Array:
+        """One sample as the model takes it, batch 1."""
+        if self._samples is None:
+            raise RequestError("request", "no inputs are open")
+        sample = np.transpose(self._samples[index], self._axes)
+        return to_model_type(sample[np.newaxis], self._loaded().input)
+
+
+def axes(layout: str, sample: tuple[int, ...], dims: Dims) -> tuple[int, ...]:
+    """The permutation that takes a sample, stored as (C, H, W) or (F,), to a model's input without batch.
+
+    Raises:
+        RequestError: the shapes do not fit, or both layouts would fit and `layout` does not choose.
+    """
+    keep = tuple(range(len(sample)))
+    choices = {"NCHW": keep, "NHWC": (1, 2, 0)} if len(sample) == 3 else {"NCHW": keep}
+    wanted = {name: order for name, order in choices.items() if layout in (name, "auto")}
+    fits = [order for order in wanted.values() if _fits([sample[axis] for axis in order], dims)]
+    shapes = f"the model takes {_show(dims)} and the samples are {_show([None, *sample])}, layout {layout}"
+    if not fits:
+        raise RequestError("model", f"{shapes}: these do not fit")
+    if len(fits) > 1 and max(sample) > 1:
+        raise RequestError("request", f"{shapes}: both layouts fit, so the layout must be given")
+    return fits[0]
+
+
+def to_model_type(values: Array, tensor: Tensor) -> Array:
+    """Values as the model takes them; codes are round(value / scale) + zero point, half to even, clipped."""
+    if tensor.dtype not in ("int8", "uint8"):
+        return np.ascontiguousarray(values, tensor.dtype)
+    if tensor.scale is None or tensor.zero_point is None:
+        raise RequestError("model", f"its {tensor.dtype} input has no scale")
+    codes = np.rint(np.asarray(values, np.float32) / np.float32(tensor.scale)) + tensor.zero_point
+    limits = np.iinfo(tensor.dtype)
+    return np.ascontiguousarray(np.clip(codes, limits.min, limits.max), tensor.dtype)
+
+
+def peak_memory_bytes() -> int:
+    """The largest resident set of this process so far: VmHWM, which unlike ru_maxrss no parent adds to."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise RequestError("request", "/proc/self/status has no VmHWM; a device needs Linux")
+
+
+def machine() -> Answer:
+    """What identifies the kind of machine, and no single one: no host name, no serial number."""
+    system = {"architecture": platform.machine(), "cores": os.cpu_count(), "system": platform.system()}
+    return {"cpu": _cpu_name(), **system}
+
+
+def _cpu_name() -> str:
+    board = Path("/proc/device-tree/model")
+    if board.exists():
+        return board.read_text().strip("\0\n ")
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith(("model name", "Model"))]
+    return names[0] if names else platform.machine()
+
+
+def _fits(shape: list[int], dims: Dims) -> bool:
+    pairs = zip([1, *shape], dims, strict=False)
+    return len(dims) == len(shape) + 1 and all(want in (None, have) for have, want in pairs)
+
+
+def _show(dims: Dims) -> str:
+    return "(" + ", ".join("N" if length is None else str(length) for length in dims) + ")"
+
+
+def _single(values: Any, what: str) -> Any:
+    if len(values) != 1:
+        raise RequestError("model", f"it has {len(values)} {what}; expected 1")
+    return values[0]
+
+
+def _tflite_tensor(details: Mapping[str, Any]) -> Tensor:
+    return Tensor(
+        [None if length < 0 else int(length) for length in details["shape"]],
+        np.dtype(details["dtype"]).name,
+        **_quantization(details),
+    )
+
+
+def _quantization(details: Mapping[str, Any]) -> dict[str, Any]:
+    """Scale and zero point of a tensor that is quantised as a whole, else two times None."""
+    scales, zeros = (details["quantization_parameters"][key] for key in ("scales", "zero_points"))
+    if len(scales) != 1:
+        return {"scale": None, "zero_point": None}
+    return {"scale": float(scales[0]), "zero_point": int(zeros[0])}
+
+
+def _onnx_tensor(value: Any) -> Tensor:
+    if value.type not in _ONNX_TYPES:
+        raise RequestError(
+            "model", f"{value.name} is a {value.type}; expected one of: {', '.join(_ONNX_TYPES)}"
+        )
+    dims = [length if isinstance(length, int) else None for length in value.shape]
+    return Tensor(dims, _ONNX_TYPES[value.type], None, None)
+
+
+@contextmanager
+def _blame_model() -> Iterator[None]:
+    """Report what a runtime raises, whose exceptions share no base, as a fault of the model."""
+    try:
+        yield
+    except RequestError:
+        raise
+    except Exception as error:
+        raise RequestError("model", f"{type(error).__name__}: {error}") from error
+
+
+def answer(session: Session, line: str) -> Answer:
+    """Serve one request; a failure becomes an answer, too."""
+    verbs: dict[str, Callable[..., Answer]] = {
+        name: getattr(session, name)
+        for name in ("start", "load", "inputs", "time", "stats", "predict", "quit")
+    }
+    try:
+        request = json.loads(line)
+        return verbs[request.pop("do")](**request)
+    except RequestError as error:
+        return {"error": str(error), "kind": error.kind}
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {error}", "kind": "request"}
+
+
+def serve(requests: TextIO, answers: TextIO) -> None:
+    """Answer requests until `quit` or the end of the input."""
+    session = Session()
+    for line in requests:
+        reply = answer(session, line)
+        print(json.dumps(reply), file=answers, flush=True)
+        if session.ended:
+            return
+
+
+def _own_stdout() -> TextIO:
+    """Standard output for answers alone: whatever a library prints goes to standard error."""
+    own = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return own
+
+
+if __name__ == "__main__":
+    serve(sys.stdin, _own_stdout())

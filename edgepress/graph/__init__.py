@@ -1,0 +1,1 @@
+"""ONNX models as data: reading, writing, weights, statistics, quantisation parameters, inference."""

@@ -1,0 +1,156 @@
+"""BatchNormalization in inference form: y = gamma·(x − mean)/√(variance + epsilon) + beta, per channel.
+
+It stays in the graph while weights are fine-tuned and is folded into the layer before it when the
+network is quantised or converted.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from edgepress.graph.view import (
+    Array,
+    attributes,
+    consumers,
+    copy,
+    initializers,
+    producers,
+    remove_unused_initializers,
+    replace_nodes,
+    set_initializer,
+)
+
+_FOLDABLE = ("Conv", "ConvTranspose", "Gemm")
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A layer and the BatchNormalization that alone reads its output."""
+
+    layer: onnx.NodeProto
+    batchnorm: onnx.NodeProto
+    channel_axis: int
+
+
+def fold_batchnorm(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Remove every BatchNormalization, without changing what the network computes.
+
+    Where it follows a Conv, ConvTranspose or Gemm with constant weights it goes into these; elsewhere it
+    becomes a Mul and an Add. Ensures: no BatchNormalization is left.
+    """
+    folded = copy(model)
+    pairs = {pair.batchnorm.output[0]: pair for pair in _pairs(folded)}
+    nodes: list[onnx.NodeProto] = []
+    for node in folded.graph.node:
+        if node.op_type != "BatchNormalization":
+            nodes.append(node)
+        elif (pair := pairs.get(node.output[0])) is not None:
+            _fold(folded, pair)
+        else:
+            nodes.extend(_as_multiply_add(folded, node))
+    replace_nodes(folded, nodes)
+    remove_unused_initializers(folded)
+    assert all(node.op_type != "BatchNormalization" for node in folded.graph.node)
+    return folded
+
+
+def make_gammas_positive(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Move the sign of each negative gamma into the kernel before it; the function stays the same.
+
+    With no gamma negative, folding multiplies each channel by a positive factor, so a codebook that the
+    channels share stays shared.
+    """
+    changed = copy(model)
+    for pair in _pairs(changed):
+        constants = initializers(changed)
+        gamma, mean = constants[pair.batchnorm.input[1]], constants[pair.batchnorm.input[3]]
+        sign = np.where(gamma < 0, -1, 1).astype(gamma.dtype)
+        _scale_layer(changed, pair, sign)
+        set_initializer(changed, pair.batchnorm.input[1], gamma * sign)
+        set_initializer(changed, pair.batchnorm.input[3], mean * sign)
+    return changed
+
+
+def folding_factors(model: onnx.ModelProto) -> dict[str, Array]:
+    """For each kernel's initializer, the factor (channels,) by which folding multiplies its channels."""
+    constants = initializers(model)
+    return {p.layer.input[1]: _scale_and_shift(constants, p.batchnorm)[0] for p in _pairs(model)}
+
+
+def _pairs(model: onnx.ModelProto) -> list[_Pair]:
+    made_by, read_by, constants = producers(model), consumers(model), initializers(model)
+    outputs = {output.name for output in model.graph.output}
+    pairs = []
+    for node in model.graph.node:
+        layer = made_by.get(node.input[0]) if node.op_type == "BatchNormalization" else None
+        if layer is None or layer.op_type not in _FOLDABLE or layer.output[0] in outputs:
+            continue
+        private = len(read_by[layer.output[0]]) == 1 and len(read_by[layer.input[1]]) == 1
+        if private and layer.input[1] in constants and _bias(constants, layer) is not None:
+            pairs.append(_Pair(layer, node, _channel_axis(layer)))
+    return pairs
+
+
+def _channel_axis(layer: onnx.NodeProto) -> int:
+    if layer.op_type == "Gemm":
+        return 0 if attributes(layer).get("transB", 0) else 1
+    return 1 if layer.op_type == "ConvTranspose" else 0
+
+
+def _bias(constants: dict[str, Array], layer: onnx.NodeProto) -> Array | None:
+    """The layer's bias, a scalar 0 where it has none, None where it is computed."""
+    if len(layer.input) < 3 or not layer.input[2]:
+        return np.zeros((), np.float32)
+    return constants.get(layer.input[2])
+
+
+def _scale_and_shift(constants: dict[str, Array], batchnorm: onnx.NodeProto) -> tuple[Array, Array]:
+    gamma, beta, mean, variance = (constants[name].astype(np.float64) for name in batchnorm.input[1:5])
+    scale = gamma / np.sqrt(variance + attributes(batchnorm).get("epsilon", 1e-5))
+    return scale.astype(np.float32), (beta - mean * scale).astype(np.float32)
+
+
+def _scale_layer(model: onnx.ModelProto, pair: _Pair, factor: Array) -> None:
+    constants = initializers(model)
+    kernel, bias = constants[pair.layer.input[1]], _bias(constants, pair.layer)
+    shape = [1] * kernel.ndim
+    shape[pair.channel_axis] = -1
+    set_initializer(model, pair.layer.input[1], kernel * factor.reshape(shape))
+    if bias is not None and bias.ndim:
+        set_initializer(model, pair.layer.input[2], bias * factor)
+
+
+def _fold(model: onnx.ModelProto, pair: _Pair) -> None:
+    constants = initializers(model)
+    scale, shift = _scale_and_shift(constants, pair.batchnorm)
+    _scale_layer(model, pair, scale)
+    bias = _bias(initializers(model), pair.layer)
+    assert bias is not None
+    name = pair.layer.input[2] if bias.ndim else f"{pair.layer.input[1]}.folded_bias"
+    set_initializer(model, name, np.broadcast_to(bias, shift.shape) + shift)
+    if not bias.ndim:
+        del pair.layer.input[2:]
+        pair.layer.input.append(name)
+    pair.layer.output[0] = pair.batchnorm.output[0]
+
+
+def _as_multiply_add(model: onnx.ModelProto, batchnorm: onnx.NodeProto) -> list[onnx.NodeProto]:
+    scale, shift = _scale_and_shift(initializers(model), batchnorm)
+    rank = _rank(model, batchnorm.input[0])
+    shape, base = [-1] + [1] * (rank - 2), batchnorm.output[0]
+    set_initializer(model, f"{base}.scale", scale.reshape(shape))
+    set_initializer(model, f"{base}.shift", shift.reshape(shape))
+    helper = onnx.helper.make_node
+    return [
+        helper("Mul", [batchnorm.input[0], f"{base}.scale"], [f"{base}.scaled"], f"{batchnorm.name}_mul"),
+        helper("Add", [f"{base}.scaled", f"{base}.shift"], [base], f"{batchnorm.name}_add"),
+    ]
+
+
+def _rank(model: onnx.ModelProto, tensor: str) -> int:
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    for info in [*inferred.value_info, *inferred.input]:
+        if info.name == tensor:
+            return len(info.type.tensor_type.shape.dim)
+    return 4

@@ -1,0 +1,174 @@
+"""In which number format a model computes, and the way back to plain float32."""
+
+from typing import Literal
+
+import numpy as np
+import onnx
+
+from edgepress.graph.view import (
+    Array,
+    attributes,
+    consumers,
+    copy,
+    initializers,
+    producers,
+    remove_unused_initializers,
+    replace_nodes,
+    set_initializer,
+)
+
+NumberFormat = Literal["float32", "fp16", "dynamic", "int8"]
+
+
+def number_format(model: onnx.ModelProto) -> NumberFormat:
+    """Read from the graph itself, so that no file needs to come with its configuration."""
+    ops = {node.op_type for node in model.graph.node}
+    if "QuantizeLinear" in ops:
+        return "int8"
+    if "DynamicQuantizeLinear" in ops:
+        return "dynamic"
+    float16 = any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in model.graph.initializer)
+    return "fp16" if float16 else "float32"
+
+
+def to_float(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same network with float32 constants, its weights as the format stores them, and no rounding of
+    activations."""
+    restored = copy(model)
+    _dequantise_integer_products(restored)
+    _drop_activation_quantisation(restored)
+    _fold_constants(restored)
+    _drop_unread_nodes(restored)
+    remove_unused_initializers(restored)
+    return restored
+
+
+def restore_activations(plain: onnx.ModelProto, quantised: onnx.ModelProto) -> onnx.ModelProto:
+    """Put the Relu and Relu6 back that onnxruntime left out of an int8 model because its ranges clip alike.
+
+    `plain` is `to_float(quantised)`. A tensor whose codes begin at 0 and cannot be negative gets a Relu;
+    where they also end at 6, a Clip.
+    """
+    bounds = _clipping_ranges(quantised)
+    restored, nodes = copy(plain), []
+    for node in restored.graph.node:
+        nodes.append(node)
+        name = node.output[0]
+        if name in bounds and node.op_type in _SIGNED:
+            node.output[0] = f"{name}.unclipped"
+            nodes.append(_clip(restored, node.output[0], name, bounds[name]))
+    replace_nodes(restored, nodes)
+    return restored
+
+
+_SIGNED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Sub", "Mul", "Div", "BatchNormalization")
+_SIX = 6.0
+
+
+def _clipping_ranges(model: onnx.ModelProto) -> dict[str, float]:
+    """The upper end of each quantised activation whose lower end is 0."""
+    constants, ends = initializers(model), {}
+    for node in model.graph.node:
+        if node.op_type == "QuantizeLinear" and constants[node.input[2]].item() == -128:
+            name = node.input[0].removesuffix("_QuantizeLinear_Input")
+            ends[name] = 255 * float(constants[node.input[1]].item())
+    return ends
+
+
+def _clip(model: onnx.ModelProto, source: str, target: str, end: float) -> onnx.NodeProto:
+    if abs(end - _SIX) > _SIX / 255:
+        return onnx.helper.make_node("Relu", [source], [target], f"{target}.relu")
+    for bound, value in (("low", 0.0), ("high", _SIX)):
+        set_initializer(model, f"{target}.{bound}", np.array(value, np.float32))
+    return onnx.helper.make_node("Clip", [source, f"{target}.low", f"{target}.high"], [target], f"{target}.relu6")
+
+
+def dequantise(codes: Array, scale: Array, zero_point: Array, axis: int) -> Array:
+    """(codes − zero point)·scale, per tensor or along `axis`, float32."""
+    shape = [1] * codes.ndim
+    if scale.size > 1:
+        shape[axis] = -1
+    shift = zero_point.astype(np.float32).reshape(shape if zero_point.size > 1 else [1] * codes.ndim)
+    values: Array = (codes.astype(np.float32) - shift) * scale.astype(np.float32).reshape(shape)
+    return values
+
+
+def _dequantise_integer_products(model: onnx.ModelProto) -> None:
+    """ConvInteger and MatMulInteger between DynamicQuantizeLinear and the Mul that rescales: back to
+    Conv and MatMul, as onnxruntime's dynamic quantisation wrote them."""
+    made_by, read_by, constants = producers(model), consumers(model), initializers(model)
+    for node in model.graph.node:
+        if node.op_type not in ("ConvInteger", "MatMulInteger"):
+            continue
+        (cast,) = read_by[node.output[0]]
+        (rescale,) = read_by[cast.output[0]]
+        factors = made_by[next(name for name in rescale.input if name != cast.output[0])]
+        scale = next(constants[name] for name in factors.input if name in constants)
+        codes, zero = constants[node.input[1]], constants[node.input[3]]
+        convolution = node.op_type == "ConvInteger"
+        name = node.input[1].removesuffix("_quantized")
+        set_initializer(model, name, dequantise(codes, scale, zero, 0 if convolution else codes.ndim - 1))
+        source = made_by[node.input[0]].input[0]
+        node.op_type = "Conv" if convolution else "MatMul"
+        node.name = node.name.removesuffix("_quant")
+        del node.input[:]
+        node.input.extend([source, name])
+        node.output[0] = rescale.output[0]
+        rescale.output[0] += ".unread"
+
+
+def _drop_activation_quantisation(model: onnx.ModelProto) -> None:
+    constants, renamed = initializers(model), dict[str, str]()
+    kept = []
+    for node in model.graph.node:
+        for i, name in enumerate(node.input):
+            node.input[i] = renamed.get(name, name)
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear") and node.input[0] not in constants:
+            renamed[node.output[0]] = node.input[0]
+        else:
+            kept.append(node)
+    replace_nodes(model, kept)
+    _keep_output_names(model, renamed)
+
+
+def _keep_output_names(model: onnx.ModelProto, renamed: dict[str, str]) -> None:
+    """Where an output's last node was dropped, the node before it now writes the output."""
+    for output in model.graph.output:
+        inner = renamed.get(output.name)
+        if inner is None:
+            continue
+        for node in model.graph.node:
+            node.input[:] = [output.name if name == inner else name for name in node.input]
+            node.output[:] = [output.name if name == inner else name for name in node.output]
+
+
+def _fold_constants(model: onnx.ModelProto) -> None:
+    """Compute what DequantizeLinear, Cast and Reshape make of constants."""
+    constants, kept = initializers(model), []
+    for node in model.graph.node:
+        known = [name in constants for name in node.input]
+        if node.op_type not in ("DequantizeLinear", "Cast", "Reshape") or not all(known):
+            kept.append(node)
+            continue
+        constants[node.output[0]] = _evaluate(node, [constants[name] for name in node.input])
+        set_initializer(model, node.output[0], constants[node.output[0]])
+    replace_nodes(model, kept)
+
+
+def _evaluate(node: onnx.NodeProto, operands: list[Array]) -> Array:
+    if node.op_type == "DequantizeLinear":
+        zero = operands[2] if len(operands) > 2 else np.zeros((), np.float32)
+        return dequantise(operands[0], operands[1], zero, attributes(node).get("axis", 1))
+    if node.op_type == "Reshape":
+        return operands[0].reshape(operands[1])
+    return operands[0].astype(onnx.helper.tensor_dtype_to_np_dtype(attributes(node)["to"]))
+
+
+def _drop_unread_nodes(model: onnx.ModelProto) -> None:
+    outputs = {output.name for output in model.graph.output}
+    while True:
+        read = outputs | {name for node in model.graph.node for name in node.input}
+        kept = [node for node in model.graph.node if any(name in read for name in node.output)]
+        if len(kept) == len(model.graph.node):
+            return
+        replace_nodes(model, kept)

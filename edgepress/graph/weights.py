@@ -1,0 +1,126 @@
+"""The kernels of a network: the constant operands that compression works on, in any number format."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from edgepress.graph.view import Array, attributes, initializers, producers
+
+KERNEL_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "ConvInteger", "MatMulInteger")
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A constant second operand of a convolution or matrix product.
+
+    `values` are as stored (float32, float16, or int8/uint8 codes) with `zero_point` the code of 0.
+    `channel_axis` is the axis of the output channels.
+    """
+
+    initializer: str
+    node: onnx.NodeProto
+    channel_axis: int
+    values: Array
+    zero_point: int = 0
+
+    @property
+    def prunable(self) -> bool:
+        """Depthwise kernels are not, here as in TFMOT: they are few and each weight matters."""
+        depthwise = self.node.op_type.startswith("Conv") and attributes(self.node).get("group", 1) > 1
+        return not (depthwise and self.values.shape[1] == 1)
+
+    @property
+    def sparsity(self) -> float:
+        """The share of zeros."""
+        return float((self.values == self.zero_point).mean())
+
+    @property
+    def unique_weights(self) -> int:
+        """The distinct values that a codebook of this kernel needs.
+
+        For float values it is the fewer of two counts: over the tensor as it is, and over the tensor with
+        each output channel divided by its largest magnitude, since a per-channel scale is stored anyway.
+        """
+        if self.values.dtype.kind in "iu":
+            return len(np.unique(self.values))
+        values = self.values.astype(np.float32)
+        return min(len(np.unique(values)), len(np.unique(normalised(values, self.channel_axis))))
+
+
+def normalised(values: Array, channel_axis: int) -> Array:
+    """`values` with each channel divided by its largest magnitude, to five decimals; zero channels stay."""
+    largest = channel_magnitudes(values, channel_axis)
+    quotient: Array = np.round(values / np.where(largest > 0, largest, 1), 5) + 0.0
+    return quotient
+
+
+def channel_magnitudes(values: Array, channel_axis: int) -> Array:
+    """The largest magnitude in each channel, shaped to broadcast against `values`."""
+    others = tuple(axis for axis in range(values.ndim) if axis != channel_axis)
+    magnitudes: Array = np.abs(values).max(axis=others, keepdims=True)
+    return magnitudes
+
+
+def kernels(model: onnx.ModelProto) -> list[Kernel]:
+    """All kernels in graph order, each initializer once; found through DequantizeLinear and Cast."""
+    constants, made_by = initializers(model), producers(model)
+    found: dict[str, Kernel] = {}
+    for node in model.graph.node:
+        if node.op_type not in KERNEL_OPS:
+            continue
+        name, source = node.input[1], made_by.get(node.input[1])
+        zero_point = 0
+        if source is not None and source.op_type in ("DequantizeLinear", "Cast"):
+            name = source.input[0]
+        elif node.op_type.endswith("Integer") and len(node.input) > 3:
+            zero_point = int(constants[node.input[3]].reshape(-1)[0])
+        if name in constants and name not in found:
+            found[name] = Kernel(
+                name, node, _channel_axis(node, constants[name]), constants[name], zero_point
+            )
+    return list(found.values())
+
+
+def _channel_axis(node: onnx.NodeProto, values: Array) -> int:
+    if node.op_type == "Gemm":
+        return 0 if attributes(node).get("transB", 0) else 1
+    if node.op_type.startswith("MatMul"):
+        return values.ndim - 1
+    return 1 if node.op_type == "ConvTranspose" else 0
+
+
+@dataclass(frozen=True)
+class WeightStatistics:
+    """`sparsity` is over all prunable weights; `max_unique_weights` is that of the worst kernel."""
+
+    parameters: int
+    sparsity: float
+    max_unique_weights: int
+
+
+def weight_statistics(model: onnx.ModelProto) -> WeightStatistics:
+    """Count a model's weights, in whatever number format it holds them."""
+    present = kernels(model)
+    total = sum(kernel.values.size for kernel in present if kernel.prunable)
+    zeros = sum(kernel.sparsity * kernel.values.size for kernel in present if kernel.prunable)
+    return WeightStatistics(
+        parameters=_parameters(model),
+        sparsity=zeros / total if total else 0.0,
+        max_unique_weights=max((kernel.unique_weights for kernel in present), default=0),
+    )
+
+
+def _parameters(model: onnx.ModelProto) -> int:
+    """Elements of all constants but scalars, shapes, and the scales and zero points of quantisation."""
+    helpers = {
+        name
+        for node in model.graph.node
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear")
+        for name in node.input[1:]
+    }
+    return sum(
+        values.size
+        for name, values in initializers(model).items()
+        if name not in helpers and values.ndim > 0 and values.dtype != np.int64
+    )

@@ -1,0 +1,1 @@
+"""Figures of a single model: accuracy on the host, sizes, weight statistics."""

@@ -1,0 +1,40 @@
+"""Running an ONNX model on the host, for accuracies and parities."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from edgepress.artifacts import broken, read_bytes
+from edgepress.datasets.prepared import Array, Split
+
+BATCH = 64
+
+
+def session(path: Path, threads: int) -> ort.InferenceSession:
+    """An ONNX Runtime session on the CPU.
+
+    Raises:
+        ArtifactError: the file is absent or ONNX Runtime refuses it.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(read_bytes(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no public base
+        raise broken(path, "a model that ONNX Runtime can run", error) from error
+
+
+def logits(path: Path, split: Split, threads: int) -> Array:
+    """The model's outputs (N, classes), float32, for a whole split."""
+    running = session(path, threads)
+    name = running.get_inputs()[0].name
+    batches = (split.inputs(slice(i, i + BATCH)) for i in range(0, len(split), BATCH))
+    return np.concatenate([running.run(None, {name: batch})[0] for batch in batches])
+
+
+def accuracy(outputs: Array, classes: Array) -> float:
+    """The share of samples whose largest output is at their class."""
+    return float((outputs.argmax(axis=1) == classes).mean())

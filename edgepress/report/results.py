@@ -1,0 +1,156 @@
+"""The last run's results as text, from the files in `metrics/`."""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgepress.artifacts import broken, metrics_path, read_json
+
+STAGES = ("train", "export-onnx", "prune", "cluster", "quantize", "convert-tflite")
+RUNTIMES = ("tflite", "onnxruntime")
+
+_ABSENT = "–"
+
+
+def render() -> str:
+    """What each stage made of the network, what the device measured, and which stage cost most accuracy.
+
+    Raises:
+        ArtifactError: a file of `metrics/` is absent or damaged.
+    """
+    stages = {stage: _Metrics(metrics_path(stage)) for stage in STAGES}
+    accuracy, latency = _Metrics(metrics_path("accuracy")), _Metrics(metrics_path("latency"))
+    parts = [
+        "After each stage (accuracy on the validation split):",
+        _stage_table(stages),
+        _device_title(accuracy, latency),
+        _device_table(accuracy, latency),
+        f"{_agreement(accuracy)}\n{_costliest(stages)}",
+    ]
+    return "\n\n".join(parts)
+
+
+class _Metrics:
+    """A metrics file, whose values are got by dotted keys."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._values = read_json(path)
+
+    def number(self, key: str) -> float:
+        """A value that must be there."""
+        value = self.optional(key)
+        if value is None:
+            raise broken(self._path, "the metrics of this version", f"no number {key}")
+        return value
+
+    def optional(self, key: str) -> float | None:
+        """A number, or None where there is none."""
+        value = self.any(key)
+        return value if isinstance(value, int | float) else None
+
+    def any(self, key: str) -> Any:
+        """Whatever is there."""
+        value: Any = self._values
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        return value
+
+
+def _stage_table(stages: dict[str, _Metrics]) -> str:
+    heads = ("stage", "accuracy", "size", "gzip", "zeros", "distinct weights", "parameters")
+    return _table([heads, *(_stage_row(stage, metrics) for stage, metrics in stages.items())])
+
+
+def _stage_row(stage: str, metrics: _Metrics) -> tuple[str, ...]:
+    return (
+        stage,
+        f"{metrics.number('accuracy'):.4f}",
+        _size(metrics.number("size_bytes")),
+        _size(metrics.number("size_gzip_bytes")),
+        _format(metrics.optional("sparsity"), ".1%"),
+        _format(metrics.optional("max_unique_weights"), ",d"),
+        _format(metrics.optional("parameters"), ",d"),
+    )
+
+
+def _device_title(accuracy: _Metrics, latency: _Metrics) -> str:
+    samples, threads = int(accuracy.number("samples")), int(latency.number("threads"))
+    baseline = f"float32 accuracy {accuracy.number('baseline_accuracy'):.4f}"
+    place = f"{latency.any('kind')} on {latency.any('device.cpu')} ({latency.any('device.architecture')})"
+    first = f"On the test split ({samples} samples, {baseline}), against each runtime's float32 model;"
+    return f"{first}\n{place}, threads: {threads}:"
+
+
+def _device_table(accuracy: _Metrics, latency: _Metrics) -> str:
+    heads = (
+        "runtime",
+        "accuracy",
+        "drop",
+        "size",
+        "size ratio",
+        "gzip ratio",
+        "p50",
+        "speed-up",
+        "peak memory",
+    )
+    return _table([heads, *(_device_row(name, accuracy, latency) for name in RUNTIMES)])
+
+
+def _device_row(runtime: str, accuracy: _Metrics, latency: _Metrics) -> tuple[str, ...]:
+    return (
+        runtime,
+        f"{accuracy.number(f'{runtime}.accuracy'):.4f}",
+        f"{accuracy.number(f'{runtime}.accuracy_drop'):.4f}",
+        _size(accuracy.number(f"{runtime}.size_bytes")),
+        f"{accuracy.number(f'{runtime}.size_ratio'):.2f}×",
+        f"{accuracy.number(f'{runtime}.size_gzip_ratio'):.2f}×",
+        _duration(latency.number(f"{runtime}.p50_ms")),
+        f"{latency.number(f'{runtime}.speedup'):.2f}×",
+        _size(latency.number(f"{runtime}.peak_memory_bytes")),
+    )
+
+
+def _agreement(accuracy: _Metrics) -> str:
+    top1, logits = accuracy.number("agreement.top1"), accuracy.number("agreement.identical_logits")
+    steps = accuracy.optional("agreement.max_step_diff")
+    apart = "" if steps is None else f"; largest difference in output steps: {steps:g}"
+    return f"The runtimes agree on {top1:.1%} of classes and {logits:.1%} of logits{apart}."
+
+
+def _costliest(stages: dict[str, _Metrics]) -> str:
+    """The stage after which accuracy had fallen most, against the stage before it."""
+    accuracies = [(stage, metrics.number("accuracy")) for stage, metrics in stages.items()]
+    steps = [
+        (before - after, stage, before, after)
+        for (_, before), (stage, after) in itertools.pairwise(accuracies)
+    ]
+    cost, stage, before, after = max(steps, key=lambda step: step[0])
+    if cost <= 0:
+        return "No stage cost accuracy on the validation split."
+    points = f"{100 * cost:.2f} points, {before:.4f} → {after:.4f} on validation"
+    return f"The stage that cost most accuracy is {stage}: {points}."
+
+
+def _size(size: float) -> str:
+    return f"{size / 1e3:.1f} kB" if size < 1e6 else f"{size / 1e6:.1f} MB"
+
+
+def _duration(milliseconds: float) -> str:
+    return f"{milliseconds:.3f} ms" if milliseconds < 100 else f"{milliseconds:.0f} ms"
+
+
+def _format(value: float | None, form: str) -> str:
+    if value is None:
+        return _ABSENT
+    return format(int(value) if form.endswith("d") else value, form)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as lines: the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+        for row in rows
+    )

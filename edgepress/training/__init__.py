@@ -1,0 +1,1 @@
+"""Training the float network and exporting it to ONNX; PyTorch."""

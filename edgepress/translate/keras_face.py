@@ -1,0 +1,141 @@
+"""The Keras face: a float plan as a functional `tf_keras` model, for fine-tuning with TFMOT.
+
+Every trainable weight, and BatchNormalization's statistics, keep the way back to the ONNX initializer
+they came from, so that what was trained can be written into the ONNX model again.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+
+from edgepress.graph.view import copy, set_initializer
+from edgepress.translate.functions import apply_step
+from edgepress.translate.plan import Array, Plan, Step, Weight
+from edgepress.translate.tensorflow_setup import keras
+
+BATCHNORM_MOMENTUM = 0.9
+"""Keras' default, 0.99, hardly moves the statistics within a short fine-tuning and ruins it."""
+
+Wrap = Callable[[Any, Step], Any]
+
+
+@dataclass(frozen=True)
+class KerasNetwork:
+    """`model` takes (N, *plan.input_shape) and gives logits.
+
+    `variables` are the trainable weights and BatchNormalization's statistics by (step output, part);
+    `weights` say for the same keys which initializer each came from.
+    """
+
+    model: Any
+    variables: Mapping[tuple[str, str], Any]
+    weights: Mapping[tuple[str, str], Weight]
+
+    def values(self) -> dict[tuple[str, str], Array]:
+        """What the variables hold now, in TensorFlow's layout."""
+        return {key: variable.numpy() for key, variable in self.variables.items()}
+
+
+class StepLayer(keras.layers.Layer):  # type: ignore[misc]
+    """A step without trainable weights, run as the function face runs it."""
+
+    def __init__(self, step: Step, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.step = step
+
+    def call(self, inputs: Any) -> Any:
+        return apply_step(self.step, inputs if isinstance(inputs, list | tuple) else [inputs])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "step": self.step}
+
+
+def build_keras(plan: Plan, wrap: Wrap = lambda layer, step: layer) -> KerasNetwork:
+    """Build the model; `wrap` may put a wrapper around each layer, which by then holds its weights."""
+    entry = keras.Input(plan.input_shape, name="input")
+    source = Step("input", (), plan.input, "input")
+    tensors = {plan.input: wrap(keras.layers.Activation("linear", name=layer_name(source)), source)(entry)}
+    variables: dict[tuple[str, str], Any] = {}
+    weights: dict[tuple[str, str], Weight] = {}
+    for step in plan.steps:
+        inputs = [tensors[name] for name in step.inputs]
+        layer = _layer(step)
+        for part, variable in _loaded(layer, step, inputs):
+            variables[step.output, part] = variable
+            weights[step.output, part] = step.weights[part]
+        tensors[step.output] = wrap(layer, step)(inputs if len(inputs) > 1 else inputs[0])
+    return KerasNetwork(keras.Model(entry, tensors[plan.output]), variables, weights)
+
+
+def _loaded(layer: Any, step: Step, inputs: list[Any]) -> list[tuple[str, Any]]:
+    """Build the layer, give it the step's weights, and return its variables by part."""
+    parts = [part for part in _WEIGHTED.get(step.op, ()) if part in step.weights]
+    if not parts:
+        return []
+    layer.build(inputs[0].shape)
+    layer.set_weights([step.weights[part].values for part in parts])
+    return list(zip(parts, layer.weights, strict=True))
+
+
+def layer_name(step: Step) -> str:
+    """A name that TensorFlow accepts, unique because tensor names are."""
+    return "s_" + "".join(c if c.isalnum() else f"_{ord(c):x}_" for c in step.output)
+
+
+def write_back(
+    model: onnx.ModelProto, network: KerasNetwork, values: Mapping[tuple[str, str], Array]
+) -> onnx.ModelProto:
+    """A copy of the ONNX model with new weights, keyed as `network.weights` is."""
+    updated = copy(model)
+    for key, array in values.items():
+        weight = network.weights[key]
+        assert weight.initializer is not None
+        set_initializer(updated, weight.initializer, weight.to_onnx(array))
+    return updated
+
+
+_WEIGHTED = {
+    "conv": ("kernel", "bias"),
+    "depthwise_conv": ("kernel", "bias"),
+    "dense": ("kernel", "bias"),
+    "batch_norm": ("gamma", "beta", "mean", "variance"),
+}
+
+
+def _layer(step: Step) -> Any:
+    a, name = step.attributes, layer_name(step)
+    layers = keras.layers
+    if step.op in ("conv", "depthwise_conv"):
+        return _convolution(step, name)
+    if step.op == "dense":
+        return layers.Dense(
+            step.weights["kernel"].values.shape[1], use_bias="bias" in step.weights, name=name
+        )
+    if step.op == "batch_norm":
+        return layers.BatchNormalization(momentum=BATCHNORM_MOMENTUM, epsilon=a["epsilon"], name=name)
+    if step.op == "relu" or (step.op == "clip" and a["low"] == 0.0):
+        return layers.ReLU(a.get("high"), name=name)
+    if step.op == "add" and "operand" not in step.weights:
+        return layers.Add(name=name)
+    if step.op == "mean" and a["axes"] == (1, 2) and a["keepdims"]:
+        return layers.GlobalAveragePooling2D(keepdims=True, name=name)
+    if step.op == "pad" and a["fill"] == 0.0 and len(a["pads"]) == 4 and not any(a["pads"][0] + a["pads"][3]):
+        return layers.ZeroPadding2D(a["pads"][1:3], name=name)
+    return StepLayer(step, name=name)
+
+
+def _convolution(step: Step, name: str) -> Any:
+    a, shape = step.attributes, step.weights["kernel"].values.shape
+    shared = {
+        "kernel_size": shape[:2],
+        "strides": a["strides"],
+        "dilation_rate": a["dilations"],
+        "padding": a["padding"].lower(),
+        "use_bias": "bias" in step.weights,
+        "name": name,
+    }
+    if step.op == "depthwise_conv":
+        return keras.layers.DepthwiseConv2D(depth_multiplier=shape[3], **shared)
+    return keras.layers.Conv2D(shape[3], groups=a["groups"], **shared)

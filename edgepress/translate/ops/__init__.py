@@ -1,0 +1,1 @@
+"""Operator families: for each ONNX operator a small function that plans it."""

@@ -1,0 +1,24 @@
+"""BatchNormalization."""
+
+from edgepress.translate.plan import Weight
+from edgepress.translate.planner import Node, OpPlanner, Planner, unsupported
+
+_PARTS = ("gamma", "beta", "mean", "variance")
+
+
+def plan_batchnorm(node: Node, planner: Planner) -> None:
+    """Inference form; the channel must be the last stored axis."""
+    if node.attributes.get("training_mode", 0):
+        raise unsupported(node, "it is in training mode; export the network in evaluation mode")
+    value = planner.value(node.inputs[0])
+    if value.layout.position(1) != len(value.shape) - 1:
+        raise unsupported(node, "its channels are not the last stored axis")
+    weights = {}
+    for index, part in enumerate(_PARTS, start=1):
+        constant = planner.constant(node, index)
+        weights[part] = Weight(constant.values, constant.initializer, (0,), onnx_shape=constant.values.shape)
+    epsilon = node.attributes.get("epsilon", 1e-5)
+    planner.emit(node, "batch_norm", (value,), value.layout, weights, epsilon=epsilon)
+
+
+PLANNERS: dict[str, OpPlanner] = {"BatchNormalization": plan_batchnorm}

@@ -1,0 +1,66 @@
+"""ONNX's explicit padding in TensorFlow's terms."""
+
+from dataclasses import dataclass
+
+from edgepress.translate.planner import Node, Planner, Value, unsupported
+
+
+@dataclass(frozen=True)
+class Window:
+    """A sliding window over H and W."""
+
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    pads: tuple[tuple[int, int], ...]
+
+
+def window(node: Node, value: Value, kernel: tuple[int, ...]) -> Window:
+    """The window of a convolution or pooling node over `value`, with `auto_pad` resolved."""
+    spatial, a = len(kernel), node.attributes
+    strides = tuple(a.get("strides", [1] * spatial))
+    dilations = tuple(a.get("dilations", [1] * spatial))
+    sizes = value.shape[2:]
+    if None in sizes:
+        raise unsupported(node, f"the image size {sizes} is not fixed")
+    auto = a.get("auto_pad", "NOTSET")
+    if auto in ("SAME_UPPER", "SAME_LOWER"):
+        pads = _same(sizes, kernel, strides, dilations)
+        pads = pads if auto == "SAME_UPPER" else tuple((hi, lo) for lo, hi in pads)
+    elif auto == "VALID":
+        pads = ((0, 0),) * spatial
+    else:
+        flat = a.get("pads", [0] * 2 * spatial)
+        pads = tuple(zip(flat[:spatial], flat[spatial:], strict=True))
+    return Window(kernel, strides, dilations, pads)
+
+
+def pad_mode(value: Value, w: Window) -> str | None:
+    """TensorFlow's own mode for this padding, or None where it needs a step of its own."""
+    if not any(lo or hi for lo, hi in w.pads):
+        return "VALID"
+    return "SAME" if w.pads == _same(value.shape[2:], w.kernel, w.strides, w.dilations) else None
+
+
+def padded(node: Node, planner: Planner, value: Value, w: Window, fill: float = 0.0) -> tuple[Value, str]:
+    """The operand, padded by a step where TensorFlow has no mode for it, and the mode to use then."""
+    mode = pad_mode(value, w)
+    if mode is not None:
+        return value, mode
+    pads = ((0, 0), *w.pads, (0, 0))
+    return planner.emit_between(node, "pad", value, "padded", pads=pads, fill=fill), "VALID"
+
+
+def _same(
+    sizes: tuple[int | None, ...],
+    kernel: tuple[int, ...],
+    strides: tuple[int, ...],
+    dilations: tuple[int, ...],
+) -> tuple[tuple[int, int], ...]:
+    """TensorFlow's SAME padding: ceil(size / stride) outputs, the odd pixel at the end."""
+    pads = []
+    for size, k, s, d in zip(sizes, kernel, strides, dilations, strict=True):
+        assert size is not None
+        total = max((-(-size // s) - 1) * s + (k - 1) * d + 1 - size, 0)
+        pads.append((total // 2, total - total // 2))
+    return tuple(pads)

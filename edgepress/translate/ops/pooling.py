@@ -1,0 +1,71 @@
+"""Pools and means over the image."""
+
+from edgepress.translate.layout import channels_last
+from edgepress.translate.ops.padding import pad_mode, padded, window
+from edgepress.translate.planner import Node, OpPlanner, Planner, unsupported
+
+_LOWEST = -3.4028234663852886e38
+
+
+def plan_max_pool(node: Node, planner: Planner) -> None:
+    """Explicit padding takes the operand's proven minimum, which then never wins wrongly."""
+    value = planner.stored_as(node, planner.value(node.inputs[0]), channels_last(4))
+    _refuse_options(node)
+    w = window(node, value, tuple(node.attributes["kernel_shape"]))
+    minimum = value.minimum
+    value, mode = padded(node, planner, value, w, fill=_LOWEST if minimum is None else minimum)
+    kernel = {"size": w.kernel, "strides": w.strides, "padding": mode}
+    planner.emit(node, "max_pool", (value,), channels_last(4), minimum=minimum, **kernel)
+
+
+def plan_average_pool(node: Node, planner: Planner) -> None:
+    """TensorFlow's SAME averages over the image alone; padding that counts is written as a step."""
+    value = planner.stored_as(node, planner.value(node.inputs[0]), channels_last(4))
+    _refuse_options(node)
+    w = window(node, value, tuple(node.attributes["kernel_shape"]))
+    counted = node.attributes.get("count_include_pad", 0)
+    mode = pad_mode(value, w)
+    if mode == "SAME" and counted:
+        pads = ((0, 0), *w.pads, (0, 0))
+        value, mode = planner.emit_between(node, "pad", value, "padded", pads=pads, fill=0.0), "VALID"
+    elif mode is None:
+        if not counted:
+            raise unsupported(node, f"pads {w.pads} that do not count have no translation")
+        value, mode = padded(node, planner, value, w)
+    kernel = {"size": w.kernel, "strides": w.strides, "padding": mode}
+    planner.emit(node, "average_pool", (value,), channels_last(4), minimum=value.minimum, **kernel)
+
+
+def plan_global_average_pool(node: Node, planner: Planner) -> None:
+    """The mean over H and W, both kept with size 1."""
+    value = planner.stored_as(node, planner.value(node.inputs[0]), channels_last(4))
+    planner.emit(node, "mean", (value,), channels_last(4), minimum=value.minimum, axes=(1, 2), keepdims=True)
+
+
+def plan_reduce_mean(node: Node, planner: Planner) -> None:
+    """Axes are an attribute up to opset 17 and an input from 18; without `keepdims`, ranks shrink."""
+    value = planner.value(node.inputs[0])
+    rank = len(value.shape)
+    axes = planner.integers(node, 1) if node.has_input(1) else node.attributes.get("axes", list(range(rank)))
+    keep = bool(node.attributes.get("keepdims", 1))
+    stored = tuple(sorted(value.layout.position(axis) for axis in axes))
+    layout = value.layout
+    if not keep:
+        left = [axis for axis in layout.order if layout.position(axis) not in stored]
+        layout = type(layout)(tuple(sorted(left).index(axis) for axis in left))
+    planner.emit(node, "mean", (value,), layout, minimum=value.minimum, axes=stored, keepdims=keep)
+
+
+def _refuse_options(node: Node) -> None:
+    if node.attributes.get("ceil_mode", 0):
+        raise unsupported(node, "ceil_mode has no translation")
+    if any(d != 1 for d in node.attributes.get("dilations", [])) or len(node.outputs) > 1:
+        raise unsupported(node, "dilations and the output of indices have no translation")
+
+
+PLANNERS: dict[str, OpPlanner] = {
+    "MaxPool": plan_max_pool,
+    "AveragePool": plan_average_pool,
+    "GlobalAveragePool": plan_global_average_pool,
+    "ReduceMean": plan_reduce_mean,
+}

@@ -1,0 +1,71 @@
+"""The plan: an ONNX network rewritten, layout by layout decided, as steps that TensorFlow can take.
+
+A plan is plain data. Both faces of the translator, Keras layers and a function, read the same plan, so
+the layout is solved once. All attributes and weights of a step are in TensorFlow's conventions (NHWC
+activations, HWIO kernels).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Quantisation:
+    """int8 scales, one for each output channel of a kernel or one for a whole operand."""
+
+    scale: Array
+    zero_point: int = 0
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A constant of a step, in TensorFlow's layout, and the way back to its ONNX initializer.
+
+    `shape`, `permutation` and `rows` say how `values` came from the initializer: first transposed by
+    `permutation`, then its rows (first axis) taken in the order `rows`, then reshaped.
+    """
+
+    values: Array
+    initializer: str | None = None
+    permutation: tuple[int, ...] | None = None
+    rows: Array | None = None
+    onnx_shape: tuple[int, ...] = ()
+    quantisation: Quantisation | None = None
+
+    def to_onnx(self, values: Array) -> Array:
+        """Values in TensorFlow's layout, put back into the initializer's layout."""
+        permutation = self.permutation or tuple(range(len(self.onnx_shape)))
+        transposed = values.reshape([self.onnx_shape[axis] for axis in permutation])
+        if self.rows is not None:
+            original = np.empty_like(transposed)
+            original[self.rows] = transposed
+            transposed = original
+        return np.ascontiguousarray(np.transpose(transposed, np.argsort(permutation)))
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation: `inputs` and `output` name tensors; `node` is the ONNX node it stems from."""
+
+    op: str
+    inputs: tuple[str, ...]
+    output: str
+    node: str
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    weights: Mapping[str, Weight] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole network; `input_shape` is without the batch and in stored order, e.g. (H, W, C)."""
+
+    input: str
+    input_shape: tuple[int, ...]
+    output: str
+    steps: tuple[Step, ...]

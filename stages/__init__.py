@@ -1,0 +1,1 @@
+"""The nodes of the DAG, one module each: load, call, save."""

@@ -1,0 +1,28 @@
+"""prepare-data: data set → `data/prepared/`, fixed stratified splits and their description."""
+
+from edgepress.artifacts import PREPARED, run_stage
+from edgepress.config.data import CHOICES
+from edgepress.config.load import load_choice, load_runtime
+
+
+def main() -> None:
+    """Load the data set, split it, and save the parts."""
+    config = load_choice("data", CHOICES)
+    runtime = load_runtime()
+
+    from edgepress.datasets.prepared import save_description, save_split
+    from edgepress.datasets.registry import dataset_name, load_dataset
+    from edgepress.datasets.splits import describe, split
+
+    dataset = load_dataset(config)
+    parts = split(dataset, config.splits, runtime.seed)
+    description = describe(dataset_name(config), dataset, parts)
+    for name, part in parts.items():
+        save_split(PREPARED / name, part)
+    save_description(PREPARED / "description.json", description)
+    sizes = ", ".join(f"{len(part)} {name}" for name, part in parts.items())
+    print(f"prepare-data: {description.name} {description.input_shape}, {sizes}")
+
+
+if __name__ == "__main__":
+    run_stage(main)

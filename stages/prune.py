@@ -1,0 +1,36 @@
+"""prune: weights become zero, and the network learns to do without them."""
+
+from edgepress.artifacts import PREPARED, metrics_path, model_path, pass_through, run_stage, write_json
+from edgepress.config.load import Off, load_choice, load_runtime, load_section
+from edgepress.config.prune import CHOICES
+from edgepress.config.train import Augment
+
+SOURCE, STAGE = "export-onnx", "prune"
+
+
+def main() -> None:
+    config = load_choice("prune", CHOICES)
+    if isinstance(config, Off):
+        pass_through(SOURCE, STAGE)
+        return
+    runtime, augment = load_runtime(), load_section("train.augment", Augment)
+
+    from edgepress.compress.prune import prune
+    from edgepress.compress.tuning.data import TuningData
+    from edgepress.datasets.prepared import load_split
+    from edgepress.graph.io import load_model, save_model
+    from edgepress.measure.model_metrics import model_metrics
+    from edgepress.translate.tensorflow_setup import configure
+
+    model = load_model(model_path(SOURCE))
+    configure(runtime.seed, runtime.threads)
+    data = TuningData(load_split(PREPARED / "train"), augment, runtime.seed)
+    pruned = prune(model, config, data)
+    save_model(model_path(STAGE), pruned)
+    metrics = model_metrics(model_path(STAGE), load_split(PREPARED / "validation"), runtime.threads)
+    write_json(metrics_path(STAGE), metrics)
+    print(f"prune: {metrics['sparsity']:.1%} of the prunable weights are zero; accuracy {metrics['accuracy']:.4f}")
+
+
+if __name__ == "__main__":
+    run_stage(main)

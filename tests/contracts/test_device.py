@@ -1,0 +1,175 @@
+"""What every device must do: DeviceContract, run for each device of the registry."""
+
+import dataclasses
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+
+from edgepress.config.device import CHOICES, Local
+from edgepress.devices.base import Device, Measurement, Pair
+from edgepress.devices.local import LocalDevice
+from edgepress.devices.registry import DEVICES, open_device
+from edgepress.errors import DeviceError
+
+PAIRS = {
+    "tflite int8": ("tflite", "int8.tflite", "float.tflite"),
+    "tflite int8 with float ends": ("tflite", "int8_float_io.tflite", "float.tflite"),
+    "tflite taking NCHW": ("tflite", "nchw.tflite", "float.tflite"),
+    "onnxruntime int8": ("onnxruntime", "int8.onnx", "float.onnx"),
+}
+
+
+def make_pair(folder: Path, name: str) -> Pair:
+    runtime, candidate, baseline = PAIRS[name]
+    return Pair(runtime, folder / candidate, folder / baseline)
+
+
+def expected_outputs(model: Path, images: np.ndarray) -> np.ndarray:
+    """What the model gives in this process, one image after the other."""
+    if model.suffix == ".onnx":
+        session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        inputs = images.astype(np.float32)[:, np.newaxis]
+        return np.concatenate([session.run(None, {"input": each})[0] for each in inputs])
+    interpreter = Interpreter(str(model), num_threads=1)
+    interpreter.allocate_tensors()
+    return np.concatenate([run_tflite(interpreter, image[np.newaxis]) for image in images])
+
+
+def run_tflite(interpreter: Interpreter, image: np.ndarray) -> np.ndarray:
+    source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    image = image if tuple(source["shape"]) == image.shape else image.transpose(0, 2, 3, 1)
+    if source["dtype"] is np.int8:
+        scale, zero_point = source["quantization"]
+        image = np.clip(np.round(image / np.float32(scale)) + zero_point, -128, 127)
+    interpreter.set_tensor(source["index"], image.astype(source["dtype"]))
+    interpreter.invoke()
+    return interpreter.get_tensor(target["index"])
+
+
+class DeviceContract:
+    name: str
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def device(cls) -> Device:
+        raise NotImplementedError
+
+    @pytest.fixture(scope="class", params=PAIRS)
+    @classmethod
+    def pair(cls, request: pytest.FixtureRequest, small_models: Path) -> Pair:
+        return make_pair(small_models, request.param)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def measured(cls, device: Device, pair: Pair, small_models: Path) -> Measurement:
+        return device.measure(pair, small_models / "images.npy")
+
+    def test_outputs_are_those_of_the_runtime(self, measured, pair, small_models):
+        images = np.load(small_models / "images.npy")
+        for run, model in ((measured.candidate, pair.candidate), (measured.baseline, pair.baseline)):
+            np.testing.assert_array_equal(run.outputs, expected_outputs(model, images))
+            assert run.outputs.std(axis=0).min() > 0
+
+    def test_logits_of_the_candidate_are_close_to_those_of_the_baseline(self, measured):
+        difference = np.abs(measured.candidate.logits - measured.baseline.logits)
+        assert measured.candidate.logits.dtype == np.float32
+        assert difference.max() < 0.1 * np.ptp(measured.baseline.logits)
+
+    def test_codes_are_known_where_the_output_is_quantised(self, measured, pair):
+        integer = pair.candidate.name.startswith("int8") and pair.runtime == "tflite"
+        assert (measured.candidate.codes is not None) == integer
+        assert measured.baseline.codes is None
+
+    def test_latency_is_positive_and_of_both_models(self, measured):
+        for run in (measured.candidate, measured.baseline):
+            assert run.durations_ms.ndim == 2
+            assert (run.durations_ms > 0).all()
+            assert run.load_ms > 0
+
+    def test_memory_is_that_of_a_small_process(self, measured):
+        for run in (measured.candidate, measured.baseline):
+            assert 1e7 < run.idle_memory_bytes <= run.peak_memory_bytes < 2e8
+
+    def test_the_machine_is_described_but_not_named(self, measured):
+        assert {"cpu", "architecture", "cores"} <= set(measured.machine)
+        hostname = Path("/proc/sys/kernel/hostname").read_text().strip()
+        assert hostname not in measured.machine.values()
+
+    def test_what_ran_is_recorded(self, measured, pair):
+        expected = {"tflite": "BUILTIN with XNNPACK delegate", "onnxruntime": "CPUExecutionProvider"}
+        assert measured.op_resolver == expected[pair.runtime]
+        assert measured.runtime_version[0].isdigit()
+
+    def test_a_second_measurement_predicts_the_same(self, device, measured, pair, small_models):
+        again = device.measure(pair, small_models / "images.npy")
+        np.testing.assert_array_equal(again.candidate.outputs, measured.candidate.outputs)
+        np.testing.assert_array_equal(again.baseline.outputs, measured.baseline.outputs)
+
+    @pytest.mark.parametrize("name", ["tflite int8", "onnxruntime int8"])
+    @pytest.mark.parametrize(
+        "spoil", [lambda content: content[: len(content) // 2], lambda content: b"no model"]
+    )
+    def test_a_broken_model_is_named_with_a_remedy(self, device, small_models, tmp_path, name, spoil):
+        pair = make_pair(small_models, name)
+        broken = tmp_path / pair.candidate.name
+        broken.write_bytes(spoil(pair.candidate.read_bytes()))
+        with pytest.raises(DeviceError, match=rf"{broken} in {pair.runtime}.*; delete it and run: dvc repro"):
+            device.measure(dataclasses.replace(pair, candidate=broken), small_models / "images.npy")
+
+    def test_an_absent_model_is_named_with_a_remedy(self, device, small_models, tmp_path):
+        pair = dataclasses.replace(make_pair(small_models, "tflite int8"), baseline=tmp_path / "none.tflite")
+        with pytest.raises(DeviceError, match=r"none\.tflite does not exist; make it with: dvc repro"):
+            device.measure(pair, small_models / "images.npy")
+
+
+class TestLocal(DeviceContract):
+    name = "local"
+    config = Local(threads=1, warmup_runs=2, rounds=3, runs_per_round=4)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def device(cls) -> Device:
+        return open_device(cls.config)
+
+    def test_durations_are_of_the_rounds_asked_for(self, measured):
+        assert measured.candidate.durations_ms.shape == (3, 4)
+        assert measured.baseline.durations_ms.shape == (3, 4)
+
+    def test_a_model_that_hangs_is_given_up(self, small_models, tmp_path):
+        endless = tmp_path / "endless.tflite"
+        os.mkfifo(endless)  # opening it waits for a writer
+        pair = dataclasses.replace(make_pair(small_models, "tflite int8"), candidate=endless)
+        device = LocalDevice(self.config, timeout_s=2)
+        with pytest.raises(
+            DeviceError, match=r"endless\.tflite in tflite gave no answer to 'load' within 2 s; "
+        ):
+            device.measure(pair, small_models / "images.npy")
+
+    def test_a_missing_runtime_is_named_with_a_remedy(self, device, small_models, tmp_path, monkeypatch):
+        python = tmp_path / "python"
+        hide = "import runpy, sys; sys.modules['onnxruntime'] = None"
+        code = f"{hide}; runpy.run_path(sys.argv[-1], run_name='__main__')"
+        python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{code}" "$@"\n')
+        python.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(python))
+        with pytest.raises(
+            DeviceError, match=r"onnxruntime cannot be imported: .*; install it with: pip install"
+        ):
+            device.measure(make_pair(small_models, "onnxruntime int8"), small_models / "images.npy")
+
+    def test_a_process_that_dies_is_reported(self, device, small_models, tmp_path, monkeypatch):
+        python = tmp_path / "python"
+        python.write_text("#!/bin/sh\nread request\necho out of luck >&2\nkill -SEGV $$\n")
+        python.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(python))
+        with pytest.raises(DeviceError, match=r"crashed at 'start' \(SIGSEGV: out of luck\)"):
+            device.measure(make_pair(small_models, "tflite int8"), small_models / "images.npy")
+
+
+def test_every_device_passes_the_contract():
+    assert {each.name for each in DeviceContract.__subclasses__()} == set(DEVICES) == set(CHOICES)

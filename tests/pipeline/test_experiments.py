@@ -1,0 +1,75 @@
+"""Experiments in a queue, and the tables and pictures that compare them."""
+
+import csv
+import io
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.project import Project, copy_project
+
+CHOICES = ["none", "fp16", "dynamic", "int8", "int8_qat"]
+_PATIENCE_S = 400
+
+
+@pytest.fixture(scope="module")
+def queued(ran: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project in whose queue every number format was run, two at a time."""
+    project = copy_project(ran, tmp_path_factory.mktemp("queue") / "project")
+    project.dvc("exp", "run", "--queue", "-S", f"quant={','.join(CHOICES)}")
+    project.dvc("queue", "start", "--jobs", "2")
+    try:
+        _wait(project)
+    finally:
+        project.dvc("queue", "stop", "--kill", check=False)
+    return project
+
+
+def test_every_queued_experiment_succeeds(queued: Project) -> None:
+    assert _statuses(queued) == ["Success"] * len(CHOICES)
+
+
+def test_the_table_shows_each_experiment_with_its_params_and_metrics(queued: Project) -> None:
+    rows = [row for row in _table(queued) if row["typ"] == "branch_base" or row["Experiment"]]
+    experiments = [row for row in rows if row["typ"].startswith("branch_")]
+    assert sorted(row["quant.name"] for row in experiments if row["Experiment"]) == sorted(CHOICES)
+    for row in experiments:
+        assert 0 <= float(row["tflite.accuracy"]) <= 1
+        assert float(row["tflite.size_gzip_ratio"]) > 0.9
+        assert float(row["tflite.p50_ms"]) > 0
+
+
+def test_metrics_params_and_plots_can_be_compared_between_commits(project: Project) -> None:
+    project.dvc("exp", "run", "-S", "quant=none")
+    project.commit("No quantisation")
+    metrics = json.loads(project.dvc("metrics", "diff", "HEAD~1", "--json").stdout)
+    assert metrics["metrics/accuracy.json"]["tflite.size_ratio"]["diff"] < 0
+    params = json.loads(project.dvc("params", "diff", "HEAD~1", "--json").stdout)
+    assert params["params.yaml"]["quant.name"] == {"old": "int8", "new": "none"}
+    page = Path(
+        project.dvc("plots", "diff", "HEAD~1").stdout.strip().splitlines()[-1].removeprefix("file://")
+    )
+    content = page.read_text(encoding="utf-8")
+    assert content.count("vegaEmbed") >= 2
+    for name in ("learning_curves.csv", "confusion.csv"):
+        assert name in content
+
+
+def _wait(project: Project) -> None:
+    """Until nothing is queued or running."""
+    end = time.monotonic() + _PATIENCE_S
+    while {"Queued", "Running"} & set(_statuses(project)):
+        assert time.monotonic() < end, project.dvc("queue", "status").stdout
+        time.sleep(2)
+
+
+def _statuses(project: Project) -> list[str]:
+    """The status of each task in the queue."""
+    table = project.dvc("queue", "status").stdout
+    return [word for word in table.split() if word in ("Queued", "Running", "Success", "Failed")]
+
+
+def _table(project: Project) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(project.dvc("exp", "show", "--csv").stdout)))

@@ -1,0 +1,65 @@
+"""Killed at any moment, the next `dvc repro` completes with the same hashes."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.pipeline.project import STAGES, Project, new_project, stages_run
+
+_PATIENCE_S = 120
+
+
+@pytest.mark.parametrize("victim", ["stage", "everything"])
+def test_killed_in_each_stage_a_run_completes_with_the_same_hashes(
+    victim: str, ran: Project, observed: dict[str, Any], tmp_path: Path
+) -> None:
+    project = new_project(_made(tmp_path / "killed"))
+    for stage in STAGES:
+        _kill(project, stage, victim, observed[stage]["seconds"] * 0.7)
+    assert stages_run(project.dvc("repro")) == STAGES[-1:]
+    assert project.repeatable_hashes() == ran.repeatable_hashes()
+    assert project.unignored() == ran.unignored()
+
+
+def _kill(project: Project, stage: str, victim: str, after_s: float) -> None:
+    """Start `dvc repro` and send SIGKILL some seconds after `stage` has started."""
+    with subprocess.Popen(
+        ["dvc", "repro", stage],
+        cwd=project.folder,
+        env=project.variables,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as dvc:
+        process = _started(dvc, f"stages.{stage.replace('-', '_')}")
+        time.sleep(after_s)
+        assert process.is_running(), f"{stage} was over after {after_s:.1f} s"
+        process.kill()
+        if victim == "everything":
+            os.killpg(dvc.pid, signal.SIGKILL)
+        assert dvc.wait() != 0
+
+
+def _started(dvc: "subprocess.Popen[bytes]", module: str) -> psutil.Process:
+    """The process that runs a stage's module."""
+    end = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < end and dvc.poll() is None:
+        for child in psutil.Process(dvc.pid).children(recursive=True):
+            try:
+                if child.cmdline()[-2:] == ["-m", module]:
+                    return child
+            except psutil.NoSuchProcess:
+                continue
+        time.sleep(0.05)
+    raise AssertionError(f"{module} did not start")
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder

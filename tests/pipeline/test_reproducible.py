@@ -1,0 +1,54 @@
+"""The same seed and threads give the same files, bit for bit, and nothing but the declared ones."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.pipeline.project import STAGES, Project, stages_run
+
+every_stage = pytest.mark.parametrize("stage", STAGES)
+
+
+def test_a_fresh_clone_gives_the_same_hashes(ran: Project, fresh: Project) -> None:
+    assert stages_run(fresh.dvc("repro")) == STAGES
+    assert fresh.repeatable_hashes() == ran.repeatable_hashes()
+
+
+def test_a_run_leaves_only_declared_files(ran: Project) -> None:
+    tracked = set(ran.git("ls-files").stdout.splitlines())
+    strangers = {file for file in ran.files() - tracked if not _is_under(file, ran.hashes())}
+    assert strangers == set()
+
+
+@every_stage
+def test_a_stage_reads_nothing_that_it_does_not_declare(
+    observed: dict[str, Any], ran: Project, stage: str
+) -> None:
+    declared = yaml.safe_load(ran.read("dvc.lock"))["stages"][stage]
+    paths = [entry["path"] for kind in ("deps", "outs") for entry in declared.get(kind, [])]
+    read = {_source(path) for path in observed[stage]["opened"]} - {"params.yaml"}
+    undeclared = {path for path in read if not _is_under(path, paths) and not _is_temporary(path)}
+    assert undeclared == set()
+
+
+def test_evaluation_imports_neither_framework(observed: dict[str, Any]) -> None:
+    imported = set(observed["evaluate-on-device"]["imported"])
+    assert not imported & {"torch", "tensorflow", "tf_keras", "keras"}
+    assert "numpy" in imported
+
+
+def _source(path: str) -> str:
+    """The source of a compiled module, and other paths as they are."""
+    folder, _, name = path.rpartition("__pycache__/")
+    return f"{folder}{name.split('.')[0]}.py" if folder else path
+
+
+def _is_under(path: str, declared: Any) -> bool:
+    return any(path == one or path.startswith(f"{one}/") for one in declared)
+
+
+def _is_temporary(path: str) -> bool:
+    """A file that was written under another name first, or a folder that was opened to be listed."""
+    return Path(path).name.startswith(".")

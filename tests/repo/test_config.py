@@ -1,0 +1,132 @@
+"""Every choice in `conf/` composes and validates, and mistakes are refused by name."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from edgepress.config import composition
+from edgepress.config.load import load_choice
+from edgepress.errors import ConfigError
+from tests.repo.closure import ROOT
+
+CONF = ROOT / "conf"
+GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
+OPTIONS = sorted((file.parent.name, file.stem) for file in CONF.glob("*/*.yaml"))
+REQUIRED = {("model", "custom"): ["model._target_=my_net.MyNet", "model.source=my_net.py"]}
+PARAMS = (ROOT / "params.yaml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("group", "choice"), OPTIONS)
+def test_every_option_composes_and_validates(group: str, choice: str, tmp_path: Path) -> None:
+    overrides = [f"{group}={choice}", *REQUIRED.get((group, choice), [])]
+    params = tmp_path / "params.yaml"
+    params.write_text(composition.compose(overrides, CONF))
+    composition.validate(params)
+    assert yaml.safe_load(params.read_text())[group].get("name", choice) == choice
+
+
+@pytest.mark.parametrize("group", sorted(composition.CHOICES))
+def test_every_choice_has_a_file_of_its_name(group: str) -> None:
+    assert set(composition.CHOICES[group]) == {choice for other, choice in OPTIONS if other == group}
+
+
+def test_the_groups_are_the_sections() -> None:
+    assert sorted([*composition.CHOICES, "train"]) == GROUPS
+
+
+def test_params_yaml_is_the_composition_to_the_letter() -> None:
+    assert composition.compose(conf=CONF) == PARAMS
+
+
+def test_check_accepts_the_repository() -> None:
+    composition.check(ROOT / "params.yaml", CONF)
+
+
+def test_check_names_the_keys_that_differ_and_the_remedies(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError,
+        match=r"^params\.yaml differs from conf/: prune\.sparsity is 0\.8 in params\.yaml but 0\.5 in conf/"
+        r"\. To return to conf/, .*: edgepress compose\. To keep .*, make them the default in conf/$",
+    ):
+        composition.check(_written(tmp_path, "prune.sparsity=0.8"), CONF)
+
+
+def test_check_names_keys_of_one_side_only(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"prune\.sparsity is absent in params\.yaml but 0\.5 in conf/"
+    ) as error:
+        composition.check(_written(tmp_path, "prune=m_by_n"), CONF)
+    assert "prune.m is 2 in params.yaml but absent in conf/" in str(error.value)
+
+
+def test_check_tells_an_integer_from_a_number(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"weight_decay is 0 in params\.yaml but 0\.0001 in conf/"):
+        composition.check(_written(tmp_path, "train.weight_decay=0"), CONF)
+
+
+MISTAKES = {
+    "quant=in8": (
+        "quant 'in8' is unknown; expected one of: dynamic, fp16, int8, int8_qat, none. Did you mean 'int8'?"
+    ),
+    "qant=int8": "key 'qant' is unknown; expected one of: cluster, .*Did you mean 'quant'?",
+    "prune.sparsty=0.5": "key 'prune.sparsty' is unknown; .*Did you mean 'prune.sparsity'?",
+    "prune.sparsity": "missing EQUAL",
+    "prune.ramp=${nope}": "Interpolation key 'nope' not found. For groups, choices and keys see conf/",
+}
+
+
+@pytest.mark.parametrize("override", MISTAKES)
+def test_compose_refuses_what_hydra_cannot_compose(override: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        composition.compose([override], CONF)
+    _assert_line(str(error.value), MISTAKES[override])
+
+
+WRONG_VALUES = {
+    "prune.sparsity=1.5": "prune.sparsity is 1.5; expected a number in [0, 1). Set it in conf/prune/ or with",
+    "prune.sparsity=half": "prune.sparsity is 'half', a str; expected a number. Set it in conf/prune/",
+    "train.epochs=1.5": "train.epochs is 1.5, a float; expected an integer. Set it in conf/train/",
+    "train.augment.flip=1": "train.augment.flip is 1, an int; expected true or false. Set it in conf/train/",
+    "model.hidden=[8]": "key 'model.hidden' is unknown",
+    "+prune.sparsty=0.5": "key 'prune.sparsty' is unknown; expected .*Did you mean 'prune.sparsity'?",
+    "+extra=1": "section 'extra' is unknown; expected one of: cluster, convert,",
+    "quant.calibration.method=minmx": "expected one of: entropy, minmax, percentile. Did you mean 'minmax'?",
+    "model=custom": "model.source is not set; give it a value, e.g. dvc exp run -S 'model.source=...'",
+    "data.splits.test=0.9": "data.splits.test + splits.validation is 1.05; expected less than 1",
+    "seed=-1": "seed is -1; expected an integer in [0, 2**32). Set it in conf/config.yaml.",
+    "threads=two": "threads is 'two', a str; expected an integer. Set it in conf/config.yaml.",
+    "~cluster": "cluster is missing; expected a section with keys. Set it in conf/cluster/",
+}
+
+
+@pytest.mark.parametrize("override", WRONG_VALUES)
+def test_validate_refuses_what_no_stage_can_take(override: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as error:
+        composition.validate(_written(tmp_path, override))
+    _assert_line(str(error.value), WRONG_VALUES[override])
+
+
+def test_a_hand_written_choice_is_refused_by_name(tmp_path: Path) -> None:
+    params = tmp_path / "params.yaml"
+    params.write_text(PARAMS.replace("name: int8", "name: int4"))
+    with pytest.raises(
+        ConfigError, match=r"quant\.name 'int4' is unknown; .* Set it in conf/quant/ or with -S\.$"
+    ):
+        load_choice("quant", composition.CHOICES["quant"], params)
+
+
+def _written(folder: Path, override: str) -> Path:
+    params = folder / "params.yaml"
+    params.write_text(composition.compose([override], CONF))
+    return params
+
+
+def _assert_line(message: str, expected: str) -> None:
+    """One line that holds the parts of `expected`, which stand between `.*`, in their order."""
+    assert "\n" not in message
+    rest: Any = message
+    for part in expected.split(".*"):
+        assert part in rest, message
+        rest = rest.split(part, 1)[1]

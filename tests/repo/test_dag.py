@@ -1,0 +1,223 @@
+"""`dvc.yaml` declares all that each stage depends on, and nothing else."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.repo.closure import ROOT, closure, lazy, path, says_nothing, tree
+
+STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+ORDER = [
+    "prepare-data",
+    "train",
+    "export-onnx",
+    "prune",
+    "cluster",
+    "quantize",
+    "convert-tflite",
+    "evaluate-on-device",
+]
+SOURCE = "${model.source}"
+
+every_stage = pytest.mark.parametrize("stage", ORDER)
+
+
+def test_the_stages_are_the_eight_in_order() -> None:
+    assert list(STAGES) == ORDER
+
+
+def test_every_module_in_stages_is_a_stage() -> None:
+    modules = {file.stem for file in (ROOT / "stages").glob("*.py")} - {"__init__"}
+    assert modules == {stage.replace("-", "_") for stage in ORDER}
+
+
+@every_stage
+def test_command_runs_the_module_of_the_stages_name(stage: str) -> None:
+    assert STAGES[stage]["cmd"] == f"python -m {_module(stage)}"
+
+
+@every_stage
+def test_deps_hold_every_module_that_the_stage_imports(stage: str) -> None:
+    needed = _needed(stage)
+    missing = {file for file in needed if not any(_covers(dep, file) for dep in _code_deps(stage))}
+    assert not missing, f"add to stages.{stage}.deps in dvc.yaml: {_list(missing)}"
+
+
+@every_stage
+def test_every_code_dep_holds_something_that_the_stage_imports(stage: str) -> None:
+    needed = _needed(stage)
+    superfluous = [dep for dep in _code_deps(stage) if not any(_covers(dep, file) for file in needed)]
+    assert not superfluous, f"an edit of these would rerun {stage} for nothing: {_list(set(superfluous))}"
+
+
+@every_stage
+def test_params_hold_every_section_that_the_stage_loads(stage: str) -> None:
+    loaded, declared = set(_loaded(stage)), set(STAGES[stage]["params"])
+    assert {key for key in loaded if not any(_below(key, one) for one in declared)} == set(), "not declared"
+    assert {key for key in declared if not any(_below(one, key) for one in loaded)} == set(), "not loaded"
+
+
+@every_stage
+def test_other_deps_are_outputs_of_earlier_stages(stage: str) -> None:
+    earlier = {out for other in ORDER[: ORDER.index(stage)] for out in _outputs(other)}
+    artifacts = {dep for dep in STAGES[stage]["deps"] if not _is_code(dep) and dep != SOURCE}
+    assert artifacts <= earlier
+
+
+@every_stage
+def test_what_the_stage_reads_of_other_stages_is_declared(stage: str) -> None:
+    declared = set(STAGES[stage]["deps"]) | set(_outputs(stage))
+    assert set(_mentioned(stage)) <= declared
+
+
+@every_stage
+def test_models_and_metrics_lie_where_the_stages_name_says(stage: str) -> None:
+    for output in map(Path, _outputs(stage)):
+        assert output.parts[0] in ("data", "models", "metrics")
+        if output.parts[0] == "models":
+            assert output.parts[1] == stage
+
+
+@every_stage
+def test_a_stage_that_makes_a_model_measures_it(stage: str) -> None:
+    if any(output.startswith("models/") for output in _outputs(stage)):
+        assert f"metrics/{stage}.json" in _paths(STAGES[stage].get("metrics", []))
+
+
+@every_stage
+@pytest.mark.parametrize("kind", ["outs", "metrics", "plots"])
+def test_outputs_are_cached(stage: str, kind: str) -> None:
+    """An output with `cache: false` would keep the shared run cache from restoring a colleague's run."""
+    for output in STAGES[stage].get(kind, []):
+        options = next(iter(output.values())) if isinstance(output, dict) else {}
+        assert options.get("cache", True) is True
+        assert options.get("persist", False) is False
+
+
+def test_stages_that_build_the_network_depend_on_the_chosen_architecture() -> None:
+    assert [stage for stage in ORDER if SOURCE in STAGES[stage]["deps"]] == _stages_with_architectures()
+
+
+def _stages_with_architectures() -> list[str]:
+    return [stage for stage in ORDER if "edgepress.architectures.registry" in closure(_module(stage))]
+
+
+def _needed(stage: str) -> set[str]:
+    """The files of the stage's closure; an architecture itself is covered by the template in `deps`."""
+    modules = closure(_module(stage))
+    registry = "edgepress.architectures.registry"
+    chosen = lazy(registry) if registry in modules else set()
+    return {path(module).as_posix() for module in modules - chosen if not says_nothing(module)}
+
+
+def _module(stage: str) -> str:
+    return f"stages.{stage.replace('-', '_')}"
+
+
+def _is_code(dep: str) -> bool:
+    return dep.split("/")[0] in ("edgepress", "stages")
+
+
+def _code_deps(stage: str) -> list[str]:
+    return [dep for dep in STAGES[stage]["deps"] if _is_code(dep)]
+
+
+def _covers(dep: str, file: str) -> bool:
+    return file == dep or file.startswith(f"{dep}/")
+
+
+def _files(dep: str) -> list[str]:
+    if not (ROOT / dep).is_dir():
+        return [dep]
+    return [file.relative_to(ROOT).as_posix() for file in (ROOT / dep).rglob("*.py")]
+
+
+def _below(key: str, section: str) -> bool:
+    return key == section or key.startswith(f"{section}.")
+
+
+def _paths(outputs: list[Any]) -> list[str]:
+    return [next(iter(output)) if isinstance(output, dict) else output for output in outputs]
+
+
+def _outputs(stage: str) -> list[str]:
+    return [out for kind in ("outs", "metrics", "plots") for out in _paths(STAGES[stage].get(kind, []))]
+
+
+def _list(files: set[str]) -> str:
+    return ", ".join(sorted(files))
+
+
+def _loaded(stage: str) -> Iterator[str]:
+    """The sections of params.yaml that the stage's module names."""
+    module = tree(_module(stage))
+    for call in _calls(module):
+        if call.func.id in ("load_section", "load_choice"):
+            yield ast.literal_eval(call.args[0])
+        elif call.func.id == "load_runtime":
+            yield from _used_of_runtime(module)
+
+
+def _used_of_runtime(module: ast.Module) -> set[str]:
+    """Which of `seed` and `threads` the module uses; both where it hands the pair on."""
+    names = {
+        target.id
+        for node in ast.walk(module)
+        if isinstance(node, ast.Assign) and "load_runtime" in ast.unparse(node.value)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    attributes = [node for node in ast.walk(module) if isinstance(node, ast.Attribute)]
+    single = {id(node.value): node.attr for node in attributes if isinstance(node.value, ast.Name)}
+    uses = [
+        single.get(id(node))
+        for node in ast.walk(module)
+        if isinstance(node, ast.Name) and node.id in names and isinstance(node.ctx, ast.Load)
+    ]
+    used = {use for use in uses if use is not None}
+    return used if used and None not in uses else {"seed", "threads"}
+
+
+def _mentioned(stage: str) -> Iterator[str]:
+    """The models and metrics that the stage's module names by their stage."""
+    module = tree(_module(stage))
+    names = _texts(module)
+    paths = ("model_path", "metrics_path", "pass_through")
+    for call in (call for call in _calls(module) if call.func.id in paths):
+        arguments = [_text(argument, names) for argument in call.args]
+        if call.func.id == "model_path":
+            name = arguments[1] if len(arguments) > 1 else "model.onnx"
+            yield f"models/{arguments[0]}/{name}"
+        elif call.func.id == "metrics_path":
+            yield f"metrics/{arguments[0]}.json"
+        elif call.func.id == "pass_through":
+            yield f"models/{arguments[0]}/model.onnx"
+            yield f"metrics/{arguments[0]}.json"
+
+
+def _texts(module: ast.Module) -> dict[str, str]:
+    """The module's own names for texts, e.g. `SOURCE, STAGE = "prune", "cluster"`."""
+    pairs: list[tuple[ast.expr, ast.expr]] = []
+    for node in module.body:
+        if isinstance(node, ast.Assign):
+            target, value = node.targets[0], node.value
+            many = isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple)
+            pairs += zip(target.elts, value.elts, strict=True) if many else [(target, value)]
+    return {n.id: v.value for n, v in pairs if isinstance(n, ast.Name) and isinstance(v, ast.Constant)}
+
+
+def _text(argument: ast.expr, names: dict[str, str]) -> str:
+    if isinstance(argument, ast.Name):
+        return names[argument.id]
+    return str(ast.literal_eval(argument))
+
+
+def _calls(module: ast.Module) -> list[Any]:
+    """The calls of plain names."""
+    nodes = (node for node in ast.walk(module) if isinstance(node, ast.Call))
+    return [node for node in nodes if isinstance(node.func, ast.Name) and re.match(r"[a-z]", node.func.id)]

@@ -1,0 +1,72 @@
+"""No first-party line runs what a file or a stranger says."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.repo.closure import ROOT
+
+FILES = sorted(
+    file.relative_to(ROOT).as_posix()
+    for folder in ("edgepress", "stages", "tests")
+    for file in (ROOT / folder).rglob("*.py")
+)
+UNSAFE_MODULES = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+UNSAFE_CALLS = {
+    "eval",
+    "exec",
+    "compile",
+    "__import__",
+    "os.system",
+    "os.popen",
+    "yaml.load",
+    "tempfile.mktemp",
+}
+
+every_file = pytest.mark.parametrize("file", FILES)
+
+
+@every_file
+def test_nothing_unpickles(file: str) -> None:
+    assert not {name.split(".")[0] for name in _imported(file)} & UNSAFE_MODULES
+
+
+@every_file
+def test_nothing_evaluates_text(file: str) -> None:
+    assert not {ast.unparse(call.func) for call in _calls(file)} & UNSAFE_CALLS
+
+
+@every_file
+def test_no_command_goes_through_a_shell(file: str) -> None:
+    assert not [call for call in _calls(file) if _keyword(call, "shell") not in (None, "False")]
+
+
+@every_file
+def test_arrays_and_checkpoints_are_read_as_data(file: str) -> None:
+    for call in _calls(file):
+        name = ast.unparse(call.func)
+        assert _keyword(call, "allow_pickle") in (None, "False"), f"line {call.lineno}"
+        if name == "torch.load":
+            assert _keyword(call, "weights_only") == "True", f"line {call.lineno}"
+
+
+def _tree(file: str) -> ast.Module:
+    return ast.parse((ROOT / Path(file)).read_text(encoding="utf-8"))
+
+
+def _calls(file: str) -> list[ast.Call]:
+    return [node for node in ast.walk(_tree(file)) if isinstance(node, ast.Call)]
+
+
+def _keyword(call: ast.Call, name: str) -> str | None:
+    return next((ast.unparse(keyword.value) for keyword in call.keywords if keyword.arg == name), None)
+
+
+def _imported(file: str) -> Iterator[str]:
+    for node in ast.walk(_tree(file)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module

@@ -1,0 +1,113 @@
+"""Writes small models of one network for tests: `python small_models.py FOLDER`.
+
+A process of its own, since TensorFlow is slow to import and warns where tests take warnings for errors.
+The network takes raw (3, 8, 6) images, no two lengths equal, and tells 5 classes apart at random.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.update(TF_USE_LEGACY_KERAS="1", TF_CPP_MIN_LOG_LEVEL="3")
+
+import numpy as np
+import onnx
+import tensorflow as tf
+from onnxruntime import quantization
+
+RANDOM = np.random.default_rng(0)
+IMAGES = RANDOM.integers(0, 256, (40, 3, 8, 6)).astype(np.uint8)
+CONV = np.round(RANDOM.normal(size=(8, 3, 3, 3)), 1).astype(np.float32)  # (O, I, H, W); few distinct values
+CONV[:, 0] = 0
+DEPTHWISE = RANDOM.normal(size=(8, 1, 3, 3)).astype(np.float32)
+DENSE = RANDOM.normal(size=(5, 8)).astype(np.float32)
+BIAS = RANDOM.normal(size=5).astype(np.float32)
+
+
+class Calibration(quantization.CalibrationDataReader):
+    """Gives the images one by one."""
+
+    def __init__(self):
+        self._images = iter(IMAGES.astype(np.float32)[:, np.newaxis])
+
+    def get_next(self):
+        image = next(self._images, None)
+        return None if image is None else {"input": image}
+
+
+def network(x):
+    """The network on NHWC."""
+    x = tf.nn.relu(tf.nn.conv2d(x / 255.0, CONV.transpose(2, 3, 1, 0), 1, "SAME"))
+    x = tf.nn.relu(tf.nn.depthwise_conv2d(x, DEPTHWISE.transpose(2, 3, 0, 1), [1, 1, 1, 1], "SAME"))
+    return tf.matmul(tf.reduce_mean(x, [1, 2]), DENSE.T) + BIAS
+
+
+def upscale(x):
+    """A transposed convolution of an NHWC image."""
+    return tf.nn.conv2d_transpose(x, CONV.transpose(2, 3, 0, 1), [1, 16, 12, 8], 2)
+
+
+def convert(function, shape, optimise=False, calibrate=False, io_dtype=tf.float32, float16=False):
+    """A `.tflite` of a function of one image."""
+    signature = [tf.TensorSpec([1, *shape], tf.float32, name="input")]
+    concrete = tf.function(function, autograph=False, input_signature=signature).get_concrete_function()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete])
+    converter.optimizations = [tf.lite.Optimize.DEFAULT] if optimise else []
+    converter.inference_input_type = converter.inference_output_type = io_dtype
+    if calibrate:
+        images = IMAGES.astype(np.float32).transpose(0, 2, 3, 1)
+        converter.representative_dataset = lambda: ([image[np.newaxis]] for image in images)
+    if float16:
+        converter.target_spec.supported_types = [tf.float16]
+    return converter.convert()
+
+
+def onnx_network():
+    """The network as ONNX, NCHW, dynamic batch."""
+    node, value = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    constants = {"scale": np.float32(255), "conv": CONV, "depthwise": DEPTHWISE, "dense": DENSE, "bias": BIAS}
+    nodes = [
+        node("Div", ["input", "scale"], ["scaled"]),
+        node("Conv", ["scaled", "conv"], ["a"], pads=[1, 1, 1, 1], name="conv"),
+        node("Relu", ["a"], ["b"]),
+        node("Conv", ["b", "depthwise"], ["c"], pads=[1, 1, 1, 1], group=8, name="depthwise"),
+        node("Relu", ["c"], ["d"]),
+        node("GlobalAveragePool", ["d"], ["e"]),
+        node("Flatten", ["e"], ["f"]),
+        node("Gemm", ["f", "dense", "bias"], ["logits"], transB=1, name="dense"),
+    ]
+    ends = [value("input", 1, ["batch", 3, 8, 6])], [value("logits", 1, ["batch", 5])]
+    weights = [onnx.numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()]
+    graph = onnx.helper.make_graph(nodes, "small", *ends, weights)
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+
+
+def write_tflite(folder):
+    shape, int8 = (8, 6, 3), tf.int8
+    models = {
+        "float": convert(network, shape),
+        "float16": convert(network, shape, optimise=True, float16=True),
+        "int8": convert(network, shape, optimise=True, calibrate=True, io_dtype=int8),
+        "int8_float_io": convert(network, shape, optimise=True, calibrate=True),
+        "nchw": convert(lambda x: network(tf.transpose(x, [0, 2, 3, 1])), (3, 8, 6)),
+        "constant": convert(lambda x: network(x * 0.0), shape),
+        "transpose_conv": convert(upscale, (8, 6, 3)),
+    }
+    for name, content in models.items():
+        (folder / f"{name}.tflite").write_bytes(content)
+
+
+def write_onnx(folder):
+    onnx.save(onnx_network(), folder / "float.onnx")
+    quantization.quantize_static(
+        folder / "float.onnx", folder / "int8.onnx", Calibration(), per_channel=True,
+        activation_type=quantization.QuantType.QInt8, weight_type=quantization.QuantType.QInt8,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[1])
+    np.save(target / "images.npy", IMAGES)
+    np.savez(target / "weights.npz", conv=CONV, depthwise=DEPTHWISE, dense=DENSE, bias=BIAS)
+    write_tflite(target)
+    write_onnx(target)
