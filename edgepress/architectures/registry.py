@@ -91,9 +91,10 @@ def _check_source(config: Custom, module: ModuleType, before: set[str]) -> None:
 
 
 def _is_users(path: Path) -> bool:
-    """Whether a module's file belongs to the user's project, not to an environment or to edgepress itself."""
-    package = Path(__file__).parents[1]
-    return _inside(path, Path.cwd()) and not _inside(path, Path(sys.prefix)) and not _inside(path, package)
+    """Whether a module's file is code in the user's project: not an environment's, edgepress's, or empty."""
+    others = (Path(sys.prefix), Path(__file__).parents[1])
+    mine = _inside(path, Path.cwd()) and not any(_inside(path, other) for other in others)
+    return mine and path.stat().st_size > 0
 
 
 def _inside(path: Path, source: Path) -> bool:
@@ -123,7 +124,7 @@ def _check_output(net: nn.Module, what: str, input_shape: tuple[int, ...], class
 
 
 def _reason(error: Exception) -> str:
-    """The error in one line, with the place it came from."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    message = " ".join(str(error).split())[:200]
-    return f"{type(error).__name__}: {message} ({Path(frame.filename).name}:{frame.lineno})"
+    """The error in one line, with the last line of the user's own that led to it."""
+    message = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_users(Path(f.filename))]
+    return f"{message} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else message

@@ -10,14 +10,19 @@ from edgepress.config.schema import require
 
 @dataclass(frozen=True)
 class ChannelNormalised:
-    """One codebook for weights divided by their channel's scale; survives per-channel int8."""
+    """One codebook for weights divided by their channel's scale; survives per-channel int8.
+
+    `entropy_weight` trades error for codes that compress better; 0 is plain k-means.
+    """
 
     number_of_clusters: int
+    entropy_weight: float
     fine_tune: FineTune
 
     def __post_init__(self) -> None:
         allowed = "an integer in [4, 128]"
         require(4 <= self.number_of_clusters <= 128, "number_of_clusters", self.number_of_clusters, allowed)
+        require(0 <= self.entropy_weight <= 1, "entropy_weight", self.entropy_weight, "a number in [0, 1]")
 
 
 @dataclass(frozen=True)

@@ -71,18 +71,18 @@ def _apportion(weights: Array, total: int) -> Array:
 
 
 def _check(sizes: dict[str, Array], counts: Array, names: tuple[str, ...], config: Splits) -> None:
-    for label, name in enumerate(names):
-        left = int(sizes["train"][label] + sizes["calibration"][label])
-        if min(sizes["test"][label], sizes["validation"][label], left) < 1:
+    left = sizes["train"] + sizes["calibration"]
+    for part, size in (("test", sizes["test"]), ("validation", sizes["validation"]), ("train", left)):
+        label = int(size.argmin())
+        if size[label] < 1:
             raise DataError(
-                f"class {name} has {counts[label]} samples; expected enough for at least one each in test, "
-                "validation and train: bring more, or change data.splits.test and data.splits.validation"
+                f"class {names[label]} has {counts[label]} samples, of which {part} gets none; expected at "
+                "least one. Bring more, or change data.splits.test and data.splits.validation"
             )
-    left = int((sizes["train"] + sizes["calibration"]).sum())
     if sizes["train"].min() < 1:
         raise DataError(
-            f"data.splits.calibration is {config.calibration}, but test and validation leave {left} samples "
-            "and training needs one of each class; lower it"
+            f"data.splits.calibration is {config.calibration}, but test and validation leave {left.sum()} "
+            "samples and training needs at least one of each class. Lower it"
         )
 
 

@@ -28,14 +28,10 @@ def load_weights(path: Path, net: nn.Module) -> None:
     """
     content = io.BytesIO(read_bytes(path))
     try:
-        net.load_state_dict(torch.load(content, map_location="cpu", weights_only=True))
-    except (
-        RuntimeError,
-        pickle.UnpicklingError,
-        EOFError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        KeyError,
-    ) as error:
+        state = torch.load(content, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError) as error:
+        raise broken(path, FORM, str(error).split(". ")[0]) from error  # what follows is unsafe advice
+    try:
+        net.load_state_dict(state)
+    except (RuntimeError, TypeError) as error:
         raise broken(path, FORM, error) from error

@@ -21,7 +21,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
 
 @pytest.fixture(scope="session")
 def ran(shared: Path) -> Project:
-    """A project after its first `dvc repro`, committed; made by the worker that needs it first, changed by none."""
+    """A project after its first `dvc repro`, committed; made once for all workers. Read-only."""
     project = Project(shared / "ran")
     with FileLock(shared / "ran.lock"):
         if not (shared / "ran.done").exists():

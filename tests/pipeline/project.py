@@ -141,6 +141,16 @@ def error_lines(result: "subprocess.CompletedProcess[str]") -> list[str]:
 
 def new_project(folder: Path) -> Project:
     """A repository with the files of this work tree, and settings small enough for a test."""
+    copy_work_tree(folder)
+    _make_small(folder / "conf")
+    project = Project(folder)
+    project.run("python", "-m", "edgepress.cli", "compose")
+    begin_history(project)
+    return project
+
+
+def copy_work_tree(folder: Path) -> None:
+    """Copy all files of this work tree that git does not ignore, and no results."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
         cwd=ROOT,
@@ -153,14 +163,14 @@ def new_project(folder: Path) -> Project:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
     (folder / "dvc.lock").unlink(missing_ok=True)
-    project = Project(folder)
-    _make_small(folder / "conf")
-    project.run("python", "-m", "edgepress.cli", "compose")
+
+
+def begin_history(project: Project) -> None:
+    """Make a folder a git repository and commit what is in it."""
     project.git("init", "--quiet", "--initial-branch=main")
     for key, value in _IDENTITY.items():
         project.git("config", f"user.{key}", value)
     project.commit("Start")
-    return project
 
 
 def copy_project(project: Project, folder: Path) -> Project:

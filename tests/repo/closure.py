@@ -32,7 +32,7 @@ def closure(module: str) -> set[str]:
 
 def says_nothing(module: str) -> bool:
     """Whether the module is but a docstring, as most `__init__` are: no edit of it can change a result."""
-    return all(isinstance(node, ast.Expr) for node in tree(module).body)
+    return all(isinstance(getattr(node, "value", None), ast.Constant) for node in tree(module).body)
 
 
 def lazy(module: str) -> set[str]:

@@ -186,35 +186,33 @@ def _used_of_runtime(module: ast.Module) -> set[str]:
 def _mentioned(stage: str) -> Iterator[str]:
     """The models and metrics that the stage's module names by their stage."""
     module = tree(_module(stage))
-    names = _texts(module)
-    paths = ("model_path", "metrics_path", "pass_through")
-    for call in (call for call in _calls(module) if call.func.id in paths):
-        arguments = [_text(argument, names) for argument in call.args]
+    constants = dict(_constants(module))
+    functions = ("model_path", "metrics_path", "pass_through")
+    for call in (call for call in _calls(module) if call.func.id in functions):
+        arguments = [_text(argument, constants) for argument in call.args]
         if call.func.id == "model_path":
             name = arguments[1] if len(arguments) > 1 else "model.onnx"
             yield f"models/{arguments[0]}/{name}"
         elif call.func.id == "metrics_path":
             yield f"metrics/{arguments[0]}.json"
-        elif call.func.id == "pass_through":
+        else:
             yield f"models/{arguments[0]}/model.onnx"
             yield f"metrics/{arguments[0]}.json"
 
 
-def _texts(module: ast.Module) -> dict[str, str]:
-    """The module's own names for texts, e.g. `SOURCE, STAGE = "prune", "cluster"`."""
-    pairs: list[tuple[ast.expr, ast.expr]] = []
+def _constants(module: ast.Module) -> Iterator[tuple[str, Any]]:
+    """The names that the module gives to texts, one by one or several in a line."""
     for node in module.body:
-        if isinstance(node, ast.Assign):
-            target, value = node.targets[0], node.value
-            many = isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple)
-            pairs += zip(target.elts, value.elts, strict=True) if many else [(target, value)]
-    return {n.id: v.value for n, v in pairs if isinstance(n, ast.Name) and isinstance(v, ast.Constant)}
+        if isinstance(node, ast.Assign) and isinstance(target := node.targets[0], ast.Name | ast.Tuple):
+            pair = (target, node.value)
+            names, values = (part.elts if isinstance(part, ast.Tuple) else [part] for part in pair)
+            for name, value in zip(names, values, strict=False):
+                if isinstance(name, ast.Name) and isinstance(value, ast.Constant):
+                    yield name.id, value.value
 
 
-def _text(argument: ast.expr, names: dict[str, str]) -> str:
-    if isinstance(argument, ast.Name):
-        return names[argument.id]
-    return str(ast.literal_eval(argument))
+def _text(argument: ast.expr, constants: dict[str, Any]) -> Any:
+    return constants[argument.id] if isinstance(argument, ast.Name) else ast.literal_eval(argument)
 
 
 def _calls(module: ast.Module) -> list[Any]:

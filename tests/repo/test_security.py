@@ -13,7 +13,8 @@ FILES = sorted(
     for folder in ("edgepress", "stages", "tests")
     for file in (ROOT / folder).rglob("*.py")
 )
-UNSAFE_MODULES = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+UNSAFE_MODULES = {"cloudpickle", "dill", "joblib", "marshal", "shelve"}
+UNPICKLERS = {"pickle.load", "pickle.loads", "pickle.Unpickler"}
 UNSAFE_CALLS = {
     "eval",
     "exec",
@@ -31,6 +32,9 @@ every_file = pytest.mark.parametrize("file", FILES)
 @every_file
 def test_nothing_unpickles(file: str) -> None:
     assert not {name.split(".")[0] for name in _imported(file)} & UNSAFE_MODULES
+    used = {ast.unparse(node) for node in ast.walk(_tree(file)) if isinstance(node, ast.Attribute)}
+    assert not used & UNPICKLERS
+    assert not set(_imported(file)) & UNPICKLERS
 
 
 @every_file
@@ -70,3 +74,4 @@ def _imported(file: str) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)

@@ -29,7 +29,7 @@ def cluster(model: onnx.ModelProto, config: ChannelNormalised, data: TuningData)
     positive = make_gammas_positive(model)
     plan = make_plan(positive)
     matrices = kernel_matrices(plan)
-    fitted = fit_codebook(list(matrices.values()), config.number_of_clusters)
+    fitted = fit_codebook(list(matrices.values()), config.number_of_clusters, config.entropy_weight)
     coded = dict(zip(matrices, fitted.kernels, strict=True))
     shared = SharedCodebook(fitted)
 
