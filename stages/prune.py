@@ -29,7 +29,8 @@ def main() -> None:
     save_model(model_path(STAGE), pruned)
     metrics = model_metrics(model_path(STAGE), load_split(PREPARED / "validation"), runtime.threads)
     write_json(metrics_path(STAGE), metrics)
-    print(f"prune: {metrics['sparsity']:.1%} of the prunable weights are zero; accuracy {metrics['accuracy']:.4f}")
+    sparsity, accuracy = metrics["sparsity"], metrics["accuracy"]
+    print(f"prune: {sparsity:.1%} of the prunable weights are zero; accuracy {accuracy:.4f}")
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ from typing import Any
 
 import onnx
 
+from edgepress.compress.tuning.data import TuningData
 from edgepress.compress.tuning.fine_tune import fine_tune
 from edgepress.compress.tuning.tfmot_setup import tfmot
-from edgepress.compress.tuning.data import TuningData
 from edgepress.config.prune import Latency, Magnitude, MByN
 from edgepress.errors import UnsupportedModelError
 from edgepress.translate.keras_face import KerasNetwork, build_keras, write_back
@@ -70,8 +70,9 @@ def _for_latency(plan: Plan, options: dict[str, Any]) -> tuple[KerasNetwork, Any
         wrapped = tfmot.sparsity.keras.prune_low_magnitude(network.model, pruning_policy=policy, **options)
     except ValueError as error:
         raise UnsupportedModelError(
-            f"prune=latency: XNNPACK's sparse inference cannot run this network ({error}); it wants 3 input "
-            "channels, a first 3x3 convolution with stride 2, then 1x1 and depthwise convolutions and a global "
-            "average pool (e.g. model=mobilenet_v1 data.channels=3 data.size=64). Choose prune=magnitude instead"
+            f"prune=latency: XNNPACK's sparse inference cannot run this network ({error}); it wants "
+            "3 input channels, a first 3x3 convolution with stride 2, then 1x1 and depthwise convolutions and "
+            "a global average pool (e.g. model=mobilenet_v1 data.channels=3 data.size=64). "
+            "Choose prune=magnitude instead"
         ) from error
     return network, wrapped

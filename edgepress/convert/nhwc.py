@@ -1,4 +1,4 @@
-"""The default converter: this project's own translator, NHWC throughout, with the ranges of the ONNX model."""
+"""The default converter: the project's own translator, NHWC throughout, with the ONNX model's ranges."""
 
 import onnx
 

@@ -60,8 +60,8 @@ def _downgraded(model: onnx.ModelProto) -> onnx.ModelProto:
         return onnx.version_converter.convert_version(model, NEWEST_OPSET)
     except Exception as error:  # the C++ converter raises RuntimeError and its own types
         raise UnsupportedModelError(
-            f"onnx-tf understands opsets up to {NEWEST_OPSET} and this model of opset {opset} cannot be written "
-            f"in it ({str(error).splitlines()[0]}); use convert=nhwc"
+            f"onnx-tf understands opsets up to {NEWEST_OPSET} and this model of opset {opset} cannot be "
+            f"written in it ({str(error).splitlines()[0]}); use convert=nhwc"
         ) from error
 
 
@@ -72,4 +72,6 @@ def _export(model: onnx.ModelProto, folder: str) -> None:
             representation.export_graph(folder)
     except Exception as error:  # onnx-tf raises whatever its handlers meet
         lines = str(error).splitlines() or [type(error).__name__]
-        raise ConversionError(f"onnx-tf cannot translate this network: {lines[0][:300]}; use convert=nhwc") from error
+        raise ConversionError(
+            f"onnx-tf cannot translate this network: {lines[0][:300]}; use convert=nhwc"
+        ) from error

@@ -16,17 +16,19 @@ from onnx import TensorProto, helper
 from edgepress.translate.tensorflow_setup import quiet, tf
 
 
-def _mapping() -> types.ModuleType:
+def _mapping() -> Any:
     module: Any = types.ModuleType("onnx.mapping")
     kinds = [kind for kind in TensorProto.DataType.values() if kind != TensorProto.UNDEFINED]
     numpy_types = {kind: np.dtype(helper.tensor_dtype_to_np_dtype(kind)) for kind in kinds}
     module.TENSOR_TYPE_TO_NP_TYPE = numpy_types
     module.NP_TYPE_TO_TENSOR_TYPE = {dtype: kind for kind, dtype in reversed(numpy_types.items())}
-    module.TENSOR_TYPE_TO_STORAGE_TENSOR_TYPE = {k: helper.tensor_dtype_to_storage_tensor_dtype(k) for k in kinds}
+    module.TENSOR_TYPE_TO_STORAGE_TENSOR_TYPE = {
+        k: helper.tensor_dtype_to_storage_tensor_dtype(k) for k in kinds
+    }
     return module
 
 
-def _addons() -> types.ModuleType:
+def _addons() -> Any:
     module: Any = types.ModuleType("tensorflow_addons")
 
     def hardmax(logits: Any) -> Any:
@@ -47,7 +49,7 @@ class _Bernoulli:
         return tf.cast(drawn < tf.cast(self._probabilities, tf.float32), self._dtype)
 
 
-def _probability() -> types.ModuleType:
+def _probability() -> Any:
     module: Any = types.ModuleType("tensorflow_probability")
     module.distributions = types.SimpleNamespace(Bernoulli=_Bernoulli)
     return module

@@ -98,10 +98,11 @@ def load_description(path: Path) -> Description:
     """
     values = read_json(path)
     try:
-        kept = {field.name: values[field.name] for field in fields(Description)}
+        kept: dict[str, Any] = {field.name: values[field.name] for field in fields(Description)}
     except KeyError as error:
         raise broken(path, "a data description", f"no {error}") from None
-    return Description(**{k: tuple(v) if isinstance(v, list) else v for k, v in kept.items()})
+    frozen: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in kept.items()}
+    return Description(**frozen)
 
 
 def _load(path: Path) -> Array:

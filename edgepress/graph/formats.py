@@ -33,7 +33,8 @@ def number_format(model: onnx.ModelProto) -> NumberFormat:
 
 def to_float(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same network with float32 constants, its weights as the format stores them, and no rounding of
-    activations."""
+    activations.
+    """
     restored = copy(model)
     _dequantise_integer_products(restored)
     _drop_activation_quantisation(restored)
@@ -80,7 +81,9 @@ def _clip(model: onnx.ModelProto, source: str, target: str, end: float) -> onnx.
         return onnx.helper.make_node("Relu", [source], [target], f"{target}.relu")
     for bound, value in (("low", 0.0), ("high", _SIX)):
         set_initializer(model, f"{target}.{bound}", np.array(value, np.float32))
-    return onnx.helper.make_node("Clip", [source, f"{target}.low", f"{target}.high"], [target], f"{target}.relu6")
+    return onnx.helper.make_node(
+        "Clip", [source, f"{target}.low", f"{target}.high"], [target], f"{target}.relu6"
+    )
 
 
 def dequantise(codes: Array, scale: Array, zero_point: Array, axis: int) -> Array:
@@ -95,7 +98,8 @@ def dequantise(codes: Array, scale: Array, zero_point: Array, axis: int) -> Arra
 
 def _dequantise_integer_products(model: onnx.ModelProto) -> None:
     """ConvInteger and MatMulInteger between DynamicQuantizeLinear and the Mul that rescales: back to
-    Conv and MatMul, as onnxruntime's dynamic quantisation wrote them."""
+    Conv and MatMul, as onnxruntime's dynamic quantisation wrote them.
+    """
     made_by, read_by, constants = producers(model), consumers(model), initializers(model)
     for node in model.graph.node:
         if node.op_type not in ("ConvInteger", "MatMulInteger"):

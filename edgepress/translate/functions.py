@@ -53,7 +53,8 @@ def _depthwise_conv(step: Step, inputs: list[Tensor]) -> Tensor:
 
 def _dense(step: Step, inputs: list[Tensor]) -> Tensor:
     """A quantised product is written as a 1×1 convolution: the TFLite converter refuses a matrix with
-    one scale per channel (`mismatched quantized axes`)."""
+    one scale per channel (`mismatched quantized axes`).
+    """
     weight = step.weights["kernel"]
     if weight.quantisation is None:
         return _biased(step, tf.matmul(inputs[0], tf.constant(weight.values)))

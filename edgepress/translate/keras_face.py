@@ -38,7 +38,7 @@ class KerasNetwork:
         return {key: variable.numpy() for key, variable in self.variables.items()}
 
 
-class StepLayer(keras.layers.Layer):  # type: ignore[misc]
+class StepLayer(keras.layers.Layer):
     """A step without trainable weights, run as the function face runs it."""
 
     def __init__(self, step: Step, **arguments: Any) -> None:
@@ -46,7 +46,7 @@ class StepLayer(keras.layers.Layer):  # type: ignore[misc]
         self.step = step
 
     def call(self, inputs: Any) -> Any:
-        return apply_step(self.step, inputs if isinstance(inputs, list | tuple) else [inputs])
+        return apply_step(self.step, list(inputs) if isinstance(inputs, list | tuple) else [inputs])
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "step": self.step}

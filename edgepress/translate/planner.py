@@ -32,7 +32,10 @@ class Value:
 
 @dataclass(frozen=True)
 class Constant:
-    """A constant in ONNX layout; `scale` (one, or one for each channel) and `zero_point` where it is dequantised int8."""
+    """A constant in ONNX layout.
+
+    `scale` (one, or one for each channel) and `zero_point` are given where it was dequantised from int8.
+    """
 
     values: Array
     initializer: str | None = None
@@ -209,7 +212,7 @@ def _input(model: onnx.ModelProto) -> str:
     names = [entry.name for entry in model.graph.input if entry.name not in constants]
     if len(names) != 1:
         raise UnsupportedModelError(f"the model has {len(names)} inputs ({', '.join(names)}); expected one")
-    return names[0]
+    return str(names[0])
 
 
 def _shapes(model: onnx.ModelProto) -> dict[str, Shape]:

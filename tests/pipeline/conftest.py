@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from tests.pipeline.project import Project, copy_project, new_project
+from tests.pipeline.project import BEFORE_ANY_RUN, Project, clone_project, copy_project, new_project
 
 OBSERVER = Path(__file__).with_name("observer")
 
@@ -43,9 +43,9 @@ def project(ran: Project, tmp_path: Path) -> Project:
 
 
 @pytest.fixture
-def fresh(tmp_path: Path) -> Project:
-    """A project in which nothing was run yet."""
-    return new_project(tmp_path / "fresh")
+def fresh(ran: Project, tmp_path: Path) -> Project:
+    """A clone of the same project in which nothing was run yet."""
+    return clone_project(ran, tmp_path / "fresh", BEFORE_ANY_RUN)
 
 
 def _run_observed(folder: Path, logs: Path) -> None:

@@ -24,6 +24,7 @@ STAGES = [
     "evaluate-on-device",
 ]
 NOT_REPEATABLE = "metrics/latency.json"
+BEFORE_ANY_RUN = "before-any-run"
 
 _IDENTITY = {"name": "Test", "email": "test@example.invalid"}
 _TIMEOUT_S = 600
@@ -180,10 +181,11 @@ def copy_project(project: Project, folder: Path) -> Project:
     return Project(folder)
 
 
-def clone_project(project: Project, folder: Path) -> Project:
-    """A fresh `git clone`, without any results."""
+def clone_project(project: Project, folder: Path, commit: str = "HEAD") -> Project:
+    """A fresh `git clone` at a commit, without any results."""
     project.git("clone", "--quiet", str(project.folder), str(folder))
     clone = Project(folder)
+    clone.git("reset", "--quiet", "--hard", commit)
     for key, value in _IDENTITY.items():
         clone.git("config", f"user.{key}", value)
     return clone

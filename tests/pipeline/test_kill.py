@@ -4,27 +4,25 @@ import os
 import signal
 import subprocess
 import time
-from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from tests.pipeline.project import STAGES, Project, new_project, stages_run
+from tests.pipeline.project import STAGES, Project, stages_run
 
 _PATIENCE_S = 120
 
 
 @pytest.mark.parametrize("victim", ["stage", "everything"])
 def test_killed_in_each_stage_a_run_completes_with_the_same_hashes(
-    victim: str, ran: Project, observed: dict[str, Any], tmp_path: Path
+    victim: str, ran: Project, fresh: Project, observed: dict[str, Any]
 ) -> None:
-    project = new_project(_made(tmp_path / "killed"))
     for stage in STAGES:
-        _kill(project, stage, victim, observed[stage]["seconds"] * 0.7)
-    assert stages_run(project.dvc("repro")) == STAGES[-1:]
-    assert project.repeatable_hashes() == ran.repeatable_hashes()
-    assert project.unignored() == ran.unignored()
+        _kill(fresh, stage, victim, observed[stage]["seconds"] * 0.7)
+    assert stages_run(fresh.dvc("repro")) == STAGES[-1:]
+    assert fresh.repeatable_hashes() == ran.repeatable_hashes()
+    assert fresh.unignored() == ran.unignored()
 
 
 def _kill(project: Project, stage: str, victim: str, after_s: float) -> None:
@@ -58,8 +56,3 @@ def _started(dvc: "subprocess.Popen[bytes]", module: str) -> psutil.Process:
                 continue
         time.sleep(0.05)
     raise AssertionError(f"{module} did not start")
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir()
-    return folder

@@ -31,10 +31,12 @@ def numbered(counts: list[int]) -> Dataset:
 
 
 class TestDigits:
-    @pytest.mark.parametrize(("size", "channels"), [(8, 1), (32, 3)])
-    def test_form(self, size: int, channels: int) -> None:
-        digits = load(Digits(size, channels, SPLITS))
-        assert digits.x.shape == (1797, channels, size, size)
+    @pytest.mark.parametrize(
+        ("config", "shape"), [(Digits(8, 1, SPLITS), (1, 8, 8)), (Digits(32, 3, SPLITS), (3, 32, 32))]
+    )
+    def test_form(self, config: Digits, shape: tuple[int, ...]) -> None:
+        digits = load(config)
+        assert digits.x.shape == (1797, *shape)
         assert digits.x.dtype == np.uint8
         assert digits.y.dtype == np.int64
         assert (digits.x == digits.x[:, :1]).all()

@@ -7,7 +7,6 @@ import onnx
 
 from edgepress.compress.codebooks.codebook import fit_codebook
 from edgepress.compress.codebooks.coded_kernels import KERNEL_STEPS, kernel_matrices
-from edgepress.compress.tuning.fine_tune import fine_tune
 from edgepress.compress.codebooks.keras_kernels import (
     CodebookQuantizer,
     LayerConfig,
@@ -16,6 +15,7 @@ from edgepress.compress.codebooks.keras_kernels import (
     wrapped,
 )
 from edgepress.compress.tuning.data import TuningData
+from edgepress.compress.tuning.fine_tune import fine_tune
 from edgepress.config.cluster import ChannelNormalised
 from edgepress.graph.batchnorm import make_gammas_positive
 from edgepress.graph.weights import kernels

@@ -7,9 +7,9 @@ from typing import Any
 
 import onnx
 
+from edgepress.compress.tuning.data import TuningData
 from edgepress.compress.tuning.fine_tune import fine_tune
 from edgepress.compress.tuning.tfmot_setup import tfmot
-from edgepress.compress.tuning.data import TuningData
 from edgepress.config.cluster import PerTensor
 from edgepress.graph.batchnorm import make_gammas_positive
 from edgepress.graph.weights import kernels

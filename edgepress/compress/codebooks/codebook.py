@@ -53,13 +53,18 @@ def fit_codebook(kernels: Sequence[Array], clusters: int, entropy_weight: float 
     `entropy_weight` is the squared error, relative to a kernel's mean square, that saving one bit may cost.
     """
     scales = [_or_one(np.abs(kernel).max(axis=0)) for kernel in kernels]
-    coded: tuple[Coded, ...] = ()
-    for turn in range(_ALTERNATIONS):
-        if turn:
-            scales = [_least_squares(k, c, centres.values) for k, c in zip(kernels, coded, strict=True)]
-        samples = [_Samples.of(kernel, scale) for kernel, scale in zip(kernels, scales, strict=True)]
-        centres = _k_means(_Samples.together(samples), clusters, entropy_weight)
-        coded = tuple(_encode(*each, centres) for each in zip(kernels, scales, samples, strict=True))
+    book = _fit(kernels, scales, clusters, entropy_weight)
+    for _ in range(_ALTERNATIONS - 1):
+        scales = [_least_squares(k, c, book.values) for k, c in zip(kernels, book.kernels, strict=True)]
+        book = _fit(kernels, scales, clusters, entropy_weight)
+    return book
+
+
+def _fit(kernels: Sequence[Array], scales: Sequence[Array], clusters: int, entropy_weight: float) -> Codebook:
+    """The best codebook for given scales."""
+    samples = [_Samples.of(kernel, scale) for kernel, scale in zip(kernels, scales, strict=True)]
+    centres = _k_means(_Samples.together(samples), clusters, entropy_weight)
+    coded = tuple(_encode(*each, centres) for each in zip(kernels, scales, samples, strict=True))
     return Codebook(centres.values.astype(np.float32), coded)
 
 
@@ -112,13 +117,14 @@ class _Samples:
     @classmethod
     def together(cls, parts: "Sequence[_Samples]") -> "_Samples":
         return cls(
-            np.concatenate([part.values for part in parts]), np.concatenate([part.importance for part in parts])
+            np.concatenate([part.values for part in parts]),
+            np.concatenate([part.importance for part in parts]),
         )
 
 
 @dataclass(frozen=True)
 class _Centres:
-    """A codebook with `PINNED` first, and the cost of each value but zero in bits times the entropy weight."""
+    """A codebook, `PINNED` first, and the cost of each value but zero: its bits times the entropy weight."""
 
     values: Array
     costs: Array

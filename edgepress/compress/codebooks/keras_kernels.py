@@ -15,23 +15,21 @@ from edgepress.datasets.prepared import Array
 from edgepress.translate.keras_face import KerasNetwork
 from edgepress.translate.tensorflow_setup import tf
 
-_quantizers = tfmot.quantization.keras.quantizers
-
 
 class SharedCodebook:
-    """The trainable part of a codebook: its free values, shared by all kernels (straight-through to 1/127)."""
+    """The trainable part of a codebook: its free values, shared by all kernels."""
 
     def __init__(self, codebook: Codebook) -> None:
         self.free = tf.Variable(codebook.values[len(PINNED) :], name="codebook", trainable=True)
 
     def values(self) -> Any:
-        """The whole codebook: `PINNED`, then the free values within [−1, 1] on their grid."""
+        """The whole codebook: `PINNED`, then the free values, straight-through on multiples of 1/127."""
         free = tf.clip_by_value(self.free, -1.0, 1.0)
         snapped = free + tf.stop_gradient(tf.round(free * LEVELS) / LEVELS - free)
         return tf.concat([tf.constant(PINNED, tf.float32), snapped], 0)
 
 
-class CodebookQuantizer(_quantizers.Quantizer):  # type: ignore[misc]
+class CodebookQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
     """kernel = codebook[index]·scale; trains the shared codebook and this kernel's channel scales."""
 
     def __init__(self, codebook: SharedCodebook, index: Array, scale: Array) -> None:
@@ -50,7 +48,7 @@ class CodebookQuantizer(_quantizers.Quantizer):  # type: ignore[misc]
         return {"codebook": self.codebook, "index": self.index, "scale": self.scale}
 
 
-class LayerConfig(tfmot.quantization.keras.QuantizeConfig):  # type: ignore[misc]
+class LayerConfig(tfmot.quantization.keras.QuantizeConfig):
     """Which of a layer's tensors go through which quantizer."""
 
     def __init__(self, kernel: str | None, kernel_quantizer: Any, output_quantizer: Any = None) -> None:
@@ -73,7 +71,7 @@ class LayerConfig(tfmot.quantization.keras.QuantizeConfig):  # type: ignore[misc
         return [self.output_quantizer] if self.output_quantizer else []
 
     def get_config(self) -> dict[str, Any]:
-        return vars(self)
+        return dict(vars(self))
 
 
 def wrapped(layer: Any, config: LayerConfig) -> Any:

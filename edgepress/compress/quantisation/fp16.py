@@ -31,6 +31,6 @@ def _halved(name: str, values: Array) -> Array:
     largest = float(np.abs(values).max(initial=0))
     if largest > np.finfo(np.float16).max:
         raise UnsupportedModelError(
-            f"quant=fp16: {name} holds {largest:g}, above float16's largest number 65504; choose another quant"
+            f"quant=fp16: {name} holds {largest:g}, but float16 ends at 65504; choose another quant"
         )
     return values.astype(np.float16)

@@ -12,7 +12,6 @@ import numpy as np
 import onnx
 
 from edgepress.compress.codebooks.coded_kernels import KERNEL_STEPS, CodedKernel, as_matrix, coded_kernels
-from edgepress.compress.tuning.fine_tune import fine_tune
 from edgepress.compress.codebooks.keras_kernels import (
     CodebookQuantizer,
     LayerConfig,
@@ -24,6 +23,7 @@ from edgepress.compress.codebooks.keras_kernels import (
 from edgepress.compress.quantisation.ptq import calibrate
 from edgepress.compress.quantisation.qdq import activation_parameters, int8_scales, prepared, write_qdq
 from edgepress.compress.quantisation.registry import Sources
+from edgepress.compress.tuning.fine_tune import fine_tune
 from edgepress.compress.tuning.tfmot_setup import tfmot
 from edgepress.config.quant import Int8Qat
 from edgepress.graph.batchnorm import fold_batchnorm
@@ -32,11 +32,10 @@ from edgepress.translate.plan import Plan, Step
 from edgepress.translate.planner import make_plan
 from edgepress.translate.tensorflow_setup import keras, tf
 
-_quantizers = tfmot.quantization.keras.quantizers
 _SMALLEST_MAGNITUDE = 1e-6
 
 
-class RangeQuantizer(_quantizers.MovingAverageQuantizer):  # type: ignore[misc]
+class RangeQuantizer(tfmot.quantization.keras.quantizers.MovingAverageQuantizer):
     """TFMOT's moving-average quantizer, started at a calibrated range and always holding 0."""
 
     def __init__(self, low: float, high: float, momentum: float) -> None:
@@ -64,9 +63,10 @@ class RangeQuantizer(_quantizers.MovingAverageQuantizer):  # type: ignore[misc]
         return tf.quantization.fake_quant_with_min_max_vars(inputs, low, high, num_bits=8)
 
 
-class KernelQuantizer(_quantizers.Quantizer):  # type: ignore[misc]
+class KernelQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
     """Symmetric, narrow range, from the present weights; zeros present at the start stay (as TFMOT's
-    PrunePreserveDefaultWeightsQuantizer keeps them, but for depthwise kernels too)."""
+    PrunePreserveDefaultWeightsQuantizer keeps them, but for depthwise kernels too).
+    """
 
     def __init__(self, kernel: Any, rows: int, per_channel: bool) -> None:
         self.kernel, self.rows, self.per_channel = kernel, rows, per_channel
@@ -86,7 +86,7 @@ class KernelQuantizer(_quantizers.Quantizer):  # type: ignore[misc]
         return tf.reshape(fake_quant(matrix, -limit, limit, num_bits=8, narrow_range=True), inputs.shape)
 
     def get_config(self) -> dict[str, Any]:
-        return vars(self)
+        return dict(vars(self))
 
 
 def quantise(model: onnx.ModelProto, config: Int8Qat, sources: Sources) -> onnx.ModelProto:

@@ -45,7 +45,7 @@ def without_advice() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-class InputReader(CalibrationDataReader):  # type: ignore[misc]
+class InputReader(CalibrationDataReader):
     """Feeds inputs (n, ...) to onnxruntime in batches."""
 
     def __init__(self, name: str, inputs: Array, batch: int = 32) -> None:

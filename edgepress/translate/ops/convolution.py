@@ -58,7 +58,7 @@ def _kernel(constant: Constant) -> Weight:
 
 
 def _depthwise_kernel(constant: Constant) -> Weight:
-    """(C·m, 1, kH, kW) → (kH, kW, C, m): TensorFlow orders outputs by channel, then multiplier, as ONNX does."""
+    """(C·m, 1, kH, kW) → (kH, kW, C, m)."""
     order, shape = (2, 3, 0, 1), constant.values.shape
     scales = quantisation(constant, shape[0])
     return Weight(np.transpose(constant.values, order), constant.initializer, order, None, shape, scales)

@@ -14,8 +14,16 @@ def plan_max_pool(node: Node, planner: Planner) -> None:
     w = window(node, value, tuple(node.attributes["kernel_shape"]))
     minimum = value.minimum
     value, mode = padded(node, planner, value, w, fill=_LOWEST if minimum is None else minimum)
-    kernel = {"size": w.kernel, "strides": w.strides, "padding": mode}
-    planner.emit(node, "max_pool", (value,), channels_last(4), minimum=minimum, **kernel)
+    planner.emit(
+        node,
+        "max_pool",
+        (value,),
+        channels_last(4),
+        minimum=minimum,
+        size=w.kernel,
+        strides=w.strides,
+        padding=mode,
+    )
 
 
 def plan_average_pool(node: Node, planner: Planner) -> None:
@@ -32,8 +40,16 @@ def plan_average_pool(node: Node, planner: Planner) -> None:
         if not counted:
             raise unsupported(node, f"pads {w.pads} that do not count have no translation")
         value, mode = padded(node, planner, value, w)
-    kernel = {"size": w.kernel, "strides": w.strides, "padding": mode}
-    planner.emit(node, "average_pool", (value,), channels_last(4), minimum=value.minimum, **kernel)
+    planner.emit(
+        node,
+        "average_pool",
+        (value,),
+        channels_last(4),
+        minimum=value.minimum,
+        size=w.kernel,
+        strides=w.strides,
+        padding=mode,
+    )
 
 
 def plan_global_average_pool(node: Node, planner: Planner) -> None:
