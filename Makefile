@@ -45,7 +45,7 @@ check: install
 	@edgepress check
 
 bench: install
-	@python tests/bench/bench.py
+	@python -m tests.bench.bench
 
 # Pins what .venv holds now, after dependencies were changed by hand.
 lock:

@@ -116,9 +116,13 @@ def pass_through(source: str, stage: str) -> None:
 
 
 def run_stage(main: Callable[[], None]) -> None:
-    """Run a stage's main function; a user's mistake ends it with one line and exit status 1."""
+    """Run a stage's main function; a user's mistake or a full disk ends it with one line and status 1."""
     try:
         main()
     except EdgepressError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        place = error.filename or f"temporary files in {tempfile.gettempdir()}"
+        sys.exit(f"error: cannot write {place}: {error.strerror}; free some space and run again")

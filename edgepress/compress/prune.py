@@ -71,8 +71,8 @@ def _for_latency(plan: Plan, options: dict[str, Any]) -> tuple[KerasNetwork, Any
     except ValueError as error:
         raise UnsupportedModelError(
             f"prune=latency: XNNPACK's sparse inference cannot run this network ({error}); it wants "
-            "3 input channels, a first 3x3 convolution with stride 2, then 1x1 and depthwise convolutions and "
-            "a global average pool (e.g. model=mobilenet_v1 data.channels=3 data.size=64). "
+            "3 input channels, a first 3x3 convolution with stride 2, then 1x1 and depthwise convolutions "
+            "and a global average pool (e.g. model=mobilenet_v1 data.channels=3 data.size=64). "
             "Choose prune=magnitude instead"
         ) from error
     return network, wrapped

@@ -93,7 +93,8 @@ def _with_remedy(section: str, choose: Callable[[], T]) -> T:
         return choose()
     except ConfigError as error:
         group = section.split(".")[0]
-        raise ConfigError(f"{str(error).rstrip('.')}. Set it in conf/{group}/ or with -S.") from None
+        message = str(error) if str(error).endswith((".", "?")) else f"{error}."
+        raise ConfigError(f"{message} Set it in conf/{group}/ or with -S.") from None
 
 
 def _lookup(section: str, params: Path) -> Mapping[str, Any]:

@@ -84,7 +84,8 @@ class Runner:
             return self._error(
                 f"failed: {reason}", f"install it with: pip install {_PACKAGES[self._runtime]}"
             )
-        return self._error(f"failed: {reason}", _RECREATE)
+        remedy = "free some space and run again" if answer["kind"] == "disk" else _RECREATE
+        return self._error(f"failed: {reason}", remedy)
 
     def _error(self, what: str, remedy: str) -> DeviceError:
         return DeviceError(f"{self._model} in {self._runtime} {what}; {remedy}")

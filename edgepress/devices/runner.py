@@ -12,8 +12,8 @@ per line from standard input and answers each with one line on standard output:
     {"do": "predict", "outputs": npy}                         writes the outputs of all samples, (N, classes)
     {"do": "quit"}                                            so does the end of the input
 
-A request that fails is answered with {"error": reason, "kind": "runtime" | "model" | "request"}, where
-`runtime` says that a package is missing. An inference goes from an input in the model's own type and
+A request that fails is answered with {"error": reason, "kind": "runtime" | "model" | "request" | "disk"},
+where `runtime` says that a package is missing. An inference goes from an input in the model's own type and
 layout to its output, with batch 1. Ask for `stats` before `predict`: the peak of memory is then that of
 loading and single inferences. The host turns codes of an integer output into logits.
 """
@@ -216,8 +216,10 @@ class Session:
         assert self._samples is not None
         with _blame_model():
             rows = [run(self._tensor(index))[0] for index in range(len(self._samples))]
-        with Path(outputs).open("wb") as file:
-            np.save(file, np.stack(rows), allow_pickle=False)
+        try:
+            np.save(outputs, np.stack(rows), allow_pickle=False)
+        except OSError as error:
+            raise RequestError("disk", f"its outputs cannot be written to {outputs}: {error}") from error
         return {"samples": len(rows)}
 
     def quit(self) -> Answer:

@@ -63,12 +63,12 @@ def make_gammas_positive(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     changed = copy(model)
     for pair in _pairs(changed):
+        gamma, mean = (_own(changed, pair.batchnorm, index) for index in (1, 3))
         constants = initializers(changed)
-        gamma, mean = constants[pair.batchnorm.input[1]], constants[pair.batchnorm.input[3]]
-        sign = np.where(gamma < 0, -1, 1).astype(gamma.dtype)
+        sign = np.where(constants[gamma] < 0, -1, 1).astype(constants[gamma].dtype)
         _scale_layer(changed, pair, sign)
-        set_initializer(changed, pair.batchnorm.input[1], gamma * sign)
-        set_initializer(changed, pair.batchnorm.input[3], mean * sign)
+        set_initializer(changed, gamma, constants[gamma] * sign)
+        set_initializer(changed, mean, constants[mean] * sign)
     return changed
 
 
@@ -87,7 +87,7 @@ def _pairs(model: onnx.ModelProto) -> list[_Pair]:
         if layer is None or layer.op_type not in _FOLDABLE or layer.output[0] in outputs:
             continue
         private = len(read_by[layer.output[0]]) == 1 and len(read_by[layer.input[1]]) == 1
-        if private and layer.input[1] in constants and _bias(constants, layer) is not None:
+        if private and layer.input[1] in constants and _takes_factors(constants, layer):
             pairs.append(_Pair(layer, node, _channel_axis(layer)))
     return pairs
 
@@ -98,11 +98,28 @@ def _channel_axis(layer: onnx.NodeProto) -> int:
     return 1 if layer.op_type == "ConvTranspose" else 0
 
 
-def _bias(constants: dict[str, Array], layer: onnx.NodeProto) -> Array | None:
-    """The layer's bias, a scalar 0 where it has none, None where it is computed."""
-    if len(layer.input) < 3 or not layer.input[2]:
-        return np.zeros((), np.float32)
-    return constants.get(layer.input[2])
+def _takes_factors(constants: dict[str, Array], layer: onnx.NodeProto) -> bool:
+    """Whether each output channel has weights and at most one constant bias of its own."""
+    a = attributes(layer)
+    if a.get("beta", 1.0) != 1.0 or (layer.op_type == "ConvTranspose" and a.get("group", 1) > 1):
+        return False
+    bias = constants.get(layer.input[2]) if _has_bias(layer) else np.zeros(1)
+    return bias is not None and (bias.ndim < 2 or bias.shape[0] == 1)
+
+
+def _has_bias(layer: onnx.NodeProto) -> bool:
+    return len(layer.input) > 2 and layer.input[2] != ""
+
+
+def _own(model: onnx.ModelProto, node: onnx.NodeProto, index: int) -> str:
+    """The name of a constant operand, which becomes a copy where other nodes read it too."""
+    name: str = node.input[index]
+    if len(consumers(model)[name]) == 1:
+        return name
+    own = f"{name}.{node.output[0]}"
+    set_initializer(model, own, initializers(model)[name])
+    node.input[index] = own
+    return own
 
 
 def _scale_and_shift(constants: dict[str, Array], batchnorm: onnx.NodeProto) -> tuple[Array, Array]:
@@ -112,26 +129,24 @@ def _scale_and_shift(constants: dict[str, Array], batchnorm: onnx.NodeProto) -> 
 
 
 def _scale_layer(model: onnx.ModelProto, pair: _Pair, factor: Array) -> None:
-    constants = initializers(model)
-    kernel, bias = constants[pair.layer.input[1]], _bias(constants, pair.layer)
+    kernel = initializers(model)[pair.layer.input[1]]
     shape = [1] * kernel.ndim
     shape[pair.channel_axis] = -1
     set_initializer(model, pair.layer.input[1], kernel * factor.reshape(shape))
-    if bias is not None and bias.ndim:
-        set_initializer(model, pair.layer.input[2], bias * factor)
+    if _has_bias(pair.layer):
+        bias = _own(model, pair.layer, 2)
+        set_initializer(model, bias, initializers(model)[bias].reshape(-1) * factor)
 
 
 def _fold(model: onnx.ModelProto, pair: _Pair) -> None:
-    constants = initializers(model)
-    scale, shift = _scale_and_shift(constants, pair.batchnorm)
+    scale, shift = _scale_and_shift(initializers(model), pair.batchnorm)
     _scale_layer(model, pair, scale)
-    bias = _bias(initializers(model), pair.layer)
-    assert bias is not None
-    name = pair.layer.input[2] if bias.ndim else f"{pair.layer.input[1]}.folded_bias"
-    set_initializer(model, name, np.broadcast_to(bias, shift.shape) + shift)
-    if not bias.ndim:
+    if _has_bias(pair.layer):
+        shift = initializers(model)[pair.layer.input[2]] + shift
+    else:
         del pair.layer.input[2:]
-        pair.layer.input.append(name)
+        pair.layer.input.append(f"{pair.layer.input[1]}.folded_bias")
+    set_initializer(model, pair.layer.input[2], shift)
     pair.layer.output[0] = pair.batchnorm.output[0]
 
 

@@ -21,7 +21,6 @@ def tidy(model: ir.Model, parameters: Collection[str]) -> None:
 
     Ensures that no Constant node, unused node, doc string or metadata is left, and that names are unique.
     """
-    common.InlinePass()(model)
     common.ShapeInferencePass()(model)
     fold_constants_ir(model)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
@@ -29,9 +28,8 @@ def tidy(model: ir.Model, parameters: Collection[str]) -> None:
     fix_reshapes(model)
     drop_added_biases(model, parameters)
     common.RemoveUnusedNodesPass()(model)
-    common.RemoveUnusedOpsetsPass()(model)
     name_by_module(model, parameters)
-    common.ClearMetadataAndDocStringPass()(model)
+    forget_origin(model)
     common.NameFixPass()(model)
 
 
@@ -84,6 +82,16 @@ def name_by_module(model: ir.Model, parameters: Collection[str]) -> None:
     for value in list(model.graph.initializers.values()):
         if value.name not in parameters and (users := value.consumers()):
             value.name = _free(model.graph, f"{users[0].name}.constant")
+
+
+def forget_origin(model: ir.Model) -> None:
+    """Remove notes and doc strings: the exporter writes its stack traces there."""
+    common.ClearMetadataAndDocStringPass()(model)  # of nodes and graphs, not of tensors
+    graph = model.graph
+    made = (value for node in ir.traversal.RecursiveGraphIterator(graph) for value in node.outputs)
+    for value in (*graph.inputs, *graph.outputs, *graph.initializers.values(), *made):
+        value.metadata_props.clear()
+        value.doc_string = None
 
 
 def _reduces_image(node: ir.Node) -> bool:

@@ -65,7 +65,8 @@ def build_keras(plan: Plan, wrap: Wrap = lambda layer, step: layer) -> KerasNetw
         for part, variable in _loaded(layer, step, inputs):
             variables[step.output, part] = variable
             weights[step.output, part] = step.weights[part]
-        tensors[step.output] = wrap(layer, step)(inputs if len(inputs) > 1 else inputs[0])
+        # Keras calls a layer on something, so a constant is called on the entry, which it does not read.
+        tensors[step.output] = wrap(layer, step)(inputs if len(inputs) > 1 else (inputs or [entry])[0])
     return KerasNetwork(keras.Model(entry, tensors[plan.output]), variables, weights)
 
 
@@ -81,7 +82,7 @@ def _loaded(layer: Any, step: Step, inputs: list[Any]) -> list[tuple[str, Any]]:
 
 def layer_name(step: Step) -> str:
     """A name that TensorFlow accepts, unique because tensor names are."""
-    return "s_" + "".join(c if c.isalnum() else f"_{ord(c):x}_" for c in step.output)
+    return "s_" + "".join(c if c.isascii() and c.isalnum() else f"_{ord(c):x}_" for c in step.output)
 
 
 def write_back(

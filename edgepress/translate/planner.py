@@ -57,6 +57,11 @@ class Node:
         return len(self.inputs) > index and self.inputs[index] != ""
 
 
+REMEDY = (
+    "Change the network, or go without what works on the translation: "
+    "-S prune=none -S cluster=none -S convert=onnx_tf"
+)
+
 OpPlanner = Callable[[Node, "Planner"], None]
 
 
@@ -67,6 +72,7 @@ class Planner:
         self.steps: list[Step] = []
         self.values: dict[str, Value] = {}
         self.constants = {name: Constant(v, name) for name, v in initializers(model).items()}
+        self.opset = next(e.version for e in model.opset_import if e.domain in ("", "ai.onnx"))
         self._shapes = _shapes(model)
 
     def value(self, name: str) -> Value:
@@ -139,9 +145,13 @@ class Planner:
 
     def _unflattened(self, node: Node, value: Value) -> Value:
         channels, height, width = value.layout.flattened or (0, 0, 0)
-        image = self.emit_between(node, "reshape", value, "image", shape=[-1, height, width, channels])
-        turned = self.emit_between(node, "transpose", image, "chw", order=(0, 3, 1, 2))
-        flat = self.emit_between(node, "reshape", turned, "flat", shape=[-1, channels * height * width])
+        image = self.emit_between(
+            node, "reshape", value, f"{value.name}.image", shape=[-1, height, width, channels]
+        )
+        turned = self.emit_between(node, "transpose", image, f"{value.name}.chw", order=(0, 3, 1, 2))
+        flat = self.emit_between(
+            node, "reshape", turned, f"{value.name}.flat", shape=[-1, channels * height * width]
+        )
         return replace(flat, layout=plain(2))
 
     def operand_weight(self, constant: Constant, like: Value) -> Weight:
@@ -163,8 +173,7 @@ class Planner:
 def unsupported(node: Node, why: str) -> UnsupportedModelError:
     """The error for a node that the translator cannot take."""
     return UnsupportedModelError(
-        f"node {node.name!r} ({node.op}): {why}; the nhwc converter cannot translate it. "
-        "Change the network, or try the other converter: -S convert=onnx_tf"
+        f"node {node.name!r} ({node.op}): {why}; the nhwc translator cannot take it. {REMEDY}"
     )
 
 
@@ -179,15 +188,15 @@ def make_plan(model: onnx.ModelProto) -> Plan:
     nodes = [_node(proto, i) for i, proto in enumerate(model.graph.node)]
     _refuse_unknown(nodes, PLANNERS)
     planner = Planner(model)
-    entry = _input(model)
+    entry, last = _ends(model)
     shape = planner.shape(entry)
     planner.values[entry] = Value(entry, shape, channels_last(len(shape)))
     for node in nodes:
         PLANNERS[node.op](node, planner)
-    output = planner.value(model.graph.output[0].name)
+    output = planner.value(last)
     if output.layout != plain(len(output.shape)):
-        last = Node("output", "output", (), (f"{output.name}.onnx",), {})
-        output = planner.stored_as(last, output, plain(len(output.shape)))
+        node = Node("output", "output", (), (f"{output.name}.onnx",), {})
+        output = planner.stored_as(node, output, plain(len(output.shape)))
     stored = tuple(int(shape[axis] or 1) for axis in channels_last(len(shape)).order[1:])
     return Plan(entry, stored, output.name, tuple(planner.steps))
 
@@ -196,10 +205,7 @@ def _refuse_unknown(nodes: list[Node], known: dict[str, OpPlanner]) -> None:
     strangers = [node for node in nodes if node.op not in known]
     if strangers:
         listed = ", ".join(f"{node.name!r} ({node.op})" for node in strangers)
-        raise UnsupportedModelError(
-            f"the nhwc converter has no translation for node {listed}. "
-            "Change the network, or try the other converter: -S convert=onnx_tf"
-        )
+        raise UnsupportedModelError(f"the nhwc translator has no translation for node {listed}. {REMEDY}")
 
 
 def _node(proto: onnx.NodeProto, index: int) -> Node:
@@ -207,12 +213,17 @@ def _node(proto: onnx.NodeProto, index: int) -> Node:
     return Node(proto.op_type, name, tuple(proto.input), tuple(proto.output), attributes(proto))
 
 
-def _input(model: onnx.ModelProto) -> str:
+def _ends(model: onnx.ModelProto) -> tuple[str, str]:
+    """The names of the one input and the one output."""
     constants = {tensor.name for tensor in model.graph.initializer}
-    names = [entry.name for entry in model.graph.input if entry.name not in constants]
-    if len(names) != 1:
-        raise UnsupportedModelError(f"the model has {len(names)} inputs ({', '.join(names)}); expected one")
-    return str(names[0])
+    inputs = [entry.name for entry in model.graph.input if entry.name not in constants]
+    outputs = [output.name for output in model.graph.output]
+    for kind, names in (("inputs", inputs), ("outputs", outputs)):
+        if len(names) != 1:
+            raise UnsupportedModelError(
+                f"the model has {len(names)} {kind} ({', '.join(names)}); expected one"
+            )
+    return inputs[0], outputs[0]
 
 
 def _shapes(model: onnx.ModelProto) -> dict[str, Shape]:

@@ -52,7 +52,7 @@ def test_metrics_params_and_plots_can_be_compared_between_commits(project: Proje
         project.dvc("plots", "diff", "HEAD~1").stdout.strip().splitlines()[-1].removeprefix("file://")
     )
     content = page.read_text(encoding="utf-8")
-    for picture in ("metrics_confusion_csv",):
+    for picture in ("metrics_learning_curves_csv", "metrics_confusion_csv"):
         assert f"vegaEmbed('#{picture}'" in content
 
 

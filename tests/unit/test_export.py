@@ -58,6 +58,15 @@ def assert_same(net: nn.Module, model: onnx.ModelProto, samples: int = 7) -> Non
     np.testing.assert_allclose(run(model, images(samples)), expected, rtol=1e-3, atol=1e-4)
 
 
+def assert_no_origin(model: onnx.ModelProto) -> None:
+    graph = model.graph
+    assert not model.producer_version
+    values = (*graph.input, *graph.output, *graph.value_info, *graph.initializer)
+    for part in (model, graph, *graph.node, *values):
+        assert not part.doc_string
+        assert not part.metadata_props
+
+
 def operators(model: onnx.ModelProto) -> Counter[str]:
     return Counter(node.op_type for node in model.graph.node)
 
@@ -115,14 +124,7 @@ class TestBuiltIn:
             assert node.name.removesuffix(f".{node.op_type}") in {*modules, node.op_type}
 
     def test_says_nothing_of_where_it_was_made(self, exported: tuple[nn.Module, onnx.ModelProto]) -> None:
-        model = exported[1]
-        graph = model.graph
-        assert not model.metadata_props
-        assert not model.producer_version
-        for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info):
-            assert not part.doc_string
-        for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
-            assert not part.metadata_props
+        assert_no_origin(exported[1])
 
     def test_every_tensor_has_a_shape(self, exported: tuple[nn.Module, onnx.ModelProto]) -> None:
         graph = exported[1].graph
@@ -230,6 +232,14 @@ class TestOwnNetworks:
         model = export(net, SHAPE)
         assert operators(model)["LayerNormalization"] == 1
         assert model.opset_import[0].version == 18
+        assert_no_origin(model)
+        assert_same(net, model)
+
+    def test_constants_of_the_exporters_own_functions_are_folded(self) -> None:
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.Flatten(), nn.Linear(4 * 14 * 14, 5))
+        model = export(net, SHAPE)
+        assert not operators(model).keys() & {"Constant", "CastLike", "Cast", "Expand", "Identity"}
         assert_same(net, model)
 
     def test_a_zero_bias_of_the_networks_own_stays(self) -> None:

@@ -50,7 +50,7 @@ class Codebook:
 def fit_codebook(kernels: Sequence[Array], clusters: int, entropy_weight: float = 0.0) -> Codebook:
     """Fit one codebook of at most `clusters` values to kernels (rows, channels); exact zeros stay zero.
 
-    `entropy_weight` is the squared error, relative to a kernel's mean square, that saving one bit may cost.
+    `entropy_weight` is the squared error, relative to a kernel's mean square, that a bit saved may cost.
     """
     scales = [_or_one(np.abs(kernel).max(axis=0)) for kernel in kernels]
     book = _fit(kernels, scales, clusters, entropy_weight)
@@ -62,7 +62,8 @@ def fit_codebook(kernels: Sequence[Array], clusters: int, entropy_weight: float 
 
 def _fit(kernels: Sequence[Array], scales: Sequence[Array], clusters: int, entropy_weight: float) -> Codebook:
     """The best codebook for given scales."""
-    samples = [_Samples.of(kernel, scale) for kernel, scale in zip(kernels, scales, strict=True)]
+    average = sum(kernel.size for kernel in kernels) / len(kernels)
+    samples = [_Samples.of(k, s, average / k.size) for k, s in zip(kernels, scales, strict=True)]
     centres = _k_means(_Samples.together(samples), clusters, entropy_weight)
     coded = tuple(_encode(*each, centres) for each in zip(kernels, scales, samples, strict=True))
     return Codebook(centres.values.astype(np.float32), coded)
@@ -102,16 +103,21 @@ def _or_one(magnitudes: Array) -> Array:
 
 @dataclass(frozen=True)
 class _Samples:
-    """Non-zero weights divided by their channel's scale, and what an error in each weighs."""
+    """Non-zero weights divided by their channel's scale, and what an error in each weighs.
+
+    What counts is the error of each kernel relative to its energy, whatever its size: that is the noise in
+    what the layer gives.
+    """
 
     values: Array
     importance: Array
 
     @classmethod
-    def of(cls, kernel: Array, scale: Array) -> "_Samples":
+    def of(cls, kernel: Array, scale: Array, share: float) -> "_Samples":
+        """`share` is the average size of a kernel over this one's."""
         energy = float((kernel**2).mean()) or 1.0
         present = kernel != 0
-        importance = np.broadcast_to(scale**2 / energy, kernel.shape)
+        importance = np.broadcast_to(share * scale**2 / energy, kernel.shape)
         return cls(np.clip(kernel / scale, -1, 1)[present], importance[present])
 
     @classmethod

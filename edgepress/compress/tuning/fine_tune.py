@@ -44,8 +44,8 @@ def fine_tune(
             step += 1
             if not math.isfinite(loss):
                 raise TrainingError(
-                    f"{stage}: the loss became {loss} in epoch {epoch + 1} with "
-                    f"{stage}.fine_tune.learning_rate {config.learning_rate}; lower it in conf/{stage}/ or with -S"
+                    f"the loss became {loss} in epoch {epoch + 1} with {stage}.fine_tune.learning_rate "
+                    f"{config.learning_rate}; lower it in conf/{stage}/ or with -S"
                 )
         watchers.on_epoch_end(epoch)
     watchers.on_train_end()

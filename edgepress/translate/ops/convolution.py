@@ -3,7 +3,7 @@
 import numpy as np
 
 from edgepress.translate.layout import channels_last
-from edgepress.translate.ops.padding import padded, window
+from edgepress.translate.ops.padding import Window, padded, window
 from edgepress.translate.plan import Quantisation, Weight
 from edgepress.translate.planner import Constant, Node, OpPlanner, Planner, unsupported
 
@@ -19,20 +19,29 @@ def plan_conv(node: Node, planner: Planner) -> None:
     value = planner.stored_as(node, value, channels_last(4))
     w = window(node, value, kernel.values.shape[2:])
     groups, channels = node.attributes.get("group", 1), value.shape[1]
-    value, mode = padded(node, planner, value, w)
     depthwise = groups > 1 and groups == channels
-    weights = {"kernel": _depthwise_kernel(kernel) if depthwise else _kernel(kernel), **bias(node, planner)}
+    _refuse_windows(node, w, depthwise)
+    value, mode = padded(node, planner, value, w)
+    kernels = {"kernel": _depthwise_kernel(kernel, groups) if depthwise else _kernel(kernel)}
     planner.emit(
         node,
         "depthwise_conv" if depthwise else "conv",
         (value,),
         channels_last(4),
-        weights,
+        {**kernels, **bias(node, planner)},
         strides=w.strides,
         dilations=w.dilations,
         padding=mode,
         groups=groups,
     )
+
+
+def _refuse_windows(node: Node, w: Window, depthwise: bool) -> None:
+    """Neither TensorFlow nor Keras has kernels for these."""
+    if max(w.strides) > 1 and max(w.dilations) > 1:
+        raise unsupported(node, f"it has both strides {w.strides} and dilations {w.dilations}")
+    if depthwise and len(set(w.strides)) > 1:
+        raise unsupported(node, f"it is depthwise with unequal strides {w.strides}")
 
 
 def bias(node: Node, planner: Planner) -> dict[str, Weight]:
@@ -57,11 +66,14 @@ def _kernel(constant: Constant) -> Weight:
     return Weight(np.transpose(constant.values, order), constant.initializer, order, None, shape, scales)
 
 
-def _depthwise_kernel(constant: Constant) -> Weight:
-    """(C·m, 1, kH, kW) → (kH, kW, C, m)."""
+def _depthwise_kernel(constant: Constant, channels: int) -> Weight:
+    """(C·m, 1, kH, kW) → (kH, kW, C, m).
+
+    TensorFlow orders outputs by channel, then multiplier, as ONNX does.
+    """
     order, shape = (2, 3, 0, 1), constant.values.shape
-    scales = quantisation(constant, shape[0])
-    return Weight(np.transpose(constant.values, order), constant.initializer, order, None, shape, scales)
+    values = np.transpose(constant.values, order).reshape(*shape[2:], channels, -1)
+    return Weight(values, constant.initializer, order, None, shape, quantisation(constant, shape[0]))
 
 
 PLANNERS: dict[str, OpPlanner] = {"Conv": plan_conv}

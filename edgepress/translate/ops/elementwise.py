@@ -42,12 +42,17 @@ def plan_clip(node: Node, planner: Planner) -> None:
 
 
 def plan_softmax(node: Node, planner: Planner) -> None:
-    """Over one stored axis."""
+    """Over one stored axis; up to opset 12 ONNX's Softmax runs over all axes from the given one on."""
     value = planner.value(node.inputs[0])
     if value.layout.flattened:
         value = planner.stored_as(node, value, plain(2))
-    axis = value.layout.position(node.attributes.get("axis", -1))
-    planner.emit(node, "softmax", (value,), value.layout, minimum=0.0, axis=axis)
+    axis = node.attributes.get("axis", 1 if planner.opset < 13 else -1) % len(value.shape)
+    if planner.opset < 13 and any(size != 1 for size in value.shape[axis + 1 :]):
+        raise unsupported(
+            node, f"of opset {planner.opset} it runs over axes {axis} to {len(value.shape) - 1}"
+        )
+    stored = value.layout.position(axis)
+    planner.emit(node, "softmax", (value,), value.layout, minimum=0.0, axis=stored)
 
 
 def plan_binary(node: Node, planner: Planner) -> None:
@@ -79,7 +84,7 @@ def plan_identity(node: Node, planner: Planner) -> None:
 
 def _bound(node: Node, planner: Planner, index: int, key: str) -> float | None:
     if node.has_input(index):
-        return float(planner.constant(node, index).values)
+        return float(planner.constant(node, index).values.item())
     return node.attributes.get(key)
 
 

@@ -14,7 +14,12 @@ def plan_gemm(node: Node, planner: Planner) -> None:
     if a.get("transA", 0) or a.get("alpha", 1.0) != 1.0 or a.get("beta", 1.0) != 1.0:
         raise unsupported(node, "transA, alpha and beta other than 0, 1 and 1 have no translation")
     value = planner.value(node.inputs[0])
-    weights = {"kernel": _matrix(node, planner, value, bool(a.get("transB", 0))), **bias(node, planner)}
+    kernel, added = _matrix(node, planner, value, bool(a.get("transB", 0))), bias(node, planner)
+    if added and added["bias"].values.size != kernel.values.shape[1]:
+        raise unsupported(
+            node, f"its third operand has shape {added['bias'].onnx_shape}, not one value per output"
+        )
+    weights = {"kernel": kernel, **added}
     planner.emit(node, "dense", (_rows_as_stored(node, planner, value),), plain(2), weights)
 
 

@@ -44,18 +44,29 @@ def plan_concat(node: Node, planner: Planner) -> None:
 
 
 def plan_pad(node: Node, planner: Planner) -> None:
-    """Constant padding; pads and value are attributes up to opset 10 and inputs from 11."""
+    """Constant padding; pads and value are attributes up to opset 10 and inputs from 11, axes from 18."""
     if node.attributes.get("mode", "constant") != "constant":
         raise unsupported(node, f"mode {node.attributes['mode']!r} has no translation")
     value = planner.value(node.inputs[0])
     if value.layout.flattened:
         value = planner.stored_as(node, value, plain(2))
-    flat = planner.integers(node, 1) if node.has_input(1) else node.attributes["pads"]
-    fill = float(planner.constant(node, 2).values) if node.has_input(2) else node.attributes.get("value", 0.0)
-    pads = list(zip(flat[: len(value.shape)], flat[len(value.shape) :], strict=True))
+    pads = _pads(node, planner, len(value.shape))
+    fill = planner.constant(node, 2).values.item() if node.has_input(2) else node.attributes.get("value", 0.0)
     stored = tuple(pads[axis] for axis in value.layout.order)
     minimum = None if value.minimum is None else min(value.minimum, fill)
     planner.emit(node, "pad", (value,), value.layout, minimum=minimum, pads=stored, fill=fill)
+
+
+def _pads(node: Node, planner: Planner, rank: int) -> list[tuple[int, int]]:
+    """How much to add before and after each ONNX axis."""
+    flat = planner.integers(node, 1) if node.has_input(1) else list(node.attributes["pads"])
+    if min(flat, default=0) < 0:
+        raise unsupported(node, f"its pads {flat} crop; expected none below 0")
+    axes = planner.integers(node, 3) if node.has_input(3) else list(range(rank))
+    pads = [(0, 0)] * rank
+    for axis, before, after in zip(axes, flat[: len(axes)], flat[len(axes) :], strict=True):
+        pads[axis] = (before, after)
+    return pads
 
 
 def plan_constant(node: Node, planner: Planner) -> None:

@@ -1,0 +1,63 @@
+"""What edgepress costs, as tables of medians and ratios; it asserts no goal.
+
+    make bench
+    .venv/bin/python -m tests.bench.bench --quick startup
+
+It runs in a copy of the work tree, uncommitted changes and all, in a temporary folder that it removes.
+"""
+
+import argparse
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from edgepress.devices.runner import machine
+from tests.bench import models, pipeline
+from tests.bench.workspace import Bench, prepare, say
+
+SECTIONS: dict[str, tuple[str, Callable[[Bench], str]]] = {
+    "repro": ("dvc repro, from nothing", pipeline.whole_run),
+    "noop": ("dvc repro with nothing to do", pipeline.nothing_to_do),
+    "startup": ("Stages that are switched off", pipeline.switched_off),
+    "latency": ("int8 against float32", models.int8_latency),
+    "converters": ("The default converter against onnx-tf", models.converters),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if unknown := set(options.sections) - set(SECTIONS):
+        parser.error(f"no section {', '.join(sorted(unknown))}; expected any of: {', '.join(SECTIONS)}")
+    print(_machine(), flush=True)
+    if options.quick:
+        print("Quick: small data, networks and numbers of rounds; the figures mean little.", flush=True)
+    with tempfile.TemporaryDirectory(prefix="edgepress-bench-") as folder:
+        say("dvc repro:")
+        bench = prepare(Path(folder) / "project", options.quick)
+        for name, (title, section) in SECTIONS.items():
+            if not options.sections or name in options.sections:
+                say(f"{name} …")
+                print(f"\n{title}\n\n{section(bench)}", flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__, formatter_class=form)
+    parser.add_argument("--quick", action="store_true", help="everything small: does the bench itself work?")
+    parser.add_argument(
+        "sections", nargs="*", metavar="section", help=f"run only these: {', '.join(SECTIONS)}"
+    )
+    return parser
+
+
+def _machine() -> str:
+    """The kind of machine, and how busy it is with other things."""
+    facts, load = machine(), os.getloadavg()[0]
+    cores = len(os.sched_getaffinity(0))
+    return f"{facts['cpu']} ({facts['architecture']}), {cores} cores; load before the start: {load:.2f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""Each mistake ends with one clear line and leaves nothing half-written."""
+
+import re
+import resource
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from tests.pipeline.project import STAGES, Project, error_lines, stages_run
+
+FULL_AT_BYTES = 1000
+
+REFUSED_BY_HYDRA = {
+    "quant=in8": ["Could not find 'quant/in8'", "Available options in 'quant'", "int8_qat"],
+    "qant=int8": ["Could not override 'qant'"],
+    "prune.sparsty=0.5": ["Could not override 'prune.sparsty'", "Key 'sparsty' is not in struct"],
+}
+
+
+@pytest.mark.parametrize("override", REFUSED_BY_HYDRA)
+def test_what_hydra_cannot_compose_changes_nothing(project: Project, override: str) -> None:
+    before = _state(project)
+    result = project.dvc("exp", "run", "-S", override, check=False)
+    assert result.returncode != 0
+    assert stages_run(result) == []
+    for part in REFUSED_BY_HYDRA[override]:
+        assert part in result.stderr
+    assert _state(project) == before
+
+
+REFUSED_BY_A_STAGE: dict[str, tuple[dict[str, Any], str]] = {
+    "unknown choice": (
+        {"quant__name": "in8"},
+        "error: quant.name 'in8' is unknown; expected one of: dynamic, fp16, int8, int8_qat, none. "
+        "Did you mean 'int8'? Set it in conf/quant/ or with -S.",
+    ),
+    "misspelt key": (
+        {"cluster__number_of_cluster": 8},
+        "error: key 'cluster.number_of_cluster' is unknown; expected one of: ",
+    ),
+    "out of range": (
+        {"prune__sparsity": 1.5},
+        "error: prune.sparsity is 1.5; expected a number in [0, 1). Set it in conf/prune/ or with -S.",
+    ),
+    "wrong type": (
+        {"train__epochs": "two"},
+        "error: train.epochs is 'two', a str; expected an integer. Set it in conf/train/ or with -S.",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", REFUSED_BY_A_STAGE)
+def test_a_wrong_parameter_is_named_and_its_correction_restores_all(project: Project, mistake: str) -> None:
+    changes, message = REFUSED_BY_A_STAGE[mistake]
+    before = project.hashes()
+    project.edit_params(**changes)
+    result = project.dvc("repro", check=False)
+    assert result.returncode != 0
+    assert [line[: len(message)] for line in error_lines(result)] == [message]
+    assert "Traceback" not in result.stderr
+    project.git("checkout", "params.yaml")
+    assert stages_run(project.dvc("repro")) == []
+    assert project.hashes() == before
+
+
+def test_an_edit_in_conf_alone_is_found(project: Project) -> None:
+    choice = project.folder / "conf" / "quant" / "int8.yaml"
+    choice.write_text(choice.read_text().replace("per_channel: true", "per_channel: false"))
+    result = project.run("python", "-m", "edgepress.cli", "check", check=False)
+    assert result.returncode == 1
+    assert error_lines(result) == [
+        "error: params.yaml differs from conf/: quant.per_channel is True in params.yaml but False in conf/. "
+        "To return to conf/, after an edit there or an experiment with -S: edgepress compose. "
+        "To keep the values of params.yaml, make them the default in conf/"
+    ]
+
+
+def test_an_operator_that_the_translator_lacks_is_named_with_the_other_converter(project: Project) -> None:
+    path = project.folder / "models" / "quantize" / "model.onnx"
+    model = onnx.load(path)
+    _append(model.graph, "Erf", "strange")
+    onnx.save(model, path)
+    line = _refused(project, "convert_tflite")
+    assert "Erf" in line
+    assert "strange" in line
+    assert "convert=onnx_tf" in line
+
+
+INPUTS = {
+    "train": ["data/prepared/train/x.npy", "data/prepared/description.json"],
+    "export_onnx": ["models/train/model.pt"],
+    "prune": ["models/export-onnx/model.onnx"],
+    "cluster": ["models/prune/model.onnx"],
+    "quantize": ["models/cluster/model.onnx", "data/prepared/calibration/x.npy"],
+    "convert_tflite": ["models/quantize/model.onnx"],
+    "evaluate_on_device": ["models/convert-tflite/model.tflite", "models/quantize/model.onnx"],
+}
+
+
+@pytest.mark.parametrize(("stage", "damaged"), [(stage, path) for stage in INPUTS for path in INPUTS[stage]])
+def test_a_truncated_artifact_is_named_with_its_remedy(project: Project, stage: str, damaged: str) -> None:
+    path = project.folder / damaged
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    line = _refused(project, stage)
+    assert damaged in line or str(Path(damaged).parent) in line
+    assert "dvc repro" in line
+
+
+@pytest.mark.parametrize("stage", INPUTS)
+def test_an_absent_artifact_is_named_with_its_remedy(project: Project, stage: str) -> None:
+    absent = INPUTS[stage][0]
+    (project.folder / absent).unlink()
+    line = _refused(project, stage)
+    assert absent in line
+    assert "dvc repro" in line
+
+
+def test_no_calibration_data_is_refused_rather_than_made_up(project: Project) -> None:
+    for name in ("x", "y"):
+        path = project.folder / "data" / "prepared" / "calibration" / f"{name}.npy"
+        np.save(path, np.load(path)[:0])
+    line = _refused(project, "quantize")
+    assert "quant.calibration.samples is 32 but the calibration split has 0" in line
+    assert "raise data.splits.calibration" in line
+
+
+@pytest.mark.parametrize(
+    ("stage", "parameter"), [("train", "train__learning_rate"), ("prune", "prune__fine_tune__learning_rate")]
+)
+def test_a_loss_that_is_no_number_is_an_error(project: Project, stage: str, parameter: str) -> None:
+    project.edit_params(**{parameter: 1e30})
+    line = _refused(project, stage)
+    assert "nan" in line or "inf" in line
+    assert parameter.replace("__", ".") in line or "learning_rate" in line
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_full_disk_is_named_and_leaves_the_old_files(project: Project, stage: str) -> None:
+    line = _refused(project, stage.replace("-", "_"), full_disk=True)
+    assert re.search("cannot (write|be written)", line)
+    assert line.endswith("; free some space and run again")
+
+
+def _refused(project: Project, stage: str, full_disk: bool = False) -> str:
+    """The line with which a stage fails, having changed nothing."""
+    before = _state(project)
+    result = project.stage(stage, before=_fill_disk if full_disk else None)
+    assert result.returncode == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    assert _state(project) == before
+    (line,) = error_lines(result)
+    return line
+
+
+def _fill_disk() -> None:
+    """Let no file grow any more, as if the disk were full."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (FULL_AT_BYTES, FULL_AT_BYTES))
+
+
+def _state(project: Project) -> dict[str, bytes]:
+    return {name: (project.folder / name).read_bytes() for name in sorted(project.files())}
+
+
+def _append(graph: onnx.GraphProto, op: str, name: str) -> None:
+    """Put an operator behind a graph's output."""
+    output = graph.output[0].name
+    for node in graph.node:
+        node.output[:] = ["before" if one == output else one for one in node.output]
+    graph.node.append(helper.make_node(op, ["before"], [output], name=name))
