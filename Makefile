@@ -35,7 +35,7 @@ repro: install
 	@edgepress results
 
 test: install
-	@pytest -n 2
+	@pytest --numprocesses 2 --dist loadfile
 
 check: install
 	@ruff format --check --quiet .

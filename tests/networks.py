@@ -14,7 +14,10 @@ from ai_edge_litert.interpreter import Interpreter
 from onnx import helper, numpy_helper
 
 from edgepress.compress.quantisation.registry import Sources, quantiser
+from edgepress.compress.tuning.data import TuningData
+from edgepress.config.fine_tune import FineTune
 from edgepress.config.quant import Calibration, Dynamic, Fp16, Int8
+from edgepress.config.train import Augment
 from edgepress.datasets.prepared import Split
 from edgepress.translate.plan import Plan
 from edgepress.translate.planner import make_plan
@@ -191,7 +194,9 @@ def task(count: int, seed: int = 0, shape: tuple[int, ...] = (2, 8, 8)) -> Split
     return Split(noisy.astype(np.uint8), y.astype(np.int64))
 
 
-def network(*, activation: str = "Relu", depthwise: bool = True, width: int = 8, seed: int = 0) -> onnx.ModelProto:
+def network(
+    *, activation: str = "Relu", depthwise: bool = True, width: int = 8, seed: int = 0
+) -> onnx.ModelProto:
     """A residual network for `task`: BatchNormalization has true statistics, the last layer is fitted."""
     graph = Graph(2, 8, 8, seed=seed)
     w = graph.weights
@@ -203,11 +208,15 @@ def network(*, activation: str = "Relu", depthwise: bool = True, width: int = 8,
         gamma = graph.weights(width, low=0.5) * np.resize([1, -1], width).astype(np.float32)
         return graph.add("BatchNormalization", source, gamma, 0.3 * graph.weights(width), mean, variance)
 
-    scaled = graph.add("Div", graph.add("Sub", "input", np.float32(128)), np.full((1, 2, 1, 1), 50, np.float32))
+    scaled = graph.add(
+        "Div", graph.add("Sub", "input", np.float32(128)), np.full((1, 2, 1, 1), 50, np.float32)
+    )
     stem = graph.add("Conv", scaled, 0.3 * w(width, 2, 3, 3), strides=[2, 2], pads=[1, 1, 1, 1], name="stem")
     stem = body = graph.add(activation, normed(stem), *bounds)
     if depthwise:
-        body = graph.add("Conv", body, 0.3 * w(width, 1, 3, 3), pads=[1, 1, 1, 1], group=width, name="depthwise")
+        body = graph.add(
+            "Conv", body, 0.3 * w(width, 1, 3, 3), pads=[1, 1, 1, 1], group=width, name="depthwise"
+        )
         body = graph.add(activation, normed(body), *bounds)
     body = normed(graph.add("Conv", body, 0.5 * w(width, width, 1, 1), name="pointwise"))
     graph.add(activation, graph.add("Add", body, stem, name="join"), *bounds)
@@ -240,7 +249,9 @@ FORMATS: dict[str, Any] = {
 }
 
 
-def quantise(model: onnx.ModelProto, config: Any, clusters: int = 0, tuning: Any = no_tuning) -> onnx.ModelProto:
+def quantise(
+    model: onnx.ModelProto, config: Any, clusters: int = 0, tuning: Any = no_tuning
+) -> onnx.ModelProto:
     """A model in another number format, calibrated on `task`."""
     sources = Sources(lambda samples: task(samples, seed=5).inputs(), tuning, clusters)
     return quantiser(config)(model, config, sources)
@@ -248,3 +259,14 @@ def quantise(model: onnx.ModelProto, config: Any, clusters: int = 0, tuning: Any
 
 def accuracy(outputs: np.ndarray, split: Split) -> float:
     return float((outputs.argmax(axis=1) == split.y).mean())
+
+
+def tuning(count: int = 256, shape: tuple[int, ...] = (2, 8, 8)) -> TuningData:
+    """Training data for fine-tuning, without augmentation."""
+    return TuningData(task(count, seed=1, shape=shape), Augment(shift=0, flip=False), seed=0)
+
+
+def fine_tuning(**changes: Any) -> FineTune:
+    """Two short epochs unless changed."""
+    values = {"epochs": 2, "batch_size": 64, "learning_rate": 0.003, "distillation": 0.0, "temperature": 4.0}
+    return FineTune(**(values | changes))

@@ -113,14 +113,22 @@ def weight_statistics(model: onnx.ModelProto) -> WeightStatistics:
 
 def _parameters(model: onnx.ModelProto) -> int:
     """Elements of all constants but scalars, shapes, and the scales and zero points of quantisation."""
-    helpers = {
-        name
-        for node in model.graph.node
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear")
-        for name in node.input[1:]
-    }
+    helpers = _scales_and_zero_points(model)
     return sum(
         values.size
         for name, values in initializers(model).items()
         if name not in helpers and values.ndim > 0 and values.dtype != np.int64
     )
+
+
+def _scales_and_zero_points(model: onnx.ModelProto) -> set[str]:
+    nodes, found = model.graph.node, set[str]()
+    dynamic_scales = {node.output[1] for node in nodes if node.op_type == "DynamicQuantizeLinear"}
+    for node in nodes:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            found.update(node.input[1:])
+        elif node.op_type in ("ConvInteger", "MatMulInteger"):
+            found.update(node.input[2:])
+        elif node.op_type == "Mul" and dynamic_scales & set(node.input):
+            found.update(node.input)
+    return found

@@ -12,10 +12,14 @@ from edgepress.training.loop import Epoch, TrainResult
 
 
 def train_metrics(result: TrainResult) -> dict[str, Any]:
-    """Accuracy on the validation split with the best weights, and how long training took, in epochs."""
+    """Accuracy on the validation split with the best weights, and how long training took, in epochs.
+
+    `parameters` are all numbers that the network stores, statistics and normalisation included, as they are
+    in the exported model.
+    """
     return {
         "accuracy": result.best.validation_accuracy,
-        "parameters": sum(parameter.numel() for parameter in result.net.parameters()),
+        "parameters": sum(v.numel() for v in result.net.state_dict().values() if v.is_floating_point()),
         "epochs": len(result.curve),
         "best_epoch": result.best.epoch,
     }

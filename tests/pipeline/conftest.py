@@ -32,7 +32,7 @@ def ran(shared: Path) -> Project:
 
 @pytest.fixture(scope="session")
 def observed(ran: Project, shared: Path) -> dict[str, Any]:
-    """By stage: `seconds`, the project's files `opened` and the modules `imported` in that run."""
+    """By stage, of that run: `cpu_s` of its process, the project's files `opened`, the modules `imported`."""
     return {log.stem: json.loads(log.read_text()) for log in (shared / "observed").glob("*.json")}
 
 

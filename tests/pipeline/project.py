@@ -172,6 +172,7 @@ def begin_history(project: Project) -> None:
     for key, value in _IDENTITY.items():
         project.git("config", f"user.{key}", value)
     project.commit("Start")
+    project.git("tag", BEFORE_ANY_RUN)
 
 
 def copy_project(project: Project, folder: Path) -> Project:

@@ -48,12 +48,13 @@ def test_metrics_params_and_plots_can_be_compared_between_commits(project: Proje
     assert metrics["metrics/accuracy.json"]["tflite.size_ratio"]["diff"] < 0
     params = json.loads(project.dvc("params", "diff", "HEAD~1", "--json").stdout)
     assert params["params.yaml"]["quant.name"] == {"old": "int8", "new": "none"}
-    page = Path(
-        project.dvc("plots", "diff", "HEAD~1").stdout.strip().splitlines()[-1].removeprefix("file://")
-    )
-    content = page.read_text(encoding="utf-8")
-    for picture in ("metrics_learning_curves_csv", "metrics_confusion_csv"):
-        assert f"vegaEmbed('#{picture}'" in content
+    pictures = json.loads(project.dvc("plots", "diff", "HEAD~1", "--json").stdout)["data"]
+    assert len(pictures) == 3
+    for name, (picture,) in pictures.items():
+        values = picture["content"]["data"]["values"]
+        assert {value["rev"] for value in values} == {"workspace", "HEAD~1"}, name
+    page = project.dvc("plots", "diff", "HEAD~1").stdout.strip().splitlines()[-1].removeprefix("file://")
+    assert Path(page).read_text(encoding="utf-8").count("vegaEmbed(") == 3
 
 
 def _wait(project: Project) -> None:

@@ -16,7 +16,9 @@ def layer_before(graph: Graph, name: str) -> str:
     """A layer with 6 outputs on the graph's input."""
     w = graph.weights
     if name.startswith("Gemm"):
-        return graph.add("Gemm", "input", w(6, 5) if "trans" in name else w(5, 6), w(6), transB="trans" in name)
+        return graph.add(
+            "Gemm", "input", w(6, 5) if "trans" in name else w(5, 6), w(6), transB="trans" in name
+        )
     if name == "ConvTranspose":
         return graph.add("ConvTranspose", "input", w(3, 6, 2, 2), w(6), strides=[2, 2])
     shape, group = {"grouped": ((6, 1, 2, 3), 3), "depthwise": ((6, 1, 3, 3), 3)}.get(name, ((6, 3, 3, 2), 1))
@@ -92,9 +94,14 @@ def shared(what: str) -> onnx.ModelProto:
     bias, statistics = graph.weights(4), [graph.weights(4), graph.weights(4), graph.weights(4)]
     tied = graph.constant(bias if what == "bias" else statistics[["gamma", "beta", "mean"].index(what)])
     for _ in range(2):
-        conv = graph.add("Conv", graph.last, graph.weights(4, 4, 1, 1), tied if what == "bias" else graph.weights(4))
+        conv = graph.add(
+            "Conv", graph.last, graph.weights(4, 4, 1, 1), tied if what == "bias" else graph.weights(4)
+        )
         own = [graph.weights(4), graph.weights(4), graph.weights(4)]
-        names = [tied if what == part else values for part, values in zip(("gamma", "beta", "mean"), own, strict=True)]
+        names = [
+            tied if what == part else values
+            for part, values in zip(("gamma", "beta", "mean"), own, strict=True)
+        ]
         graph.add("BatchNormalization", conv, *names, graph.weights(4, low=0.5))
     return graph.model()
 

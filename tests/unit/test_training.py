@@ -183,5 +183,5 @@ class TestRecord:
 
     def test_metrics_are_those_of_the_best_epoch(self) -> None:
         metrics = train_metrics(TrainResult(network(), self.CURVE[0], self.CURVE))
-        expected = {"accuracy": 0.75, "parameters": 36 + 8 + 10, "epochs": 2, "best_epoch": 1}
+        expected = {"accuracy": 0.75, "parameters": 36 + 16 + 10 + 2, "epochs": 2, "best_epoch": 1}
         assert metrics == expected

@@ -14,7 +14,6 @@ from tests.networks import (
     assert_faces_agree,
     inputs_for,
     run_function,
-    run_keras,
     run_onnx,
     single,
     stored,
@@ -70,7 +69,9 @@ def test_convolution(name, size):
 
 @pytest.mark.parametrize("face", ["strides", "dilations"])
 def test_convolutions_that_tensorflow_cannot_run_are_refused_by_name(face):
-    attributes = {"strides": [1, 2], "group": 4} if face == "strides" else {"strides": [2, 2], "dilations": [2, 1]}
+    attributes = (
+        {"strides": [1, 2], "group": 4} if face == "strides" else {"strides": [2, 2], "dilations": [2, 1]}
+    )
     model = single("Conv", random(4, 4 // attributes.get("group", 1), 2, 2), name="odd", **attributes)
     with pytest.raises(UnsupportedModelError, match=r"node 'odd' \(Conv\): it .*strides .*convert=onnx_tf"):
         make_plan(model)
@@ -85,7 +86,9 @@ def test_convolutions_of_images_without_a_fixed_size_are_refused():
     model = single("Conv", random(5, 4, 3, 3), name="stem")
     model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
     model.graph.output[0].type.tensor_type.ClearField("shape")
-    with pytest.raises(UnsupportedModelError, match=r"'stem' \(Conv\): the image size \(None, 6\) is not fixed"):
+    with pytest.raises(
+        UnsupportedModelError, match=r"'stem' \(Conv\): the image size \(None, 6\) is not fixed"
+    ):
         make_plan(model)
 
 
@@ -365,7 +368,9 @@ def test_matmul(shape):
 def test_flattened_image_into_gemm_permutes_weights_instead_of_data(transposed):
     graph = Graph(3, 4, 5)
     graph.add("Relu", graph.add("Flatten"))
-    graph.add("Gemm", graph.last, random(7, 60) if transposed else random(60, 7), random(7), transB=transposed)
+    graph.add(
+        "Gemm", graph.last, random(7, 60) if transposed else random(60, 7), random(7), transB=transposed
+    )
     plan = assert_faces_agree(graph.model())
     assert [step.op for step in plan.steps] == ["reshape", "relu", "dense"]
 
@@ -496,7 +501,9 @@ def test_concat_of_operands_in_different_layouts(axis):
 
 def test_concat_of_flattened_images():
     graph = Graph(2, 3, 4)
-    graph.add("Concat", graph.add("Flatten", "input"), graph.add("Flatten", graph.add("Relu", "input")), axis=1)
+    graph.add(
+        "Concat", graph.add("Flatten", "input"), graph.add("Flatten", graph.add("Relu", "input")), axis=1
+    )
     graph.add("Gemm", graph.last, random(48, 3))
     assert_faces_agree(graph.model())
 
@@ -524,7 +531,10 @@ def test_pad_with_axes():
 
 @pytest.mark.parametrize(
     ("pads", "attributes", "why"),
-    [([0, 0, 1, 1, 0, 0, 1, 1], {"mode": "reflect"}, "mode 'reflect'"), ([0, 0, -1, 0, 0, 0, 0, 0], {}, "-1")],
+    [
+        ([0, 0, 1, 1, 0, 0, 1, 1], {"mode": "reflect"}, "mode 'reflect'"),
+        ([0, 0, -1, 0, 0, 0, 0, 0], {}, "-1"),
+    ],
 )
 def test_pads_that_are_refused(pads, attributes, why):
     with pytest.raises(UnsupportedModelError, match=rf"\(Pad\).*{why}"):
@@ -596,7 +606,12 @@ def test_convolution_of_any_geometry(size, kernel, stride, pad, dilation, groups
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
-@given(size=st.tuples(sizes, sizes), kernel=st.tuples(kernels, kernels), stride=st.tuples(strides, strides), pad=pads)
+@given(
+    size=st.tuples(sizes, sizes),
+    kernel=st.tuples(kernels, kernels),
+    stride=st.tuples(strides, strides),
+    pad=pads,
+)
 def test_pools_of_any_geometry(size, kernel, stride, pad):
     pad = [min(p, k - 1) for p, k in zip(pad, [*kernel, *kernel], strict=True)]
     assume(all(k <= s + pad[i] + pad[i + 2] for i, (k, s) in enumerate(zip(kernel, size, strict=True))))

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-import numpy as np
 import onnx
 
+from edgepress.compress.clustering.gammas import without_negative_gammas
 from edgepress.compress.codebooks.codebook import fit_codebook
 from edgepress.compress.codebooks.coded_kernels import KERNEL_STEPS, kernel_matrices
 from edgepress.compress.codebooks.keras_kernels import (
@@ -43,12 +43,6 @@ def cluster(model: onnx.ModelProto, config: ChannelNormalised, data: TuningData)
     network = build_keras(plan, wrap)
     teacher = build_keras(plan).model if config.fine_tune.distillation else None
     fine_tune(network.model, data, config.fine_tune, "cluster", teacher)
-    values = computed_values(network)
-    clustered = write_back(positive, network, {k: _non_negative(k, v) for k, v in values.items()})
+    clustered = write_back(positive, network, without_negative_gammas(computed_values(network)))
     assert all(k.unique_weights <= config.number_of_clusters for k in kernels(clustered))
     return clustered
-
-
-def _non_negative(key: tuple[str, str], values: Any) -> Any:
-    """A gamma that training pushed below zero is a dead channel's; at zero it stays dead, and foldable."""
-    return np.maximum(values, 0) if key[1] == "gamma" else values

@@ -7,6 +7,7 @@ from typing import Any
 
 import onnx
 
+from edgepress.compress.clustering.gammas import without_negative_gammas
 from edgepress.compress.tuning.data import TuningData
 from edgepress.compress.tuning.fine_tune import fine_tune
 from edgepress.compress.tuning.tfmot_setup import tfmot
@@ -40,6 +41,6 @@ def cluster(model: onnx.ModelProto, config: PerTensor, data: TuningData) -> onnx
     for step in plan.steps:
         if step.op in ("conv", "dense"):
             values[step.output, "kernel"] = stripped.get_layer(layer_name(step)).kernel.numpy()
-    clustered = write_back(positive, network, values)
+    clustered = write_back(positive, network, without_negative_gammas(values))
     assert all(k.unique_weights <= config.number_of_clusters for k in kernels(clustered) if k.prunable)
     return clustered

@@ -12,7 +12,6 @@ STAGE, LOGS = os.environ.get("DVC_STAGE"), os.environ.get("OBSERVER_LOGS")
 
 def _observe(stage: str, logs: Path, project: str) -> None:
     opened: set[str] = set()
-    started = time.monotonic()
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
         if event == "open" and isinstance(arguments[0], str | bytes):
@@ -21,8 +20,7 @@ def _observe(stage: str, logs: Path, project: str) -> None:
                 opened.add(path.removeprefix(project))
 
     def write() -> None:
-        seconds = time.monotonic() - started
-        seen = {"seconds": seconds, "opened": sorted(opened), "imported": sorted(sys.modules)}
+        seen = {"cpu_s": time.process_time(), "opened": sorted(opened), "imported": sorted(sys.modules)}
         (logs / f"{stage}.json").write_text(json.dumps(seen))
 
     sys.addaudithook(hook)
