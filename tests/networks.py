@@ -220,15 +220,15 @@ def network(
         body = graph.add(activation, normed(body), *bounds)
     body = normed(graph.add("Conv", body, 0.5 * w(width, width, 1, 1), name="pointwise"))
     graph.add(activation, graph.add("Add", body, stem, name="join"), *bounds)
-    flat = graph.add("Flatten", graph.add("AveragePool", kernel_shape=[2, 2], strides=[2, 2]))
-    return _fitted(graph, flat)
+    flat = graph.add("Flatten", graph.add("MaxPool", kernel_shape=[2, 2], strides=[2, 2]))
+    return fitted(graph, flat)
 
 
 def _features(graph: Graph, tensor: str) -> np.ndarray:
     return run_onnx(graph.model(tensor), task(500, seed=9).inputs())
 
 
-def _fitted(graph: Graph, features: str) -> onnx.ModelProto:
+def fitted(graph: Graph, features: str) -> onnx.ModelProto:
     """The graph with a Gemm on its features that tells the classes apart as well as least squares can."""
     x = _features(graph, features)
     x = np.concatenate([x, np.ones((len(x), 1))], axis=1)

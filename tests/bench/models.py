@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from edgepress.config import convert
 from edgepress.convert.flatbuffer import tflite_metrics
 from edgepress.devices.base import Pair
 from edgepress.devices.local import LocalDevice
 from tests.bench.figures import table
 from tests.bench.workspace import DEFAULT, RUNTIMES, Bench, compose, keep, repro, say
 
+CONVERTERS = ("nhwc", "onnx_tf")
 OTHERS = ("mobilenet_v1", "ds_cnn", "mlp")
 FORMATS = {"float32": "export-onnx", "int8": "quantize"}
 """The stage whose ONNX model is in each number format."""
@@ -118,7 +118,7 @@ def _converter_rows(bench: Bench, name: str, number_format: str, stage: str) -> 
 
 def _convert_in_turns(bench: Bench, model: Path) -> dict[str, _Converted]:
     """A model through each converter, a few times."""
-    converted = {name: _Converted(model.with_name(f"{name}.tflite")) for name in convert.CHOICES}
+    converted = {name: _Converted(model.with_name(f"{name}.tflite")) for name in CONVERTERS}
     label = f"converting {'/'.join(model.parts[-4:-1])}"
     for _ in tqdm(range(1 if bench.quick else 3), desc=label, unit="round", leave=False, disable=None):
         for name, each in converted.items():

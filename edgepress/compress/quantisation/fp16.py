@@ -29,7 +29,7 @@ def quantise(model: onnx.ModelProto, config: Fp16, sources: Sources) -> onnx.Mod
 
 def _halved(name: str, values: Array) -> Array:
     largest = float(np.abs(values).max(initial=0))
-    if largest > np.finfo(np.float16).max:
+    if largest > float(np.finfo(np.float16).max):
         raise UnsupportedModelError(
             f"quant=fp16: {name} holds {largest:g}, but float16 ends at 65504; choose another quant"
         )

@@ -21,7 +21,13 @@ from edgepress.compress.codebooks.keras_kernels import (
     wrapped,
 )
 from edgepress.compress.quantisation.ptq import calibrate
-from edgepress.compress.quantisation.qdq import activation_parameters, int8_scales, prepared, write_qdq
+from edgepress.compress.quantisation.qdq import (
+    activation_parameters,
+    int8_scales,
+    prepared,
+    tensors_of_fixed_range,
+    write_qdq,
+)
 from edgepress.compress.quantisation.registry import Sources
 from edgepress.compress.tuning.fine_tune import fine_tune
 from edgepress.compress.tuning.tfmot_setup import tfmot
@@ -97,7 +103,12 @@ def quantise(model: onnx.ModelProto, config: Int8Qat, sources: Sources) -> onnx.
     started = write_qdq(folded, ranges, config.per_channel, {}, inputs[:1])
     coded = coded_kernels(model, sources.clusters) if config.per_channel else {}
     plan = make_plan(folded)
-    network, outputs = _network(plan, _start_ranges(started), config, coded)
+    fixed = tensors_of_fixed_range(folded)
+    outputs = {
+        name: RangeQuantizer(*bounds, 1.0 if name in fixed else config.range_momentum)
+        for name, bounds in _start_ranges(started).items()
+    }
+    network = _network(plan, outputs, config.per_channel, coded)
     teacher = build_keras(plan).model if config.fine_tune.distillation else None
     fine_tune(network.model, sources.tuning(), config.fine_tune, "quant", teacher)
     trained = write_back(folded, network, computed_values(network))
@@ -107,10 +118,9 @@ def quantise(model: onnx.ModelProto, config: Int8Qat, sources: Sources) -> onnx.
 
 
 def _network(
-    plan: Plan, ranges: Mapping[str, tuple[float, float]], config: Int8Qat, coded: Mapping[str, CodedKernel]
-) -> tuple[KerasNetwork, dict[str, RangeQuantizer]]:
-    """The plan as Keras layers with fake quantisation, and the quantizer of each tensor in `ranges`."""
-    outputs = {name: RangeQuantizer(*bounds, config.range_momentum) for name, bounds in ranges.items()}
+    plan: Plan, outputs: Mapping[str, RangeQuantizer], per_channel: bool, coded: Mapping[str, CodedKernel]
+) -> KerasNetwork:
+    """The plan as Keras layers with fake quantisation of kernels, and of the tensors in `outputs`."""
     books: dict[int, SharedCodebook] = {}
 
     def kernel_quantizer(step: Step) -> Any:
@@ -118,7 +128,7 @@ def _network(
         kernel = coded.get(weight.initializer or "")
         if kernel is None:
             matrix = as_matrix(step.op, weight.values)
-            return KernelQuantizer(weight.values, matrix.shape[0], config.per_channel)
+            return KernelQuantizer(weight.values, matrix.shape[0], per_channel)
         shared = books.setdefault(id(kernel.codebook), SharedCodebook(kernel.codebook))
         return CodebookQuantizer(shared, kernel.coded.index, kernel.coded.scale)
 
@@ -128,7 +138,7 @@ def _network(
             return wrapped(layer, LayerConfig(KERNEL_STEPS[step.op], kernel_quantizer(step), output))
         return wrapped(layer, LayerConfig(None, None, output)) if output else layer
 
-    return build_keras(plan, wrap), outputs
+    return build_keras(plan, wrap)
 
 
 def _start_ranges(quantised: onnx.ModelProto) -> dict[str, tuple[float, float]]:

@@ -174,10 +174,16 @@ def activation_parameters(model: onnx.ModelProto) -> dict[str, ActivationParamet
 
 def with_fixed_ranges(model: onnx.ModelProto, ranges: Ranges) -> dict[str, tuple[float, float]]:
     """The ranges, but those that TFLite's kernels prescribe for what certain operators make."""
-    made_by = producers(model)
+    fixed = tensors_of_fixed_range(model)
+    return {name: fixed.get(name, bounds) for name, bounds in ranges.items()}
+
+
+def tensors_of_fixed_range(model: onnx.ModelProto) -> dict[str, tuple[float, float]]:
+    """The tensors whose range TFLite's kernels prescribe, and that range."""
     return {
-        name: _FIXED_RANGES.get(made_by[name].op_type, bounds) if name in made_by else bounds
-        for name, bounds in ranges.items()
+        name: _FIXED_RANGES[node.op_type]
+        for name, node in producers(model).items()
+        if node.op_type in _FIXED_RANGES
     }
 
 
@@ -197,5 +203,7 @@ def _channel_axes(model: onnx.ModelProto) -> dict[str, int]:
 
 def _check_zero_points(quantised: onnx.ModelProto, ranges: Ranges) -> None:
     for name, parameters in activation_parameters(quantised).items():
-        low, high = ranges.get(name, (-1.0, 1.0))
+        # A tensor that shares the parameters of the one it was reshaped from has no say in them.
+        own = parameters.scale_name == f"{name}_scale"
+        low, high = ranges.get(name, (-1.0, 1.0)) if own else (-1.0, 1.0)
         assert parameters.zero_point == -128 or low < 0 or high <= 0, f"{name} from {low}: {parameters}"

@@ -1,0 +1,293 @@
+"""What every converter must do: ConverterContract, run for each converter of the registry."""
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+
+from edgepress.config.convert import CHOICES, Nhwc, OnnxTf
+from edgepress.convert.flatbuffer import TfliteModel, read_tflite
+from edgepress.convert.registry import convert_pair
+from edgepress.errors import ConfigError, ConversionError, DataError, EdgepressError, UnsupportedModelError
+from edgepress.graph.weights import kernels, weight_statistics
+from tests.compressed import ALL_FORMATS, CLUSTERS, clustered, quantised
+from tests.networks import FORMATS, Graph, fitted, network, quantise, run_onnx, run_tflite, task, tensorflow
+
+FORMS = ["float32", *ALL_FORMATS]
+TEST = task(300, seed=3).inputs()
+CALIBRATION = task(64, seed=5).inputs()
+
+
+def source(form: str) -> onnx.ModelProto:
+    return network() if form == "float32" else quantised(form)
+
+
+@lru_cache
+def converted(converter: str, form: str, io_dtype: str = "auto", clustering: str = "") -> bytes:
+    tensorflow()
+    model = quantised(form, clustering) if clustering else source(form)
+    result = convert_pair(model, model, CHOICES[converter](io_dtype), CALIBRATION)
+    assert result.converter == converter
+    return result.candidate
+
+
+@pytest.fixture
+def read(tmp_path: Path):
+    def read(content: bytes) -> TfliteModel:
+        (tmp_path / "model.tflite").write_bytes(content)
+        return read_tflite(tmp_path / "model.tflite")
+
+    return read
+
+
+def ends(content: bytes) -> list[type]:
+    interpreter = Interpreter(model_content=content)
+    return [
+        details[0]["dtype"] for details in (interpreter.get_input_details(), interpreter.get_output_details())
+    ]
+
+
+class ConverterContract:
+    converter: str
+    input_shape: tuple[int, ...]
+
+    @pytest.mark.parametrize("form", FORMS)
+    def test_the_model_has_one_input_and_one_output_of_the_converters_layout(self, form):
+        interpreter = Interpreter(model_content=converted(self.converter, form))
+        (entry,), (output,) = interpreter.get_input_details(), interpreter.get_output_details()
+        assert tuple(entry["shape"]) == (1, *self.input_shape)
+        assert tuple(output["shape"]) == (1, 5)
+
+    @pytest.mark.parametrize("form", FORMS)
+    def test_it_classifies_as_the_onnx_model_does(self, form):
+        expected = run_onnx(source(form), TEST)
+        outputs, _ = run_tflite(converted(self.converter, form), TEST)
+        assert len(set(expected.argmax(axis=1))) == 5
+        assert np.ptp(outputs, axis=0).min() > 1
+        agreement = (outputs.argmax(axis=1) == expected.argmax(axis=1)).mean()
+        exact = form in ("float32", "fp16")
+        assert agreement >= (1.0 if exact else 0.98)
+        assert np.abs(outputs - expected).max() <= (1e-5 if exact else 0.15) * np.abs(expected).max()
+
+    @pytest.mark.parametrize("form", FORMS)
+    @pytest.mark.parametrize("io_dtype", ["auto", "float32", "int8"])
+    def test_ends_have_the_type_that_was_asked_for(self, form, io_dtype):
+        int8 = form.startswith("int8")
+        if io_dtype == "int8" and not int8:
+            with pytest.raises(ConfigError, match=rf"convert\.io_dtype is 'int8' but the network is {form}"):
+                converted(self.converter, form, io_dtype)
+            return
+        wanted = np.int8 if int8 and io_dtype != "float32" else np.float32
+        assert ends(converted(self.converter, form, io_dtype)) == [wanted, wanted]
+
+    @pytest.mark.parametrize("form", ["int8", "int8_qat"])
+    def test_int8_models_are_int8_throughout(self, form, read):
+        model = read(converted(self.converter, form))
+        assert model.float_tensors == ()
+        assert {kernel.values.dtype for kernel in model.kernels} == {np.dtype(np.int8)}
+        assert all(len(k.scales) == k.values.shape[k.channel_axis] for k in model.kernels)
+
+    @pytest.mark.parametrize("form", ["int8", "int8_qat"])
+    def test_float_ends_add_nothing_but_two_tensors(self, form, read):
+        model = read(converted(self.converter, form, "float32"))
+        assert len(model.float_tensors) == 2
+        outputs, codes = run_tflite(converted(self.converter, form, "float32"), TEST)
+        inner, _ = run_tflite(converted(self.converter, form), TEST)
+        assert codes is None
+        np.testing.assert_allclose(outputs, inner, rtol=1e-6)
+
+    @pytest.mark.parametrize(("form", "dtype"), [("fp16", np.float16), ("dynamic", np.int8)])
+    def test_weights_are_stored_in_the_format(self, form, dtype, read):
+        """TFLite leaves kernels of fewer than 1024 elements float in its dynamic format."""
+        kernels = read(converted(self.converter, form)).kernels
+        assert {k.values.dtype for k in kernels if form == "fp16"} <= {np.dtype(dtype)}
+        assert len(kernels) == 4
+
+    @pytest.mark.parametrize("form", FORMS)
+    def test_the_same_model_gives_the_same_bytes(self, form):
+        if form in ("float32", "int8"):
+            converted.cache_clear()
+            first = converted(self.converter, form)
+            converted.cache_clear()
+            assert converted(self.converter, form) == first
+
+    def test_the_model_is_not_touched(self):
+        model = source("int8")
+        before = model.SerializeToString()
+        converted(self.converter, "int8")
+        assert model.SerializeToString() == before
+
+    def test_the_baseline_is_converted_beside_the_candidate(self):
+        tensorflow()
+        pair = convert_pair(source("int8"), network(), CHOICES[self.converter]("auto"), CALIBRATION)
+        assert pair.candidate == converted(self.converter, "int8")
+        assert pair.baseline == converted(self.converter, "float32")
+        assert ends(pair.baseline) == [np.float32, np.float32]
+
+    def test_unknown_operators_end_in_an_error_for_users(self):
+        tensorflow()
+        graph = Graph(2, 8, 8)
+        graph.add("Flatten", graph.add("GlobalLpPool", name="odd_pool"))
+        with pytest.raises(EdgepressError, match="convert=") as refused:
+            convert_pair(graph.model(), network(), CHOICES[self.converter]("auto"), CALIBRATION)
+        assert isinstance(refused.value, UnsupportedModelError | ConversionError)
+        assert "\n" not in str(refused.value)
+
+    def test_zeros_and_codebooks_arrive(self, read):
+        model, statistics = read(converted(self.converter, "int8", "auto", "channel_normalised")), None
+        statistics = weight_statistics(quantised("int8", "channel_normalised"))
+        zeros = sum(kernel.zeros for kernel in model.kernels if kernel.prunable)
+        total = sum(kernel.values.size for kernel in model.kernels if kernel.prunable)
+        assert zeros / total == pytest.approx(statistics.sparsity)
+        assert zeros / total >= 0.49
+        assert max(kernel.unique_weights for kernel in model.kernels) <= CLUSTERS
+        assert statistics.max_unique_weights <= CLUSTERS
+
+
+class TestNhwc(ConverterContract):
+    converter = "nhwc"
+    input_shape = (8, 8, 2)
+
+    @pytest.mark.parametrize("form", FORMS)
+    def test_no_transpose_is_left(self, form, read):
+        assert read(converted("nhwc", form)).transpose_ops == 0
+
+    @pytest.mark.parametrize("clustering", ["", "channel_normalised", "per_tensor"])
+    @pytest.mark.parametrize("form", ["int8", "int8_qat"])
+    def test_int8_logits_are_those_of_onnxruntime(self, form, clustering):
+        model, content = quantised(form, clustering), converted("nhwc", form, "auto", clustering)
+        outputs, codes = run_tflite(content, TEST)
+        scale = Interpreter(model_content=content).get_output_details()[0]["quantization"][0]
+        steps = np.abs(np.round(run_onnx(model, TEST) / scale) - np.round(outputs / scale))
+        assert codes is not None
+        assert np.ptp(codes, axis=0).min() > 20
+        assert (steps == 0).mean() >= 0.95
+        assert steps.max() <= 2
+
+    @pytest.mark.parametrize("form", ["int8", "int8_qat"])
+    def test_codes_of_kernels_are_those_of_the_onnx_model(self, form, read):
+        """Quantised once: the same integers in both files, laid out anew."""
+        stored = {
+            kernel.node.name: np.sort(kernel.values.ravel())
+            for kernel in kernels(quantised(form, "per_tensor"))
+        }
+        found = read(converted("nhwc", form, "auto", "per_tensor")).kernels
+        assert [kernel.values.size for kernel in found] == [codes.size for codes in stored.values()]
+        for kernel, codes in zip(found, stored.values(), strict=True):
+            np.testing.assert_array_equal(np.sort(kernel.values.ravel()), codes)
+
+    def test_float_models_need_no_more_operators_than_the_network_has(self, read):
+        operators = read(converted("nhwc", "float32")).operators
+        assert sorted(operators) == sorted(
+            [
+                *["CONV_2D"] * 2,
+                "DEPTHWISE_CONV_2D",
+                "SUB",
+                "MUL",
+                "ADD",
+                "MAX_POOL_2D",
+                "RESHAPE",
+                "FULLY_CONNECTED",
+            ]
+        ) or sorted(operators) == sorted(
+            [
+                *["CONV_2D"] * 2,
+                "DEPTHWISE_CONV_2D",
+                "SUB",
+                "DIV",
+                "ADD",
+                "MAX_POOL_2D",
+                "RESHAPE",
+                "FULLY_CONNECTED",
+            ]
+        )
+
+    def test_unknown_operators_are_named_with_the_other_converter(self):
+        graph = Graph(2, 8, 8)
+        graph.add("Flatten", graph.add("GlobalLpPool", name="odd_pool"))
+        with pytest.raises(UnsupportedModelError, match=r"'odd_pool' \(GlobalLpPool\).*convert=onnx_tf"):
+            convert_pair(graph.model(), network(), Nhwc("auto"), CALIBRATION)
+
+
+class TestOnnxTf(ConverterContract):
+    converter = "onnx_tf"
+    input_shape = (2, 8, 8)
+
+    @pytest.mark.parametrize("form", ["int8", "int8_qat"])
+    def test_int8_without_calibration_inputs(self, form):
+        tensorflow()
+        with pytest.raises(DataError, match=r"calibration split is empty; raise data\.splits\.calibration"):
+            convert_pair(source(form), network(), OnnxTf("auto"), CALIBRATION[:0])
+
+    def test_newer_opsets_are_written_in_one_that_onnx_tf_knows(self):
+        tensorflow()
+        graph = Graph(2, 8, 8, opset=18)
+        graph.add("Relu", graph.add("Conv", "input", graph.weights(4, 2, 3, 3)))
+        graph.add("ReduceMean", graph.last, np.array([2, 3]), keepdims=0)
+        pair = convert_pair(graph.model(), graph.model(), OnnxTf("auto"), CALIBRATION)
+        outputs, _ = run_tflite(pair.candidate, TEST[:20])
+        np.testing.assert_allclose(outputs, run_onnx(graph.model(), TEST[:20]), rtol=1e-4)
+
+
+KINDS = [
+    "plain",
+    "max pool",
+    "two dense",
+    "groups",
+    "add constant",
+    "gate",
+    "no depthwise",
+    "relu6",
+    "batch norm first",
+]
+
+
+def variant(kind: str) -> onnx.ModelProto:
+    """Other small networks for the same task."""
+    if kind in ("no depthwise", "relu6"):
+        return network(depthwise=kind == "relu6", activation="Clip" if kind == "relu6" else "Relu")
+    graph = Graph(2, 8, 8)
+    w = graph.weights
+    x = graph.add("Mul", graph.add("Sub", "input", np.full((1, 2, 1, 1), 128, np.float32)), np.float32(0.02))
+    x = graph.batchnorm(x, 2) if kind == "batch norm first" else x
+    if kind == "groups":
+        x = graph.add("Relu", graph.add("Conv", x, w(8, 1, 3, 3), w(8), group=2, pads=[1, 1, 1, 1]))
+        x = graph.add("Relu", graph.add("Conv", x, w(8, 4, 3, 3), w(8), group=2, strides=[2, 2]))
+    else:
+        x = graph.add("Relu", graph.add("Conv", x, w(8, 2, 2, 2), w(8), strides=[2, 2]))
+    if kind == "max pool":  # an even size, so TensorFlow's SAME is another padding
+        x = graph.add("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    if kind == "add constant":
+        x = graph.add("Add", graph.add("Mul", x, w(8, 1, 1)), w(8, 1, 1))
+    if kind == "gate":
+        gate = graph.add("Conv", graph.add("GlobalAveragePool", x), w(8, 8, 1, 1), w(8))
+        x = graph.add("Mul", x, graph.add("Sigmoid", gate))
+    x = graph.add("Flatten", x)
+    if kind == "two dense":
+        x = graph.add("Relu", graph.batchnorm(graph.add("Gemm", x, 0.1 * w(128, 16), w(16)), 16))
+    return fitted(graph, x)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_networks_are_exact_in_int8_too(kind, read):
+    tensorflow()
+    model = quantise(variant(kind), FORMATS["int8"])
+    content = convert_pair(model, variant(kind), Nhwc("auto"), CALIBRATION).candidate
+    expected, (outputs, _) = run_onnx(model, TEST), run_tflite(content, TEST)
+    scale = Interpreter(model_content=content).get_output_details()[0]["quantization"][0]
+    steps = np.abs(np.round(expected / scale) - np.round(outputs / scale))
+    assert (read(content).float_tensors, read(content).transpose_ops) == ((), 0)
+    assert len(set(expected.argmax(axis=1))) == 5
+    assert (expected.argmax(axis=1) == outputs.argmax(axis=1)).mean() >= 0.995
+    assert (steps == 0).mean() >= 0.95
+    assert steps.max() <= 2
+
+
+def test_clustered_float_models_keep_their_codebook(read):
+    tensorflow()
+    model = clustered("channel_normalised")
+    content = convert_pair(model, model, Nhwc("auto"), CALIBRATION).candidate
+    assert max(kernel.unique_weights for kernel in read(content).kernels) <= CLUSTERS

@@ -1,0 +1,150 @@
+"""Clustering: few distinct weights, zeros kept, a network that still works."""
+
+import numpy as np
+import onnx
+import pytest
+
+from edgepress.config.cluster import ChannelNormalised, PerTensor
+from edgepress.errors import TrainingError
+from edgepress.graph.batchnorm import fold_batchnorm
+from edgepress.graph.view import copy, initializers, set_initializer
+from edgepress.graph.weights import kernels
+from tests.compressed import CLUSTERINGS, CLUSTERS, clustered, pruned
+from tests.networks import (
+    FORMATS,
+    accuracy,
+    fine_tuning,
+    network,
+    quantise,
+    run_onnx,
+    task,
+    tensorflow,
+    tuning,
+)
+
+tensorflow()
+
+from edgepress.compress.clustering.registry import clustering
+
+TEST = task(300, seed=3)
+
+
+def score(model: onnx.ModelProto) -> float:
+    return accuracy(run_onnx(model, TEST.inputs()), TEST)
+
+
+def gammas(model: onnx.ModelProto) -> list[np.ndarray]:
+    constants = initializers(model)
+    return [constants[n.input[1]] for n in model.graph.node if n.op_type == "BatchNormalization"]
+
+
+@pytest.fixture(scope="module", params=CLUSTERINGS)
+def kind(request) -> str:
+    return request.param
+
+
+def test_kernels_have_few_distinct_weights(kind):
+    """TFMOT leaves depthwise kernels as they are."""
+    for kernel in kernels(clustered(kind)):
+        if kind == "channel_normalised" or kernel.prunable:
+            assert 4 < kernel.unique_weights <= CLUSTERS
+
+
+def test_folding_batchnorm_keeps_them_few(kind):
+    folded = fold_batchnorm(clustered(kind))
+    if kind == "channel_normalised":
+        assert max(kernel.unique_weights for kernel in kernels(folded)) <= CLUSTERS
+
+
+def test_all_kernels_share_one_codebook():
+    """Up to the scale of each channel, and to rounding at the grid of int8."""
+    codes = [
+        np.round(127 * matrix / np.maximum(np.abs(matrix).max(axis=1, keepdims=True), 1e-12))
+        for matrix in (k.values.reshape(len(k.values), -1) for k in kernels(clustered("channel_normalised")))
+    ]
+    assert len(np.unique(np.concatenate([code.ravel() for code in codes]))) <= CLUSTERS
+
+
+def test_zeros_that_pruning_made_stay(kind):
+    for before, after in zip(kernels(pruned()), kernels(clustered(kind)), strict=True):
+        assert (after.values[before.values == 0] == 0).all()
+        assert after.sparsity >= before.sparsity
+
+
+def test_no_gamma_is_negative(kind):
+    assert min(gamma.min() for gamma in gammas(pruned())) < -0.1
+    assert min(gamma.min() for gamma in gammas(clustered(kind))) >= 0
+
+
+def test_the_network_still_works_and_has_its_form(kind):
+    model = clustered(kind)
+    onnx.checker.check_model(model, full_check=True)
+    assert model.graph.node == pruned().graph.node
+    assert score(model) > score(pruned()) - 0.1
+
+
+def test_codes_and_zeros_survive_int8(kind):
+    quantised = quantise(clustered(kind), FORMATS["int8"], CLUSTERS)
+    for before, after in zip(kernels(clustered(kind)), kernels(quantised), strict=True):
+        if kind == "channel_normalised" or after.prunable:
+            assert after.unique_weights <= CLUSTERS
+            assert after.sparsity == before.sparsity
+
+
+def test_codes_would_not_survive_int8_unless_told_of():
+    """The trap that `clusters` is for: weights shared by a whole tensor, scales for each channel."""
+    quantised = quantise(clustered("per_tensor"), FORMATS["int8"], clusters=0)
+    assert max(kernel.unique_weights for kernel in kernels(quantised) if kernel.prunable) > 2 * CLUSTERS
+
+
+@pytest.mark.parametrize("kind", CLUSTERINGS)
+def test_gammas_that_training_turns_negative_do_not_break_the_codebook(kind):
+    """Tiny gammas and a high rate: some cross zero, and folding multiplies with them."""
+    model = copy(network())
+    for node in model.graph.node:
+        if node.op_type == "BatchNormalization":
+            set_initializer(model, node.input[1], 0.001 * initializers(model)[node.input[1]])
+    changes = fine_tuning(learning_rate=0.01)
+    config = (
+        ChannelNormalised(CLUSTERS, 0.0, changes)
+        if kind == "channel_normalised"
+        else PerTensor(CLUSTERS, "linear", changes)
+    )
+    result = clustering(config)(model, config, tuning())
+    assert min(gamma.min() for gamma in gammas(result)) == 0
+    for kernel in kernels(quantise(result, FORMATS["int8"], CLUSTERS)):
+        if kind == "channel_normalised" or kernel.prunable:
+            assert kernel.unique_weights <= CLUSTERS
+
+
+@pytest.mark.parametrize("initialisation", ["linear", "density_based", "random"])
+def test_every_initialisation_of_per_tensor_clustering(initialisation):
+    config = PerTensor(8, initialisation, fine_tuning(epochs=1))
+    model = clustering(config)(pruned(), config, tuning(64))
+    for before, after in zip(kernels(pruned()), kernels(model), strict=True):
+        assert (after.values[before.values == 0] == 0).all()
+        if after.prunable:
+            assert 1 < len(np.unique(after.values)) <= 8
+
+
+def test_distillation_gives_another_network_with_as_few_weights():
+    config = ChannelNormalised(CLUSTERS, 0.01, fine_tuning(distillation=0.9))
+    model = clustering(config)(pruned(), config, tuning())
+    assert max(kernel.unique_weights for kernel in kernels(model)) <= CLUSTERS
+    images = TEST.inputs()
+    assert np.abs(run_onnx(model, images) - run_onnx(clustered("channel_normalised"), images)).max() > 0.01
+
+
+def test_without_fine_tuning_the_fitted_codebook_is_written():
+    config = ChannelNormalised(32, 0.0, fine_tuning(epochs=0))
+    model = clustering(config)(network(), config, tuning())
+    assert max(kernel.unique_weights for kernel in kernels(model)) <= 32
+    assert score(model) > score(network()) - 0.05
+
+
+def test_divergence_is_reported_with_its_remedy():
+    config = ChannelNormalised(CLUSTERS, 0.0, fine_tuning(learning_rate=1e30))
+    with pytest.raises(
+        TrainingError, match=r"the loss became .* cluster\.fine_tune.*1e\+30; lower it in conf/cluster/"
+    ):
+        clustering(config)(pruned(), config, tuning())
