@@ -70,8 +70,10 @@ def _export(model: onnx.ModelProto, folder: str) -> None:
         with quiet():
             representation: Any = prepare(model)
             representation.export_graph(folder)
-    except Exception as error:  # onnx-tf raises whatever its handlers meet
-        lines = str(error).splitlines() or [type(error).__name__]
+    except (
+        Exception
+    ) as error:  # onnx-tf raises whatever its handlers meet; a traced error ends with its cause
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         raise ConversionError(
-            f"onnx-tf cannot translate this network: {lines[0][:300]}; use convert=nhwc"
+            f"onnx-tf cannot translate this network: {lines[-1][:300]}; use convert=nhwc"
         ) from error

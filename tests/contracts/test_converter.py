@@ -68,9 +68,9 @@ class ConverterContract:
         assert len(set(expected.argmax(axis=1))) == 5
         assert np.ptp(outputs, axis=0).min() > 1
         agreement = (outputs.argmax(axis=1) == expected.argmax(axis=1)).mean()
-        exact = form in ("float32", "fp16")
-        assert agreement >= (1.0 if exact else 0.98)
-        assert np.abs(outputs - expected).max() <= (1e-5 if exact else 0.15) * np.abs(expected).max()
+        assert agreement >= (1.0 if form == "float32" else 0.98)
+        tolerance = {"float32": 1e-5, "fp16": 1e-3}.get(form, 0.15)
+        assert np.abs(outputs - expected).max() <= tolerance * np.abs(expected).max()
 
     @pytest.mark.parametrize("form", FORMS)
     @pytest.mark.parametrize("io_dtype", ["auto", "float32", "int8"])
@@ -106,13 +106,11 @@ class ConverterContract:
         assert {k.values.dtype for k in kernels if form == "fp16"} <= {np.dtype(dtype)}
         assert len(kernels) == 4
 
-    @pytest.mark.parametrize("form", FORMS)
+    @pytest.mark.parametrize("form", ["float32", "int8"])
     def test_the_same_model_gives_the_same_bytes(self, form):
-        if form in ("float32", "int8"):
-            converted.cache_clear()
-            first = converted(self.converter, form)
-            converted.cache_clear()
-            assert converted(self.converter, form) == first
+        model = source(form)
+        again = convert_pair(model, model, CHOICES[self.converter]("auto"), CALIBRATION).candidate
+        assert again == converted(self.converter, form)
 
     def test_the_model_is_not_touched(self):
         model = source("int8")
@@ -129,15 +127,15 @@ class ConverterContract:
 
     def test_unknown_operators_end_in_an_error_for_users(self):
         tensorflow()
-        graph = Graph(2, 8, 8)
-        graph.add("Flatten", graph.add("GlobalLpPool", name="odd_pool"))
+        graph = Graph(2, 8, 8, opset=18)
+        graph.add("Flatten", graph.add("Mish"))
         with pytest.raises(EdgepressError, match="convert=") as refused:
             convert_pair(graph.model(), network(), CHOICES[self.converter]("auto"), CALIBRATION)
         assert isinstance(refused.value, UnsupportedModelError | ConversionError)
         assert "\n" not in str(refused.value)
 
     def test_zeros_and_codebooks_arrive(self, read):
-        model, statistics = read(converted(self.converter, "int8", "auto", "channel_normalised")), None
+        model = read(converted(self.converter, "int8", "auto", "channel_normalised"))
         statistics = weight_statistics(quantised("int8", "channel_normalised"))
         zeros = sum(kernel.zeros for kernel in model.kernels if kernel.prunable)
         total = sum(kernel.values.size for kernel in model.kernels if kernel.prunable)
@@ -163,7 +161,7 @@ class TestNhwc(ConverterContract):
         scale = Interpreter(model_content=content).get_output_details()[0]["quantization"][0]
         steps = np.abs(np.round(run_onnx(model, TEST) / scale) - np.round(outputs / scale))
         assert codes is not None
-        assert np.ptp(codes, axis=0).min() > 20
+        assert np.ptp(codes.astype(int), axis=0).min() > 20
         assert (steps == 0).mean() >= 0.95
         assert steps.max() <= 2
 
@@ -181,29 +179,8 @@ class TestNhwc(ConverterContract):
 
     def test_float_models_need_no_more_operators_than_the_network_has(self, read):
         operators = read(converted("nhwc", "float32")).operators
-        assert sorted(operators) == sorted(
-            [
-                *["CONV_2D"] * 2,
-                "DEPTHWISE_CONV_2D",
-                "SUB",
-                "MUL",
-                "ADD",
-                "MAX_POOL_2D",
-                "RESHAPE",
-                "FULLY_CONNECTED",
-            ]
-        ) or sorted(operators) == sorted(
-            [
-                *["CONV_2D"] * 2,
-                "DEPTHWISE_CONV_2D",
-                "SUB",
-                "DIV",
-                "ADD",
-                "MAX_POOL_2D",
-                "RESHAPE",
-                "FULLY_CONNECTED",
-            ]
-        )
+        expected = "ADD CONV_2D CONV_2D DEPTHWISE_CONV_2D FULLY_CONNECTED MAX_POOL_2D MUL PAD RESHAPE SUB"
+        assert sorted(operators) == expected.split()
 
     def test_unknown_operators_are_named_with_the_other_converter(self):
         graph = Graph(2, 8, 8)
@@ -222,6 +199,19 @@ class TestOnnxTf(ConverterContract):
         with pytest.raises(DataError, match=r"calibration split is empty; raise data\.splits\.calibration"):
             convert_pair(source(form), network(), OnnxTf("auto"), CALIBRATION[:0])
 
+    def test_operators_that_onnx_tf_does_not_know(self):
+        tensorflow()
+        graph = Graph(2, 8, 8)
+        graph.add("Flatten", graph.add("Relu"))
+        model = graph.model()
+        model.opset_import.append(onnx.helper.make_opsetid("mine", 1))
+        model.graph.node[0].domain = "mine"
+        model.graph.node[0].op_type = "Odd"
+        with pytest.raises(
+            ConversionError, match=r"onnx-tf cannot translate this network: .*Odd.*convert=nhwc"
+        ):
+            convert_pair(model, model, OnnxTf("auto"), CALIBRATION)
+
     def test_newer_opsets_are_written_in_one_that_onnx_tf_knows(self):
         tensorflow()
         graph = Graph(2, 8, 8, opset=18)
@@ -230,6 +220,10 @@ class TestOnnxTf(ConverterContract):
         pair = convert_pair(graph.model(), graph.model(), OnnxTf("auto"), CALIBRATION)
         outputs, _ = run_tflite(pair.candidate, TEST[:20])
         np.testing.assert_allclose(outputs, run_onnx(graph.model(), TEST[:20]), rtol=1e-4)
+
+
+def test_every_converter_has_its_contract():
+    assert {contract.converter for contract in ConverterContract.__subclasses__()} == set(CHOICES)
 
 
 KINDS = [

@@ -12,10 +12,10 @@ from edgepress.config.quant import Calibration, Dynamic, Fp16, Int8, Int8Qat
 from edgepress.datasets.prepared import Split, load_calibration, save_split
 from edgepress.errors import DataError, TrainingError, UnsupportedModelError
 from edgepress.graph.batchnorm import fold_batchnorm
-from edgepress.graph.formats import number_format, to_float
+from edgepress.graph.formats import to_float
 from edgepress.graph.view import copy, initializers, set_initializer
 from edgepress.graph.weights import kernels
-from tests.compressed import ALL_FORMATS, CLUSTERS, clustered, quantised
+from tests.compressed import CLUSTERS, clustered, quantised
 from tests.networks import (
     FORMATS,
     Graph,
@@ -63,27 +63,6 @@ def qat(**changes) -> Int8Qat:
         "fine_tune": fine_tuning(epochs=1),
     }
     return Int8Qat(**(values | changes))
-
-
-@pytest.fixture(scope="module", params=ALL_FORMATS)
-def form(request) -> str:
-    return request.param
-
-
-def test_every_format_is_told_from_the_graph_and_works(form):
-    model = quantised(form)
-    onnx.checker.check_model(model, full_check=True)
-    assert number_format(model) == ("int8" if form == "int8_qat" else form)
-    assert "BatchNormalization" not in ops(model)
-    assert score(model) > score(network()) - 0.03
-    assert [end.name for end in model.graph.input] == [end.name for end in network().graph.input]
-    assert [end.name for end in model.graph.output] == [end.name for end in network().graph.output]
-
-
-def test_the_float_model_is_not_touched(form):
-    model = network()
-    quantise(model, qat(fine_tune=fine_tuning(epochs=0)) if form == "int8_qat" else FORMATS[form], 0, tuning)
-    assert model == network()
 
 
 def test_fp16_rounds_weights_and_nothing_else():
