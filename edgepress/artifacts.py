@@ -9,7 +9,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,28 +39,29 @@ def metrics_path(stage: str) -> Path:
 def atomic(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that becomes `path` when the block ends, or is removed if it fails.
 
+    Its name is always the same, so that what a killed process left is overwritten by the next.
+
     Raises:
         ArtifactError: the file cannot be written, e.g. for lack of space.
     """
-    temporary: Path | None = None
+    temporary = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
         yield temporary
-        temporary.chmod(0o644)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
         remedy = "free some space" if error.errno in _NO_ROOM else "check the folder and its permissions"
-        raise ArtifactError(
-            f"cannot write {path}: {error.strerror or error}; {remedy} and run again"
-        ) from error
+        reason = error.strerror or error
+        raise ArtifactError(f"cannot write {path}: {reason}; {remedy} and run again") from error
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        _discard(temporary)
+
+
+def _discard(temporary: Path) -> None:
+    with suppress(OSError):
+        temporary.unlink()
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
+from edgepress.compress.clustering.registry import clustering
 from edgepress.config.cluster import ChannelNormalised, PerTensor
 from edgepress.errors import TrainingError
 from edgepress.graph.batchnorm import fold_batchnorm
@@ -23,8 +24,6 @@ from tests.networks import (
 )
 
 tensorflow()
-
-from edgepress.compress.clustering.registry import clustering
 
 TEST = task(300, seed=3)
 

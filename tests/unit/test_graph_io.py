@@ -35,7 +35,7 @@ def test_an_absent_file_is_named(tmp_path):
 
 
 def test_a_folder_is_not_a_model(tmp_path):
-    with pytest.raises(ArtifactError, match="cannot read .*Is a directory"):
+    with pytest.raises(ArtifactError, match=r"cannot read .*Is a directory"):
         load_model(tmp_path)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
+from edgepress.compress.prune import prune
 from edgepress.config.prune import Latency, Magnitude, MByN
 from edgepress.errors import ConfigError, DataError, TrainingError, UnsupportedModelError
 from edgepress.graph.view import initializers
@@ -13,8 +14,6 @@ from tests.compressed import pruned
 from tests.networks import Graph, accuracy, fine_tuning, network, run_onnx, task, tensorflow, tuning
 
 tensorflow()
-
-from edgepress.compress.prune import prune
 
 TEST = task(300, seed=3)
 
@@ -67,7 +66,7 @@ def test_a_steep_sparsity_is_reached_at_the_very_end():
 
 @pytest.mark.parametrize(("m", "n"), [(2, 4), (1, 4)])
 def test_m_of_n_consecutive_weights_along_the_input_channels_are_zero(m, n):
-    """In the order in which TFLite stores them, which for the dense layer is not ONNX's: it follows a flattening."""
+    """In TFLite's order, which for the dense layer is not ONNX's: it follows a flattening."""
     model = prune(network(), MByN(m, n, fine_tuning(epochs=1)), tuning())
     plan = make_plan(model)
     checked = []
@@ -138,7 +137,7 @@ def test_divergence_is_reported_with_its_remedy():
 
 def test_too_few_samples_for_one_batch():
     with pytest.raises(
-        DataError, match="has 60 samples, fewer than one batch of 64; lower fine_tune.batch_size"
+        DataError, match=r"has 60 samples, fewer than one batch of 64; lower fine_tune\.batch_size"
     ):
         prune(network(), Magnitude(0.5, 0.6, fine_tuning()), tuning(60))
 

@@ -567,7 +567,7 @@ def test_reshaped_constant():
 
 
 def residual_network(seed: int = 0) -> onnx.ModelProto:
-    """Everything at once: padding, BatchNormalization, depthwise, a shortcut, flattening, two dense layers."""
+    """Everything at once: padding, BatchNormalization, depthwise, a shortcut, flattening, dense layers."""
     graph = Graph(2, 9, 8, seed=seed)
     w = graph.weights
     stem = graph.batchnorm(graph.add("Conv", "input", w(4, 2, 3, 3), strides=[2, 2], pads=[1, 1, 1, 1]), 4)
