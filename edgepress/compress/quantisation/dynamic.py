@@ -1,4 +1,7 @@
-"""onnxruntime's dynamic quantisation: int8 weights per channel, activations quantised at run time."""
+"""onnxruntime's dynamic quantisation: int8 weights, activations quantised at run time.
+
+Matrices have a scale for each output channel; onnxruntime knows only one for a whole convolution kernel.
+"""
 
 import tempfile
 from pathlib import Path

@@ -60,12 +60,13 @@ class InputReader(CalibrationDataReader):
 def scale_and_zero_point(low: float, high: float) -> tuple[np.float32, np.int8]:
     """int8 parameters of a range widened to hold 0, its zero point nudged to an integer.
 
+    A range of 0 alone gets codes from 0 up, as what a Relu makes has: its Relu may be left out.
     Rounds as TensorFlow's `fake_quant_with_min_max_vars` does, so that both runtimes get the same.
     """
     lowest, highest = np.float32(min(low, 0.0)), np.float32(max(high, 0.0))
     scale = np.float32((highest - lowest) / np.float32(255))
     if scale == 0:
-        return np.float32(1), np.int8(0)
+        return np.float32(1), np.int8(-128)
     zero = np.floor(-lowest / scale + np.float32(0.5))
     return scale, np.int8(int(np.clip(zero, 0, 255)) - 128)
 
@@ -206,4 +207,4 @@ def _check_zero_points(quantised: onnx.ModelProto, ranges: Ranges) -> None:
         # A tensor that shares the parameters of the one it was reshaped from has no say in them.
         own = parameters.scale_name == f"{name}_scale"
         low, high = ranges.get(name, (-1.0, 1.0)) if own else (-1.0, 1.0)
-        assert parameters.zero_point == -128 or low < 0 or high <= 0, f"{name} from {low}: {parameters}"
+        assert parameters.zero_point == -128 or low < 0, f"{name} from {low}: {parameters}"

@@ -35,20 +35,22 @@ def fine_tune(
     model.compile(keras.optimizers.Adam(schedule), _loss(config))
     watchers = keras.callbacks.CallbackList(list(callbacks), model=model)
     watchers.on_train_begin()
-    step = 0
     for epoch in tqdm(range(config.epochs), desc=f"{stage}: fine-tuning", unit="epoch"):
-        for inputs, classes in data.batches(config.batch_size, epoch):
+        for step, (inputs, classes) in enumerate(data.batches(config.batch_size, epoch)):
             watchers.on_train_batch_begin(step)
             loss = model.train_on_batch(inputs, _targets(model, teacher, inputs, classes))
             watchers.on_train_batch_end(step)
-            step += 1
             if not math.isfinite(loss):
-                raise TrainingError(
-                    f"the loss became {loss} in epoch {epoch + 1} with {stage}.fine_tune.learning_rate "
-                    f"{config.learning_rate}; lower it in conf/{stage}/ or with -S"
-                )
+                raise _diverged(stage, f"the loss became {loss} in epoch {epoch + 1}", config)
         watchers.on_epoch_end(epoch)
     watchers.on_train_end()
+    if not all(np.isfinite(values).all() for values in model.get_weights()):
+        raise _diverged(stage, "weights became NaN or infinite in the last step", config)
+
+
+def _diverged(stage: str, what: str, config: FineTune) -> TrainingError:
+    rate = f"{stage}.fine_tune.learning_rate {config.learning_rate}"
+    return TrainingError(f"{what} with {rate}; lower it in conf/{stage}/ or with -S")
 
 
 def _targets(model: Any, teacher: Any | None, inputs: Array, classes: Array) -> Array:
