@@ -209,7 +209,7 @@ def test_scales_and_zero_points_are_nudged_as_tensorflow_does():
         ((-128.0, 127.0), (1, 0)),
         ((10.0, 510.0), (2, -128)),  # widened to hold 0
         ((-510.0, -10.0), (2, 127)),
-        ((0.0, 0.0), (1, 0)),
+        ((0.0, 0.0), (1, -128)),  # as after a Relu
     ],
 )
 def test_scale_and_zero_point(bounds, expected):

@@ -206,5 +206,5 @@ def _check_zero_points(quantised: onnx.ModelProto, ranges: Ranges) -> None:
     for name, parameters in activation_parameters(quantised).items():
         # A tensor that shares the parameters of the one it was reshaped from has no say in them.
         own = parameters.scale_name == f"{name}_scale"
-        low, high = ranges.get(name, (-1.0, 1.0)) if own else (-1.0, 1.0)
+        low, _ = ranges.get(name, (-1.0, 1.0)) if own else (-1.0, 1.0)
         assert parameters.zero_point == -128 or low < 0, f"{name} from {low}: {parameters}"
