@@ -93,7 +93,7 @@ WRONG_VALUES = {
     "+prune.sparsty=0.5": "key 'prune.sparsty' is unknown; expected .*Did you mean 'prune.sparsity'?",
     "+extra=1": "section 'extra' is unknown; expected one of: cluster, convert,",
     "quant.calibration.method=minmx": "expected one of: entropy, minmax, percentile. Did you mean 'minmax'?",
-    "model=custom": "model.source is not set; give it a value, e.g. dvc exp run -S 'model.source=...'",
+    "model=custom": "model._target_ is not set; give it a value, e.g. dvc exp run -S 'model._target_=...'",
     "data.splits.test=0.9": "data.splits.test + splits.validation is 1.05; expected less than 1",
     "seed=-1": "seed is -1; expected an integer in [0, 2**32). Set it in conf/config.yaml.",
     "threads=two": "threads is 'two', a str; expected an integer. Set it in conf/config.yaml.",
