@@ -120,7 +120,6 @@ def tflite_metrics(path: Path) -> dict[str, Any]:
         "sparsity": sum(kernel.zeros for kernel in prunable) / total if total else 0.0,
         "max_unique_weights": max((kernel.unique_weights for kernel in model.kernels), default=0),
         "parameters": sum(kernel.values.size + kernel.biases for kernel in model.kernels),
-        "op_counts": model.op_counts,
     }
 
 
