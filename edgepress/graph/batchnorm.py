@@ -20,6 +20,7 @@ from edgepress.graph.view import (
     replace_nodes,
     set_initializer,
 )
+from edgepress.graph.weights import channel_axis
 
 _FOLDABLE = ("Conv", "ConvTranspose", "Gemm")
 
@@ -88,14 +89,9 @@ def _pairs(model: onnx.ModelProto) -> list[_Pair]:
             continue
         private = len(read_by[layer.output[0]]) == 1 and len(read_by[layer.input[1]]) == 1
         if private and layer.input[1] in constants and _takes_factors(constants, layer):
-            pairs.append(_Pair(layer, node, _channel_axis(layer)))
+            axis = channel_axis(layer, constants[layer.input[1]].ndim)
+            pairs.append(_Pair(layer, node, axis))
     return pairs
-
-
-def _channel_axis(layer: onnx.NodeProto) -> int:
-    if layer.op_type == "Gemm":
-        return 0 if attributes(layer).get("transB", 0) else 1
-    return 1 if layer.op_type == "ConvTranspose" else 0
 
 
 def _takes_factors(constants: dict[str, Array], layer: onnx.NodeProto) -> bool:

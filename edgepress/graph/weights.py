@@ -77,16 +77,17 @@ def kernels(model: onnx.ModelProto) -> list[Kernel]:
             zero_point = int(constants[node.input[3]].reshape(-1)[0])
         if name in constants and name not in found:
             found[name] = Kernel(
-                name, node, _channel_axis(node, constants[name]), constants[name], zero_point
+                name, node, channel_axis(node, constants[name].ndim), constants[name], zero_point
             )
     return list(found.values())
 
 
-def _channel_axis(node: onnx.NodeProto, values: Array) -> int:
+def channel_axis(node: onnx.NodeProto, rank: int) -> int:
+    """The axis of output channels in a node's kernel of the given rank."""
     if node.op_type == "Gemm":
         return 0 if attributes(node).get("transB", 0) else 1
     if node.op_type.startswith("MatMul"):
-        return values.ndim - 1
+        return rank - 1
     return 1 if node.op_type == "ConvTranspose" else 0
 
 

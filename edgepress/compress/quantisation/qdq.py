@@ -18,13 +18,13 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from edgepress.compress.codebooks.codebook import LEVELS
 from edgepress.datasets.prepared import Array
 from edgepress.graph.view import (
-    attributes,
     copy,
     initializers,
     producers,
     remove_unused_initializers,
     set_initializer,
 )
+from edgepress.graph.weights import kernels
 
 Ranges = Mapping[str, tuple[float, float]]
 
@@ -117,7 +117,7 @@ def write_qdq(
     Ensures: a tensor whose range starts at 0 has zero point −128, so a Relu before it may be left out.
     """
     overrides = {name: [_override(*bounds)] for name, bounds in ranges.items()}
-    channel_axes = _channel_axes(model)
+    channel_axes = {kernel.initializer: kernel.channel_axis for kernel in kernels(model)}
     for name, scales in kernel_scales.items():
         overrides[name] = [
             {"axis": channel_axes[name], "scale": np.float32(s), "zero_point": np.int8(0)} for s in scales
@@ -191,15 +191,6 @@ def tensors_of_fixed_range(model: onnx.ModelProto) -> dict[str, tuple[float, flo
 def _override(low: float, high: float) -> dict[str, Any]:
     scale, zero = scale_and_zero_point(low, high)
     return {"scale": np.array(scale), "zero_point": np.array(zero)}
-
-
-def _channel_axes(model: onnx.ModelProto) -> dict[str, int]:
-    axes = {}
-    for node in model.graph.node:
-        if node.op_type in ("Conv", "Gemm", "MatMul"):
-            transposed = node.op_type == "Conv" or attributes(node).get("transB", 0)
-            axes[node.input[1]] = 0 if transposed else 1
-    return axes
 
 
 def _check_zero_points(quantised: onnx.ModelProto, ranges: Ranges) -> None:
