@@ -12,7 +12,10 @@ from edgepress.config.schema import require
 
 @dataclass(frozen=True)
 class Splits:
-    """Fractions of the whole set, but `calibration` is a number of samples; training gets the rest."""
+    """Fractions of the whole set, but `calibration` is a number of samples; training gets the rest.
+
+    Of a set that came with splits of its own, those stay, and the fractions are of the remainder.
+    """
 
     test: float
     validation: float

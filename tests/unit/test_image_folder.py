@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from edgepress.config.data import ImageFolder, Splits
@@ -211,6 +213,29 @@ class TestUnreadable:
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 30)
         with pytest.raises(ValueError, match="exceeds limit of 30 pixels"):
             decode(grey(0), SIZE, 1, "stretch")
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    form=st.sampled_from(["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"]),
+    changes=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=6),
+    end=st.integers(0, 2000),
+)
+def test_a_damaged_image_is_an_image_all_the_same_or_an_error_in_a_line(
+    form: str, changes: list[tuple[int, int]], end: int
+) -> None:
+    content = bytearray(encoded(Image.linear_gradient("L").resize((16, 16)).convert("RGB"), form))
+    for place, value in changes:
+        content[place % len(content)] = value
+    try:
+        image = decode(bytes(content[:end]), SIZE, 3, "stretch")
+    except ValueError as error:
+        reason = str(error)
+    else:
+        assert (image.shape, image.dtype) == ((3, SIZE, SIZE), np.uint8)
+        return
+    assert reason
+    assert "\n" not in reason
 
 
 def pixel(content: bytes, channels: int = 3) -> list[int]:
