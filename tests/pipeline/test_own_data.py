@@ -99,20 +99,31 @@ def test_vectors_in_an_npz_file_go_through_the_whole_pipeline(ran: Project, tmp_
 
 @pytest.mark.skipif(CIFAR10 not in os.environ, reason=f"{CIFAR10} does not name a zip of CIFAR-10's images")
 def test_cifar10_is_prepared_in_less_memory_than_its_images_take(tmp_path: Path) -> None:
-    overrides = ["data=image_folder", f"data.path={os.environ[CIFAR10]}"]
-    (tmp_path / "params.yaml").write_text(compose(overrides, ROOT / "conf"))
+    peak_bytes = _peak_of_preparing(tmp_path, "data=image_folder", f"data.path={os.environ[CIFAR10]}")
+    assert peak_bytes < 60_000 * 3 * 32 * 32
+    description: dict[str, Any] = json.loads((tmp_path / "data/prepared/description.json").read_text())
+    assert description["samples"] == {"test": 10_000, "validation": 7500, "calibration": 128, "train": 42_372}
+    assert len(description["class_names"]) == 10
+
+
+def test_arrays_are_held_once(tmp_path: Path) -> None:
+    x = np.zeros((60_000, 64, 64), np.uint8)
+    np.savez_compressed(tmp_path / "large.npz", x=x, y=np.arange(len(x)) % 2)
+    path = f"data.path={tmp_path / 'large.npz'}"
+    assert x.nbytes < _peak_of_preparing(tmp_path, "data=npz", path, "data.layout=nhw") < 1.6 * x.nbytes
+
+
+def _peak_of_preparing(folder: Path, *overrides: str) -> int:
+    """The most memory that `prepare-data`, run in `folder`, had at once, in bytes."""
+    (folder / "params.yaml").write_text(compose(overrides, ROOT / "conf"))
     program = (
         "import runpy; runpy.run_module('stages.prepare_data', run_name='__main__'); "
         "print(open('/proc/self/status').read())"
     )
-    project = Project(tmp_path, {"PYTHONPATH": str(ROOT)})
-    done = project.run(sys.executable, "-c", program)
-    peak = re.search(r"VmHWM:\s+(\d+) kB", done.stdout)
-    assert peak is not None
-    assert int(peak[1]) * 1024 < 60_000 * 3 * 32 * 32
-    description: dict[str, Any] = json.loads((tmp_path / "data/prepared/description.json").read_text())
-    assert description["samples"] == {"test": 10_000, "validation": 7500, "calibration": 128, "train": 42_372}
-    assert len(description["class_names"]) == 10
+    done = Project(folder, {"PYTHONPATH": str(ROOT)}).run(sys.executable, "-c", program)
+    peak_kib = re.search(r"VmHWM:\s+(\d+) kB", done.stdout)
+    assert peak_kib is not None
+    return int(peak_kib[1]) * 1024
 
 
 def _composed(ran: Project, folder: Path, *overrides: str) -> Project:
