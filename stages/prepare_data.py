@@ -10,15 +10,16 @@ def main() -> None:
     config = load_choice("data", CHOICES)
     runtime = load_runtime()
 
-    from edgepress.datasets.prepared import save_description, save_split
+    from edgepress.datasets.prepared import save_description
     from edgepress.datasets.registry import dataset_name, load_dataset
-    from edgepress.datasets.splits import describe, split
+    from edgepress.datasets.splits import describe, save, split
 
     dataset = load_dataset(config)
+    for remark in dataset.remarks:
+        print(f"prepare-data: {remark}")
     parts = split(dataset, config.splits, runtime.seed)
-    description = describe(dataset_name(config), dataset, parts)
-    for name, part in parts.items():
-        save_split(PREPARED / name, part)
+    training = save(dataset, parts, PREPARED)
+    description = describe(dataset_name(config), dataset, parts, training)
     save_description(PREPARED / "description.json", description)
     sizes = ", ".join(f"{len(part)} {name}" for name, part in parts.items())
     print(f"prepare-data: {description.name} {description.input_shape}, {sizes}")

@@ -1,4 +1,8 @@
-"""Section `data`: which data set, and how it is split."""
+"""Section `data`: which data set, and how it is split.
+
+`path` is where the data lies, a DVC dependency of `prepare-data`: an edit there prepares anew. `source` and
+`licence` are provenance, said of the data in its description and not interpreted.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +12,10 @@ from edgepress.config.schema import require
 
 @dataclass(frozen=True)
 class Splits:
-    """Fractions of the whole set, but `calibration` is a number of samples; training gets the rest."""
+    """Fractions of the whole set, but `calibration` is a number of samples; training gets the rest.
+
+    Of a set that came with splits of its own, those stay, and the fractions are of the remainder.
+    """
 
     test: float
     validation: float
@@ -22,6 +29,10 @@ class Splits:
         require(self.calibration >= 0, "calibration", self.calibration, "an integer >= 0")
 
 
+DIGITS_PATH = "edgepress/datasets/digits.py"
+"""The digits come with scikit-learn, so what DVC watches is the module that makes them."""
+
+
 @dataclass(frozen=True)
 class Digits:
     """scikit-learn's 8×8 handwritten digits, resized to `size`×`size` with `channels` equal channels."""
@@ -29,10 +40,52 @@ class Digits:
     size: int
     channels: Literal[1, 3]
     splits: Splits
+    path: str = DIGITS_PATH
 
     def __post_init__(self) -> None:
         require(8 <= self.size <= 256, "size", self.size, "an integer in [8, 256]")
+        own = "for data of your own choose data=image_folder or data=npz"
+        require(self.path == DIGITS_PATH, "path", self.path, f"{DIGITS_PATH!r} for data=digits; {own}")
 
 
-DataConfig = Digits
-CHOICES: dict[str, type[DataConfig]] = {"digits": Digits}
+@dataclass(frozen=True)
+class ImageFolder:
+    """A folder or zip of `<class>/*` or `<split>/<class>/*` images, resized to `size`×`size`.
+
+    `fit` says how: `stretch` keeps all of an image, `crop` keeps its proportions and cuts off the borders.
+    Unreadable images are refused, or with `skip_corrupt` left out.
+    """
+
+    path: str
+    source: str
+    licence: str
+    size: int
+    channels: Literal[1, 3]
+    fit: Literal["stretch", "crop"]
+    skip_corrupt: bool
+    splits: Splits
+
+    def __post_init__(self) -> None:
+        require(self.path != "", "path", self.path, "a folder or zip of images")
+        require(8 <= self.size <= 1024, "size", self.size, "an integer in [8, 1024]")
+
+
+@dataclass(frozen=True)
+class Npz:
+    """Arrays `x` and `y` in a .npz file; `layout` names the axes of `x`, of which `n` counts the samples.
+
+    Vectors, `nf`, become images of one pixel (N, F, 1, 1), so that every other part takes them as they are.
+    """
+
+    path: str
+    source: str
+    licence: str
+    layout: Literal["nchw", "nhwc", "nhw", "nf"]
+    splits: Splits
+
+    def __post_init__(self) -> None:
+        require(self.path != "", "path", self.path, "a .npz file")
+
+
+DataConfig = Digits | ImageFolder | Npz
+CHOICES: dict[str, type[DataConfig]] = {"digits": Digits, "image_folder": ImageFolder, "npz": Npz}

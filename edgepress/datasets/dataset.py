@@ -1,25 +1,45 @@
-"""A whole data set in memory, before it is split."""
+"""A whole data set before it is split; its inputs may lie on disk."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
 
 from edgepress.datasets.prepared import Array
 
 
+class Rows(Protocol):
+    """Samples (N, ...) of which some are read at a time; a numpy array is one such."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> "np.dtype[Any]": ...
+
+    def __getitem__(self, indices: Array, /) -> Array:
+        """The samples at some indices, in their order."""
+
+
 @dataclass(frozen=True)
 class Dataset:
-    """Raw inputs `x` (N, C, H, W) uint8 and classes `y` (N,) int64; `value_range` is what `x` may hold.
+    """Raw inputs `x` (N, C, H, W) and classes `y` (N,) int64; `value_range` is what `x` may hold.
 
-    `y` counts from 0 in the order of `class_names`. `source` and `licence` say whose data this is.
+    `y` counts from 0 in the order of `class_names`. `source` and `licence` say whose data this is. `given`
+    has the indices of those splits that the data came with, other than training. `remarks` are for the user.
     """
 
-    x: Array
+    x: Rows
     y: Array
     class_names: tuple[str, ...]
     value_range: tuple[float, float]
     source: str
     licence: str
+    given: Mapping[str, Array] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        assert self.x.ndim == 4, f"inputs of shape {self.x.shape}, not (N, C, H, W)"
-        assert self.y.shape == (len(self.x),), f"{self.y.shape} classes for {len(self.x)} inputs"
+        assert len(self.x.shape) == 4, f"inputs of shape {self.x.shape}, not (N, C, H, W)"
+        assert self.y.shape == (self.x.shape[0],), f"{self.y.shape} classes for {self.x.shape[0]} inputs"
         assert self.y.min() >= 0 and self.y.max() < len(self.class_names), "a class without a name"

@@ -1,14 +1,15 @@
 """The prepared data set as the stages read it: one folder for each split, and a description."""
 
-import io
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib import format
 
-from edgepress.artifacts import broken, read_json, write_bytes, write_json
+from edgepress.artifacts import atomic, broken, read_json, write_json
 from edgepress.errors import ArtifactError, DataError
 
 Array = npt.NDArray[Any]
@@ -53,9 +54,19 @@ class Description:
 def save_split(folder: Path, split: Split) -> None:
     """Write `x.npy` and `y.npy`; the same values give the same bytes."""
     for name, array in (("x", split.x), ("y", split.y)):
-        buffer = io.BytesIO()
-        np.save(buffer, array, allow_pickle=False)
-        write_bytes(folder / f"{name}.npy", buffer.getvalue())
+        save_array(folder / f"{name}.npy", array.shape, array.dtype, [array])
+
+
+def save_array(path: Path, shape: tuple[int, ...], dtype: "np.dtype[Any]", parts: Iterable[Array]) -> None:
+    """Write a .npy file part by part, whole or not at all: the bytes are those of `np.save`.
+
+    Plain writing, unlike a memory map, ends in an error rather than a crash when the disk is full.
+    """
+    header = {"descr": format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        format.write_array_header_1_0(file, header)
+        for part in parts:
+            file.write(np.ascontiguousarray(part, dtype).data)
 
 
 def load_split(folder: Path) -> Split:

@@ -5,7 +5,11 @@ from pkgutil import resolve_name
 from edgepress.config.data import CHOICES, DataConfig
 from edgepress.datasets.dataset import Dataset
 
-LOADERS = {"digits": "edgepress.datasets.digits:load"}
+LOADERS = {
+    "digits": "edgepress.datasets.digits:load",
+    "image_folder": "edgepress.datasets.image_folder:load",
+    "npz": "edgepress.datasets.npz:load",
+}
 """From the name in `data.name` to a function that takes its config; imported only when chosen."""
 
 

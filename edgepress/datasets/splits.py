@@ -1,59 +1,120 @@
-"""Fixed, stratified splits of a data set, and the description of the result."""
+"""Fixed, stratified splits of a data set, written a little at a time, and their description."""
+
+import functools
+import math
+import operator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from edgepress.config.data import Splits
-from edgepress.datasets.dataset import Dataset
-from edgepress.datasets.prepared import Array, Description, Split
+from edgepress.datasets.dataset import Dataset, Rows
+from edgepress.datasets.prepared import Array, Description, save_array
 from edgepress.errors import DataError
 
+PART_BYTES = 4 << 20
+"""How much of a split is held in memory at a time."""
 
-def split(dataset: Dataset, config: Splits, seed: int) -> dict[str, Split]:
-    """Split into `train`, `validation`, `test` and `calibration`, each with the classes in proportion.
 
-    The parts are disjoint and cover the whole. Any prefix of a part is itself close to
-    stratified. For one seed, a part does not change with the size of those taken after it: the order is
-    test, validation, calibration, and training gets the rest.
+@dataclass(frozen=True)
+class Moments:
+    """Mean and variance per channel (C,) float64 of `count` samples."""
+
+    count: int
+    mean: Array
+    variance: Array
+
+    def __add__(self, other: "Moments") -> "Moments":
+        """The moments of both together (Chan, Golub and LeVeque 1979)."""
+        count = self.count + other.count
+        ours, theirs = self.count / count, other.count / count
+        apart = other.mean - self.mean
+        mean = self.mean + theirs * apart
+        return Moments(count, mean, ours * self.variance + theirs * other.variance + ours * theirs * apart**2)
+
+
+def split(dataset: Dataset, config: Splits, seed: int) -> dict[str, Array]:
+    """The indices of `train`, `validation`, `test` and `calibration`, each with the classes in proportion.
+
+    The parts are disjoint and cover the whole; those that the data set came with stay as they are, and the
+    fractions are of the rest. Any prefix of a part is itself close to stratified. For one seed, a part does
+    not change with the size of those taken after it: the order is test, validation, calibration, and training
+    gets the rest.
 
     Raises:
         DataError: a class has too few samples, or calibration would leave nothing to train on.
     """
-    counts = np.bincount(dataset.y, minlength=len(dataset.class_names))
-    sizes = _sizes(counts, config)
-    _check(sizes, counts, dataset.class_names, config)
+    free = np.ones(len(dataset.y), bool)
+    for indices in dataset.given.values():
+        free[indices] = False
+    counts = np.bincount(dataset.y[free], minlength=len(dataset.class_names))
+    sizes = _sizes(counts, config, dataset.given)
+    _check(sizes, counts, dataset, config)
     rng = np.random.default_rng(seed)
-    members = [rng.permutation(np.flatnonzero(dataset.y == label)) for label in range(len(counts))]
+    members = [rng.permutation(np.flatnonzero(free & (dataset.y == label))) for label in range(len(counts))]
     parts = {}
     taken = np.zeros_like(counts)
     for name, size in sizes.items():
         chosen = [m[start : start + n] for m, start, n in zip(members, taken, size, strict=True)]
-        parts[name] = _interleaved(chosen)
+        parts[name] = _interleaved(_by_class(dataset, name) if name in dataset.given else chosen)
         taken = taken + size
-    return {name: Split(dataset.x[indices], dataset.y[indices]) for name, indices in parts.items()}
+    return parts
 
 
-def describe(name: str, dataset: Dataset, splits: dict[str, Split]) -> Description:
+def save(dataset: Dataset, parts: dict[str, Array], folder: Path) -> Moments:
+    """Write each part to `folder/<part>`, a little at a time; the result is of the training split."""
+    moments: list[Moments] = []
+    for name, indices in parts.items():
+        batches = _batches(dataset.x, indices)
+        if name == "train":
+            batches = _observed(batches, moments)
+        shape = (len(indices), *dataset.x.shape[1:])
+        save_array(folder / name / "x.npy", shape, dataset.x.dtype, batches)
+        save_array(folder / name / "y.npy", indices.shape, dataset.y.dtype, [dataset.y[indices]])
+    return functools.reduce(operator.add, moments)
+
+
+def describe(name: str, dataset: Dataset, parts: dict[str, Array], train: Moments) -> Description:
     """What later stages must know; mean and standard deviation are those of the training split."""
-    x = splits["train"].x
-    std = x.std(axis=(0, 2, 3), dtype=np.float64)
     return Description(
         name=name,
-        input_shape=x.shape[1:],
+        input_shape=dataset.x.shape[1:],
         class_names=dataset.class_names,
         value_range=dataset.value_range,
-        mean=tuple(float(v) for v in x.mean(axis=(0, 2, 3), dtype=np.float64)),
-        std=tuple(float(v) or 1.0 for v in std),  # a constant channel cannot be scaled
-        samples={name: len(part) for name, part in splits.items()},
+        mean=tuple(float(v) for v in train.mean),
+        std=tuple(float(v) or 1.0 for v in np.sqrt(train.variance)),  # a constant channel cannot be scaled
+        samples={name: len(part) for name, part in parts.items()},
         source=dataset.source,
         licence=dataset.licence,
     )
 
 
-def _sizes(counts: Array, config: Splits) -> dict[str, Array]:
-    """Samples of each class (classes,) in each part; those of `train` may be negative."""
+def _batches(x: Rows, indices: Array) -> Iterator[Array]:
+    step = max(1, PART_BYTES // (math.prod(x.shape[1:]) * x.dtype.itemsize))
+    for start in range(0, len(indices), step):
+        yield np.ascontiguousarray(x[indices[start : start + step]])
+
+
+def _observed(batches: Iterator[Array], moments: list[Moments]) -> Iterator[Array]:
+    """The same batches, with the moments of each noted on the way."""
+    for batch in batches:
+        mean = batch.mean(axis=(0, 2, 3), dtype=np.float64)
+        moments.append(Moments(len(batch), mean, batch.var(axis=(0, 2, 3), dtype=np.float64)))
+        yield batch
+
+
+def _by_class(dataset: Dataset, name: str) -> list[Array]:
+    indices = dataset.given[name]
+    return [indices[dataset.y[indices] == label] for label in range(len(dataset.class_names))]
+
+
+def _sizes(counts: Array, config: Splits, given: Collection[str]) -> dict[str, Array]:
+    """Samples of each class (classes,) to take for each part; those of `train` may be negative."""
     total = int(counts.sum())
-    test = _apportion(counts, round(total * config.test))
-    validation = _apportion(counts, round(total * config.validation))
+    test = _apportion(counts, 0 if "test" in given else round(total * config.test))
+    validation = _apportion(counts, 0 if "validation" in given else round(total * config.validation))
     rest = np.maximum(counts - test - validation, 0)
     calibration = _apportion(rest, config.calibration)
     train = counts - test - validation - calibration
@@ -70,9 +131,12 @@ def _apportion(weights: Array, total: int) -> Array:
     return np.asarray(floors)
 
 
-def _check(sizes: dict[str, Array], counts: Array, names: tuple[str, ...], config: Splits) -> None:
+def _check(sizes: dict[str, Array], counts: Array, dataset: Dataset, config: Splits) -> None:
+    names = dataset.class_names
     left = sizes["train"] + sizes["calibration"]
     for part, size in (("test", sizes["test"]), ("validation", sizes["validation"]), ("train", left)):
+        if part in dataset.given:
+            continue
         label = int(size.argmin())
         if size[label] < 1:
             raise DataError(

@@ -14,7 +14,11 @@ from tests.repo.closure import ROOT
 CONF = ROOT / "conf"
 GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
 OPTIONS = sorted((file.parent.name, file.stem) for file in CONF.glob("*/*.yaml"))
-REQUIRED = {("model", "custom"): ["model._target_=my_net.MyNet", "model.source=my_net.py"]}
+REQUIRED = {
+    ("model", "custom"): ["model._target_=my_net.MyNet", "model.source=my_net.py"],
+    ("data", "image_folder"): ["data.path=photos.zip"],
+    ("data", "npz"): ["data.path=my.npz", "data.layout=nhwc"],
+}
 PARAMS = (ROOT / "params.yaml").read_text(encoding="utf-8")
 
 
@@ -94,6 +98,8 @@ WRONG_VALUES = {
     "+extra=1": "section 'extra' is unknown; expected one of: cluster, convert,",
     "quant.calibration.method=minmx": "expected one of: entropy, minmax, percentile. Did you mean 'minmax'?",
     "model=custom": "model._target_ is not set; give it a value, e.g. dvc exp run -S 'model._target_=...'",
+    "data=image_folder": "data.path is not set; give it a value, e.g. dvc exp run -S 'data.path=...'",
+    "data.path=photos.zip": "data.path is 'photos.zip'; expected .*for data of your own choose data=image",
     "data.splits.test=0.9": "data.splits.test + splits.validation is 1.05; expected less than 1",
     "seed=-1": "seed is -1; expected an integer in [0, 2**32). Set it in conf/config.yaml.",
     "threads=two": "threads is 'two', a str; expected an integer. Set it in conf/config.yaml.",

@@ -23,6 +23,7 @@ ORDER = [
     "evaluate-on-device",
 ]
 SOURCE = "${model.source}"
+DATA = "${data.path}"
 
 every_stage = pytest.mark.parametrize("stage", ORDER)
 
@@ -65,7 +66,7 @@ def test_params_hold_every_section_that_the_stage_loads(stage: str) -> None:
 @every_stage
 def test_other_deps_are_outputs_of_earlier_stages(stage: str) -> None:
     earlier = {out for other in ORDER[: ORDER.index(stage)] for out in _outputs(other)}
-    artifacts = {dep for dep in STAGES[stage]["deps"] if not _is_code(dep) and dep != SOURCE}
+    artifacts = {dep for dep in STAGES[stage]["deps"] if not _is_code(dep)} - {SOURCE, DATA}
     assert artifacts <= earlier
 
 
@@ -101,6 +102,10 @@ def test_outputs_are_cached(stage: str, kind: str) -> None:
 
 def test_stages_that_build_the_network_depend_on_the_chosen_architecture() -> None:
     assert [stage for stage in ORDER if SOURCE in STAGES[stage]["deps"]] == _stages_with_architectures()
+
+
+def test_the_stage_that_prepares_the_data_depends_on_the_users_data() -> None:
+    assert [stage for stage in ORDER if DATA in STAGES[stage]["deps"]] == ["prepare-data"]
 
 
 def _stages_with_architectures() -> list[str]:

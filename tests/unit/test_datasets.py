@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 
 from edgepress.config.data import CHOICES, Digits, Splits
 from edgepress.config.train import Augment
+from edgepress.datasets import splits
 from edgepress.datasets.augment import augment
 from edgepress.datasets.dataset import Dataset
 from edgepress.datasets.digits import load, resize
 from edgepress.datasets.prepared import Split, load_description, load_split, save_description, save_split
 from edgepress.datasets.registry import LOADERS, dataset_name, load_dataset
-from edgepress.datasets.splits import describe, split
+from edgepress.datasets.splits import describe, save, split
+from edgepress.datasets.spool import Spool
 from edgepress.errors import DataError
 
 SPLITS = Splits(test=0.25, validation=0.15, calibration=128)
@@ -80,41 +82,54 @@ class TestSplit:
     ) -> None:
         dataset = numbered(counts)
         parts = split(dataset, Splits(test, validation, calibration), seed)
-        together = np.concatenate([part.x.ravel() for part in parts.values()])
+        together = np.concatenate(list(parts.values()))
         np.testing.assert_array_equal(np.sort(together), np.arange(sum(counts)))
         assert len(parts["test"]) == round(test * sum(counts))
         assert len(parts["validation"]) == round(validation * sum(counts))
         assert len(parts["calibration"]) == calibration
         for part in parts.values():
-            np.testing.assert_array_equal(part.y, dataset.y[part.x.ravel()])
             ideal = len(part) * np.array(counts) / sum(counts)
-            assert np.abs(np.bincount(part.y, minlength=len(counts)) - ideal).max() < 2
+            assert np.abs(np.bincount(dataset.y[part], minlength=len(counts)) - ideal).max() < 2
 
     def test_is_fixed_by_the_seed(self) -> None:
         dataset = numbered([30, 30])
         one, same, other = (split(dataset, Splits(0.2, 0.2, 5), seed) for seed in (1, 1, 2))
         for name in one:
-            np.testing.assert_array_equal(one[name].x, same[name].x)
-        assert set(one["test"].x.ravel()) != set(other["test"].x.ravel())
+            np.testing.assert_array_equal(one[name], same[name])
+        assert set(one["test"]) != set(other["test"])
 
     def test_sets_measured_on_do_not_change_with_the_calibration_set(self) -> None:
         few, many = (split(numbered([30, 30]), Splits(0.2, 0.2, n), 0) for n in (0, 20))
         for name in ("test", "validation"):
-            np.testing.assert_array_equal(few[name].x, many[name].x)
+            np.testing.assert_array_equal(few[name], many[name])
         assert len(few["calibration"]) == 0
 
     def test_every_prefix_is_nearly_stratified(self) -> None:
-        calibration = split(numbered([60, 60, 120]), Splits(0.2, 0.2, 48), 0)["calibration"]
+        dataset = numbered([60, 60, 120])
+        calibration = dataset.y[split(dataset, Splits(0.2, 0.2, 48), 0)["calibration"]]
         for n in (8, 16, 32):
-            np.testing.assert_allclose(np.bincount(calibration.y[:n]), [n / 4, n / 4, n / 2], atol=1)
+            np.testing.assert_allclose(np.bincount(calibration[:n]), [n / 4, n / 4, n / 2], atol=1)
 
     def test_digits(self) -> None:
         parts = split(load(Digits(8, 1, SPLITS)), SPLITS, 0)
         sizes = {name: len(part) for name, part in parts.items()}
         assert sizes == {"test": 449, "validation": 270, "calibration": 128, "train": 950}
 
+    def test_given_parts_stay_and_the_fractions_are_of_the_rest(self) -> None:
+        dataset = numbered([50, 50])
+        given = np.arange(20)
+        parts = split(replace(dataset, given={"test": given}), Splits(0.5, 0.25, 10), 0)
+        assert set(parts["test"]) == set(given)
+        assert {name: len(part) for name, part in parts.items()} == {
+            "test": 20,
+            "validation": 20,
+            "calibration": 10,
+            "train": 50,
+        }
+        np.testing.assert_array_equal(np.sort(np.concatenate(list(parts.values()))), np.arange(100))
+
     @pytest.mark.parametrize(
-        ("counts", "splits", "message"),
+        ("counts", "config", "message"),
         [
             ([40, 2], Splits(0.2, 0.2, 0), "class c1 has 2 samples, of which test gets none"),
             ([40, 40], Splits(0.2, 0.001, 0), "class c0 has 40 samples, of which validation gets none"),
@@ -123,35 +138,70 @@ class TestSplit:
             ([40, 40], Splits(0.2, 0.2, 999), "calibration is 999, but test and validation leave 48 samples"),
         ],
     )
-    def test_refuses_what_leaves_a_class_out(self, counts: list[int], splits: Splits, message: str) -> None:
+    def test_refuses_what_leaves_a_class_out(self, counts: list[int], config: Splits, message: str) -> None:
         with pytest.raises(DataError, match=re.escape(message)):
-            split(numbered(counts), splits, 0)
+            split(numbered(counts), config, 0)
 
 
-class TestDescription:
-    def test_describes_the_training_split(self) -> None:
+class TestSave:
+    def test_writes_what_numpy_would_and_describes_the_training_split(self, tmp_path: Path) -> None:
         dataset = load(Digits(8, 3, SPLITS))
         parts = split(dataset, SPLITS, 0)
-        description = describe("digits", dataset, parts)
-        x = parts["train"].x.astype(np.float64)
+        description = describe("digits", dataset, parts, save(dataset, parts, tmp_path))
+        for name, part in parts.items():
+            for array, values in (("x", np.asarray(dataset.x[part])), ("y", dataset.y[part])):
+                np.save(tmp_path / "expected.npy", values)
+                written = (tmp_path / name / f"{array}.npy").read_bytes()
+                assert written == (tmp_path / "expected.npy").read_bytes()
+        x = dataset.x[parts["train"]].astype(np.float64)
         np.testing.assert_allclose(description.mean, x.mean(axis=(0, 2, 3)))
         np.testing.assert_allclose(description.std, x.std(axis=(0, 2, 3)))
         assert description.input_shape == (3, 8, 8)
         assert description.samples["calibration"] == 128
 
-    def test_a_constant_channel_is_left_unscaled(self) -> None:
-        dataset = numbered([20, 20])
-        dataset = replace(dataset, x=np.full_like(dataset.x, 7))
-        assert describe("d", dataset, split(dataset, Splits(0.2, 0.2, 0), 0)).std == (1.0,)
+    def test_moments_are_those_of_the_whole_however_it_is_read(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        x = np.random.default_rng(0).normal(1000, [[[[1]], [[9]]]], (500, 2, 4, 3)).astype(np.float32)
+        dataset = Dataset(x, np.arange(500) % 2, ("a", "b"), (0, 1), "here", "none")
+        parts = split(dataset, Splits(0.2, 0.2, 0), 0)
+        monkeypatch.setattr(splits, "PART_BYTES", 7 * x[0].nbytes)
+        moments = save(dataset, parts, tmp_path)
+        exact = x[parts["train"]].astype(np.float64)
+        np.testing.assert_allclose(moments.mean, exact.mean(axis=(0, 2, 3)), rtol=1e-12)
+        np.testing.assert_allclose(moments.variance, exact.var(axis=(0, 2, 3)), rtol=1e-9)
+        np.testing.assert_array_equal(load_split(tmp_path / "train").x, x[parts["train"]])
+        assert load_split(tmp_path / "calibration").x.shape == (0, 2, 4, 3)
 
-    def test_survives_saving_with_the_splits(self, tmp_path: Path) -> None:
+    def test_a_constant_channel_is_left_unscaled(self, tmp_path: Path) -> None:
+        dataset = numbered([20, 20])
+        dataset = replace(dataset, x=np.full((40, 1, 1, 1), 7))
+        parts = split(dataset, Splits(0.2, 0.2, 0), 0)
+        assert describe("d", dataset, parts, save(dataset, parts, tmp_path)).std == (1.0,)
+
+    def test_the_description_survives_saving(self, tmp_path: Path) -> None:
         dataset = load(Digits(8, 1, SPLITS))
         parts = split(dataset, SPLITS, 0)
-        description = describe("digits", dataset, parts)
+        description = describe("digits", dataset, parts, save(dataset, parts, tmp_path))
         save_description(tmp_path / "description.json", description)
-        save_split(tmp_path / "train", parts["train"])
         assert load_description(tmp_path / "description.json") == description
-        np.testing.assert_array_equal(load_split(tmp_path / "train").x, parts["train"].x)
+
+    def test_a_split_survives_saving(self, tmp_path: Path) -> None:
+        saved = Split(np.arange(24, dtype=np.uint8).reshape(2, 3, 2, 2), np.array([1, 0]))
+        save_split(tmp_path, saved)
+        np.testing.assert_array_equal(load_split(tmp_path).x, saved.x)
+
+
+class TestSpool:
+    def test_gives_back_any_rows_and_leaves_no_file(self, tmp_path: Path) -> None:
+        rows = np.random.default_rng(0).integers(0, 256, (9, 3, 4, 4), np.uint8)
+        spool = Spool(tmp_path, (3, 4, 4), np.dtype(np.uint8))
+        for row in rows:
+            spool.append(row)
+        chosen = np.array([8, 0, 3, 3])
+        assert spool.shape == rows.shape
+        np.testing.assert_array_equal(spool[chosen], rows[chosen])
+        assert list(tmp_path.iterdir()) == []
 
 
 class TestAugment:
@@ -175,6 +225,20 @@ class TestAugment:
         mirrored = (result == self.IMAGES[..., ::-1]).all(axis=(1, 2, 3))
         assert (same ^ mirrored).all()
         assert 10 < mirrored.sum() < 30
+
+    @pytest.mark.parametrize("shape", [(6, 1, 1), (6, 1, 4), (1, 3, 2)])
+    def test_takes_images_smaller_than_the_shift(self, shape: tuple[int, ...]) -> None:
+        images = np.random.default_rng(0).normal(size=(30, *shape)).astype(np.float32)
+        result = augment(images, np.random.default_rng(0), Augment(3, True))
+        assert result.shape == images.shape
+        for before, after in zip(images, result, strict=True):
+            for channel in range(shape[0]):
+                assert set(after[channel].ravel()) <= set(before[channel].ravel())
+
+    def test_leaves_vectors_as_they_are(self) -> None:
+        vectors = np.random.default_rng(0).normal(size=(30, 6, 1, 1)).astype(np.float32)
+        result = augment(vectors, np.random.default_rng(0), Augment(2, True))
+        np.testing.assert_array_equal(result, vectors)
 
     def test_without_either_is_a_copy(self) -> None:
         result = self.augmented(0, False)

@@ -1,0 +1,157 @@
+"""Arrays in a .npz file: inputs `x`, classes `y` and, where those are numbers, perhaps `class_names`."""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgepress.config.data import Npz
+from edgepress.datasets.dataset import Dataset
+from edgepress.datasets.prepared import Array
+from edgepress.errors import DataError
+
+KEPT = ("uint8", "int8", "uint16", "int16", "float16", "float32")
+"""Types that are stored as they are; other numbers become float32, which is what networks get in any case."""
+
+_TO_NCHW = {"nchw": (0, 1, 2, 3), "nhwc": (0, 3, 1, 2), "nhw": (0, 3, 1, 2), "nf": (0, 1, 2, 3)}
+_AXES = {"nchw": 4, "nhwc": 4, "nhw": 3, "nf": 2}
+_STEP = 1024
+
+
+@dataclass(frozen=True)
+class Converted:
+    """`Rows` of an array in another type, converted when read so that the whole is not held twice."""
+
+    array: Array
+    dtype: "np.dtype[Any]"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of the array."""
+        return self.array.shape
+
+    def __getitem__(self, indices: Any, /) -> Array:
+        """The rows at some indices, or of a slice."""
+        with np.errstate(over="ignore"):  # what becomes infinite is refused
+            return np.asarray(self.array[indices]).astype(self.dtype)
+
+
+def load(config: Npz) -> Dataset:
+    """The arrays of a file, `x` held once and viewed as (N, C, H, W).
+
+    Raises:
+        DataError: the file, an array, its shape, its type or its values are not what they should be.
+    """
+    arrays = _read(Path(config.path))
+    x = _inputs(arrays["x"], config)
+    y, class_names = _classes(arrays, len(x.array), config.path)
+    return Dataset(
+        x=x,
+        y=y,
+        class_names=class_names,
+        value_range=_value_range(x, config.path),
+        source=config.source,
+        licence=config.licence,
+    )
+
+
+def _read(path: Path) -> dict[str, Array]:
+    if not path.is_file():
+        raise DataError(f"data.path is {str(path)!r}, which is no file; expected a .npz file with x and y")
+    try:
+        with path.open("rb") as file:
+            arrays = np.load(file, allow_pickle=False)
+            if isinstance(arrays, np.ndarray):
+                raise ValueError("a single array; save it with np.savez(path, x=..., y=...)")
+            _require_keys(arrays.files, path)
+            return {name: arrays[name] for name in ("x", "y", "class_names") if name in arrays.files}
+    except (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(
+            f"data.path is {str(path)!r}, which is no .npz file of plain arrays: {reason}"
+        ) from error
+
+
+def _require_keys(names: list[str], path: Path) -> None:
+    absent = [name for name in ("x", "y") if name not in names]
+    if absent:
+        raise DataError(
+            f"{path} has no array {' and no '.join(absent)}, but: {', '.join(names) or 'nothing'}"
+        )
+
+
+def _inputs(x: Array, config: Npz) -> Converted:
+    """A view (N, C, H, W)."""
+    if x.dtype.kind not in "buif":
+        raise DataError(
+            f"x in {config.path} is of type {x.dtype}; expected integers or floating-point numbers"
+        )
+    if x.ndim != _AXES[config.layout]:
+        fitting = [name for name, axes in _AXES.items() if axes == x.ndim]
+        remedy = f"data.layout={' or '.join(fitting)} has as many" if fitting else "reshape it"
+        raise DataError(
+            f"x in {config.path} has shape {x.shape}, but data.layout is {config.layout!r}, "
+            f"{_AXES[config.layout]} axes; {remedy}"
+        )
+    if x.size == 0:
+        raise DataError(f"x in {config.path} has shape {x.shape}, which holds nothing")
+    image = x.reshape(*x.shape, *[1] * (4 - x.ndim)).transpose(_TO_NCHW[config.layout])
+    kept = np.dtype(x.dtype.name if x.dtype.name in KEPT else "uint8" if x.dtype.kind == "b" else "float32")
+    return Converted(image, kept)
+
+
+def _classes(arrays: dict[str, Array], samples: int, path: str) -> tuple[Array, tuple[str, ...]]:
+    """Classes (N,) int64 counted from 0, and their names."""
+    y, names = arrays["y"], arrays.get("class_names")
+    if y.shape != (samples,):
+        raise DataError(
+            f"y in {path} has shape {y.shape}, but x has {samples} samples; expected ({samples},)"
+        )
+    if y.dtype.kind == "U":
+        unique, y = np.unique(y, return_inverse=True)
+        return y.astype(np.int64), _at_least_two([str(name) for name in unique], path)
+    if y.dtype.kind not in "ui":
+        raise DataError(f"y in {path} is of type {y.dtype}; expected integers from 0, or names of classes")
+    if y.min() < 0:
+        raise DataError(f"y in {path} holds {y.min()}; expected classes that count from 0")
+    present = np.unique(y)
+    if names is None and present[-1] >= len(present):
+        raise DataError(
+            f"y in {path} goes up to {present[-1]} but holds only {len(present)} classes; "
+            "expected each from 0 on"
+        )
+    if names is not None and (names.dtype.kind != "U" or names.ndim != 1 or len(names) <= present[-1]):
+        raise DataError(
+            f"class_names in {path} is {names.dtype} of shape {names.shape}; expected a text for each class, "
+            f"of which y has {present[-1] + 1}"
+        )
+    texts = range(len(present)) if names is None else names
+    return y.astype(np.int64), _at_least_two([str(name) for name in texts], path)
+
+
+def _at_least_two(names: list[str], path: str) -> tuple[str, ...]:
+    if len(names) < 2:
+        raise DataError(f"y in {path} holds one class, {names[0]}; expected two or more")
+    if len(set(names)) < len(names):
+        raise DataError(f"class_names in {path} holds a name twice; expected another for each class")
+    return tuple(names)
+
+
+def _value_range(x: Converted, path: str) -> tuple[float, float]:
+    """0 to 255 for bytes, else the least and largest value, all of which must be finite."""
+    if x.dtype == np.uint8:
+        return (0.0, 255.0)
+    lows, highs = [], []
+    for start in range(0, x.shape[0], _STEP):
+        part = x[slice(start, start + _STEP)]
+        bad = np.flatnonzero(~np.isfinite(part).all(axis=(1, 2, 3)))
+        if len(bad):
+            raise DataError(
+                f"x in {path} is NaN or infinite, as {x.dtype}, in sample {start + bad[0]}; "
+                "expected finite numbers"
+            )
+        lows.append(float(part.min()))
+        highs.append(float(part.max()))
+    return (min(lows), max(highs))
