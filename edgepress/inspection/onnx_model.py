@@ -1,6 +1,7 @@
 """A report on an ONNX model, as it lies in its file."""
 
 import math
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -33,6 +34,7 @@ def inspect_onnx(path: Path) -> Report:
         UnsupportedModelError: it is broken, or holds what this project does not take.
     """
     model = read_onnx(path)
+    sizes = _file_sizes(path, model)
     tidy_structure(model)
     check_shape(model.graph.input[0])
     model.ir_version = max(model.ir_version, 8)
@@ -51,11 +53,21 @@ def inspect_onnx(path: Path) -> Report:
         parameters=statistics.parameters,
         macs=_macs(model, shapes),
         sparsity=statistics.sparsity,
-        **size_metrics(path),
+        **sizes,
         peak_activation_bytes=_peak(model, shapes),
         kernels=tuple(sorted(reports, key=lambda each: -each.unique_weights)),
         transposes=tuple(_transpose(node) for node in model.graph.node if node.op_type == "Transpose"),
     )
+
+
+def _file_sizes(path: Path, model: onnx.ModelProto) -> dict[str, int]:
+    """Sizes of the file or, where its weights lie beside it, of a file that held them all."""
+    if model.ByteSize() <= path.stat().st_size:
+        return size_metrics(path)
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder, "model.onnx")
+        whole.write_bytes(model.SerializeToString())
+        return size_metrics(whole)
 
 
 def _refuse_infinite(model: onnx.ModelProto) -> None:
@@ -114,16 +126,10 @@ def _transpose(node: onnx.NodeProto) -> TransposeReport:
 
 def _shapes(model: onnx.ModelProto) -> Shapes:
     """The shape of each tensor, for a batch of one, as far as it can be inferred."""
-    single = onnx.ModelProto()
-    single.CopyFrom(model)
-    for info in single.graph.input:
-        dim = info.type.tensor_type.shape.dim[:1]
-        if dim and not dim[0].dim_value:
-            dim[0].dim_value = 1
-    for output in single.graph.output:
-        output.type.tensor_type.ClearField("shape")
+    batch = model.graph.input[0].type.tensor_type.shape.dim[:1]
+    declared = batch[0].dim_value if batch else 0
     found = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
-    for name, info in inferred(single).items():
+    for name, info in inferred(model, batch=(declared or 1) if batch else None).items():
         tensor = info.type.tensor_type
         if tensor.HasField("shape") and all(dim.HasField("dim_value") for dim in tensor.shape.dim):
             found[name] = tuple(dim.dim_value for dim in tensor.shape.dim)
@@ -156,16 +162,21 @@ def _peak(model: onnx.ModelProto, shapes: Shapes) -> int | None:
         if constants.issuperset(name for name in node.input if name):
             constants.update(node.output)  # e.g. dequantised weights, which a runtime folds
     computed = [entry.name for entry in model.graph.input]
-    computed += [name for node in model.graph.node for name in node.output if name]
+    read = {name for node in model.graph.node for name in node.input}
+    read |= {output.name for output in model.graph.output}
+    computed += [name for node in model.graph.node for name in node.output if name in read]
     index = {name: i for i, name in enumerate(computed)}
     sizes = [
         0 if n in constants else _bytes(infos[n], shapes.get(n)) if n in infos else None for n in computed
     ]
     steps = [
-        ([index[n] for n in node.input if n in index], [index[n] for n in node.output if n])
+        ([index[n] for n in node.input if n in index], [index[n] for n in node.output if n in index])
         for node in model.graph.node
     ]
-    ends = ([index[entry.name] for entry in part] for part in (model.graph.input, model.graph.output))
+    ends = (
+        [index[entry.name] for entry in part if entry.name in index]
+        for part in (model.graph.input, model.graph.output)
+    )
     return arena_bytes(lifetimes(sizes, steps, *ends))
 
 

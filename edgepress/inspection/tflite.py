@@ -48,7 +48,7 @@ def _report(path: Path, model: TfliteModel) -> Report:
     return Report(
         path=str(path),
         form="TFLite",
-        number_format=_number_format(model, graph),
+        number_format=tflite_format(model),
         inputs=tuple(_end(graph, index, is_input=True) for index in graph.inputs),
         outputs=tuple(_end(graph, index, is_input=False) for index in graph.outputs),
         op_counts=model.op_counts,
@@ -73,10 +73,10 @@ def _given(indices: list[int]) -> list[int]:
     return [index for index in indices if index >= 0]
 
 
-def _number_format(model: TfliteModel, graph: Graph) -> str:
-    """Read from the kernels and from what is computed, as `edgepress.graph.formats` names the formats."""
+def tflite_format(model: TfliteModel) -> str:
+    """The number format, named as in `edgepress.graph.formats`, by the kernels and by what is computed."""
     kernels = {kernel.values.dtype.name for kernel in model.kernels}
-    computed = {tensor.dtype for tensor in graph.tensors if not tensor.constant}
+    computed = {tensor.dtype for tensor in model.graphs[0].tensors if not tensor.constant}
     if "int8" in kernels:
         return "int8" if "INT8" in computed else "dynamic"
     return "fp16" if "float16" in kernels else "float32"

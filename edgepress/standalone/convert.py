@@ -12,13 +12,14 @@ from edgepress.compress.quantisation.registry import Sources, quantiser
 from edgepress.compress.tuning.data import TuningData
 from edgepress.config.convert import ConvertConfig, Nhwc, OnnxTf
 from edgepress.config.quant import Calibration, Dynamic, Fp16, Int8, QuantConfig
+from edgepress.convert.flatbuffer import TfliteModel, read_tflite
 from edgepress.convert.registry import convert_single
 from edgepress.datasets.prepared import Array
 from edgepress.errors import ConfigError, ConversionError, EdgepressError
 from edgepress.graph.formats import number_format
 from edgepress.graph.normalise.normalise import load_normalised
-from edgepress.inspection.report import Report, render_operators
-from edgepress.inspection.tflite import inspect_tflite
+from edgepress.inspection.report import render_operators
+from edgepress.inspection.tflite import tflite_format
 from edgepress.standalone.inputs import draw_inputs, load_inputs
 from edgepress.standalone.parity import Parity, compare
 from edgepress.standalone.request import Request
@@ -51,23 +52,24 @@ Progress = Callable[[str], None]
 class Outcome:
     """What was written and, if asked for, how it compares; `compared_on` says with which inputs."""
 
-    report: Report
+    target: Path
     converter: str
+    model: TfliteModel
     parities: dict[str, Parity]
     compared_on: str
 
     def text(self) -> str:
         """The result line, and the comparison and the table of operators where there is a comparison."""
-        r = self.report
+        model = self.model
         line = (
-            f"{r.path}: {self.converter}, {r.number_format}, {sum(r.op_counts.values())} operators, "
-            f"{len(r.transposes)} transposes, {r.size_bytes:,} bytes"
+            f"{self.target}: {self.converter}, {tflite_format(model)}, {len(model.operators)} operators, "
+            f"{model.transpose_ops} transposes, {self.target.stat().st_size:,} bytes"
         )
         if not self.parities:
             return line
         compared = [f"  {name}: {_figures(each)}" for name, each in self.parities.items()]
         return "\n".join([line, "", f"compared with ONNX Runtime on {self.compared_on}", *compared, "",
-                          *render_operators(r.op_counts)])  # fmt: skip
+                          *render_operators(model.op_counts)])  # fmt: skip
 
 
 def convert(request: Request, progress: Progress) -> Outcome:
@@ -102,7 +104,7 @@ def _convert(request: Request, progress: Progress) -> Outcome:
     with atomic(request.target) as temporary:
         temporary.write_bytes(content)
         parities, compared_on = _compared(request, temporary, (model, quantised), shape, given, progress)
-    return Outcome(inspect_tflite(request.target), request.converter, parities, compared_on)
+    return Outcome(request.target, request.converter, read_tflite(request.target), parities, compared_on)
 
 
 def _quantised(

@@ -139,6 +139,15 @@ def test_json_says_the_same(small_models):
     assert f"{report.macs:,}" in text and "CONV_2D" in text and "8 on axis 0" in text
 
 
+def test_weights_beside_the_file_count_as_its_size(tmp_path):
+    graph = Graph(64)
+    graph.add("MatMul", "input", graph.weights(64, 64))
+    whole, parted = saved(tmp_path, graph.model()), tmp_path / "parted.onnx"
+    onnx.save(graph.model(), parted, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    assert parted.stat().st_size < 1000
+    assert inspect(parted).size_bytes == pytest.approx(inspect(whole).size_bytes, abs=50)
+
+
 def test_infinite_weights_are_refused(tmp_path):
     graph = Graph(4)
     graph.add("MatMul", "input", np.full((4, 2), np.inf, np.float32))

@@ -2,11 +2,12 @@
 
 import numpy as np
 import onnx
+from onnx import numpy_helper
 
 from edgepress.graph.normalise.limits import refuse
 from edgepress.graph.normalise.native import inferred
 from edgepress.graph.normalise.structure import check_shape
-from edgepress.graph.view import initializers, set_initializer
+from edgepress.graph.view import set_initializer
 
 BATCH = "batch"
 
@@ -45,12 +46,13 @@ def _check_input(entry: onnx.ValueInfoProto, sizes: list[int | str]) -> None:
 
 def _free_reshapes(model: onnx.ModelProto, batch: int) -> None:
     """Where a constant shape begins with the batch, as its operand does, let the batch be inferred."""
-    constants, shapes = initializers(model), inferred(model)
+    held, shapes = {tensor.name: tensor for tensor in model.graph.initializer}, inferred(model)
     for node in model.graph.node:
-        if node.op_type != "Reshape" or node.input[1] not in constants:
+        if node.op_type != "Reshape" or node.input[1] not in held:
             continue
         result = _sizes(shapes, node.output[0])
-        if constants[node.input[1]].reshape(-1)[:1].tolist() != [batch] or None in result[1:]:
+        target = numpy_helper.to_array(held[node.input[1]]).reshape(-1)
+        if target[:1].tolist() != [batch] or None in result[1:]:
             continue
         if _sizes(shapes, node.input[0])[:1] == [batch] and result[:1] == [batch]:
             name = f"{node.output[0]}.shape"

@@ -14,19 +14,18 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from edgepress.graph.normalise.native import inferred
-from edgepress.graph.normalise.structure import opset
+from edgepress.graph.normalise.structure import drop_unused_initializers, opset
 from edgepress.graph.view import (
     Array,
-    initializers,
-    remove_unused_initializers,
     replace_nodes,
     set_initializer,
 )
 
 _BATCHES = (2, 3)
 _ROUNDS = 8
-_ROOM = 2**16
-"""A folded tensor may have four times its operands' elements, or this many."""
+_ROOM = 2**22
+_TOTAL_ROOM = 2**25
+"""A folded tensor may have four times its operands' elements, or 2²², and all together may have 2²⁵."""
 
 _SIZES: dict[str, Callable[[list[Array]], int]] = {
     "ConstantOfShape": lambda x: math.prod(x[0].tolist()),
@@ -70,20 +69,27 @@ class _Known:
 
 
 def _known(model: onnx.ModelProto, batch: int) -> _Known:
-    shapes = _static_shapes(model, batch)
+    shapes, version = _static_shapes(model, batch), opset(model)
+    held = {tensor.name: tensor for tensor in model.graph.initializer}
     known: dict[str, Array] = {}
-    held = initializers(model)
+    room = _TOTAL_ROOM
     for node in model.graph.node:
+        if node.op_type not in _FOLDABLE or node.domain not in ("", "ai.onnx") or len(node.output) != 1:
+            continue
         if node.op_type in ("Shape", "Size") and node.input[0] in shapes:
             operands = [np.broadcast_to(np.int8(0), shapes[node.input[0]])]
         elif all(not name or name in known or name in held for name in node.input):
-            operands = [known.get(name, held.get(name, np.zeros(0))) for name in node.input if name]
+            operands = [
+                known[name] if name in known else numpy_helper.to_array(held[name])
+                for name in node.input
+                if name
+            ]
         else:
             continue
-        if node.op_type in _FOLDABLE and node.domain in ("", "ai.onnx") and len(node.output) == 1:
-            result = _evaluate(node, operands, opset(model))
-            if result is not None and not _holds_kernel(node, operands):
-                known[node.output[0]] = result
+        result = None if _holds_kernel(node, operands) else _evaluate(node, operands, version)
+        if result is not None and result.size <= room:
+            known[node.output[0]] = result
+            room -= result.size
     return _Known(known, shapes)
 
 
@@ -92,15 +98,8 @@ def _holds_kernel(node: onnx.NodeProto, operands: list[Array]) -> bool:
 
 
 def _static_shapes(model: onnx.ModelProto, batch: int) -> dict[str, tuple[int, ...]]:
-    sized = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
-    sized.graph.CopyFrom(model.graph)
-    for info in sized.graph.input:
-        info.type.tensor_type.shape.dim[0].dim_value = batch
-    for output in sized.graph.output:
-        output.type.tensor_type.ClearField("shape")
-    del sized.graph.value_info[:]
     shapes = {}
-    for name, info in inferred(sized).items():
+    for name, info in inferred(model, batch=batch).items():
         tensor = info.type.tensor_type
         if tensor.HasField("shape") and all(dim.HasField("dim_value") for dim in tensor.shape.dim):
             shapes[name] = tuple(dim.dim_value for dim in tensor.shape.dim)
@@ -178,4 +177,4 @@ def _replace(model: onnx.ModelProto, values: dict[str, Array]) -> None:
         kept, wanted = alive, outputs | {name for node in alive for name in node.input}
     replace_nodes(model, kept)
     model.graph.initializer.extend(new)
-    remove_unused_initializers(model)
+    drop_unused_initializers(model)

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, shape_inference, version_converter
 
 from edgepress.errors import UnsupportedModelError
 from edgepress.graph.normalise.limits import MAX_ELEMENTS, one_line, refuse
-from edgepress.graph.normalise.structure import opset
+from edgepress.graph.normalise.structure import keep_initializers, opset
 
 TARGET_OPSET = 15
 """What the passes and both converters here understand."""
@@ -34,13 +34,21 @@ def check(model: onnx.ModelProto) -> None:
         refuse(f"not a valid model: {_first(error)}")
 
 
-def inferred(model: onnx.ModelProto, strict: bool = False) -> dict[str, onnx.ValueInfoProto]:
+def inferred(
+    model: onnx.ModelProto, strict: bool = False, batch: int | None = None
+) -> dict[str, onnx.ValueInfoProto]:
     """Type and shape of each tensor, as far as onnx can tell; constants are left out.
+
+    With `batch` they are those for a batch of that size, whatever the outputs declare.
 
     Raises:
         UnsupportedModelError: the shapes contradict each other (if `strict`) or are too large.
     """
     light, heavy = _split(model)
+    if batch is not None:
+        light.graph.input[0].type.tensor_type.shape.dim[0].dim_value = batch
+        for output in light.graph.output:
+            output.type.tensor_type.ClearField("shape")
     try:
         graph = shape_inference.infer_shapes(
             light, check_type=strict, strict_mode=strict, data_prop=True
@@ -81,12 +89,17 @@ def _convert(model: onnx.ModelProto) -> None:
     except (version_converter.ConvertError, onnx.checker.ValidationError, RuntimeError, ValueError) as error:
         refuse(f"opset {opset(model)} cannot be written as {TARGET_OPSET}: {_first(error)}")
     aside = {tensor.name for tensor in heavy}
-    kept = [info for info in converted.graph.input if info.name not in aside]
-    del converted.graph.input[:], converted.graph.value_info[:]
-    converted.graph.input.extend(kept)
-    converted.graph.initializer.extend(heavy)
-    check(converted)
-    model.CopyFrom(converted)
+    keep_initializers(model, aside)
+    for field in ("node", "input", "output"):
+        kept = [
+            entry for entry in getattr(converted.graph, field) if entry.name not in aside or field == "node"
+        ]
+        del getattr(model.graph, field)[:]
+        getattr(model.graph, field).extend(kept)
+    model.graph.initializer.extend(converted.graph.initializer)
+    del model.opset_import[:]
+    model.opset_import.extend(converted.opset_import)
+    check(model)
 
 
 def _split(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[TensorProto]]:
