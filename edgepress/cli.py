@@ -1,13 +1,18 @@
-"""Composes and checks params.yaml, shows results. To run the pipeline itself: dvc repro, or dvc exp run."""
+"""Composes and checks params.yaml, shows results, converts and inspects single files.
+To run the pipeline itself: dvc repro, or dvc exp run.
+"""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from edgepress.artifacts import atomic
 from edgepress.config import composition
 from edgepress.config.load import PARAMS
 from edgepress.errors import EdgepressError
+from edgepress.standalone.request import CONVERTERS, IO_DTYPES, QUANTS, Request
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,6 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.run(options)
     except EdgepressError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # the reader, e.g. `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0
 
@@ -33,7 +41,27 @@ def _parser() -> argparse.ArgumentParser:
     compose.set_defaults(run=_compose)
     results = commands.add_parser("results", help="show what the last run measured")
     results.set_defaults(run=_results)
+    _add_convert(commands)
+    inspect = commands.add_parser("inspect", help="tell what a .onnx or .tflite holds")
+    inspect.add_argument("model", type=Path)
+    inspect.add_argument("--json", action="store_true", help="the same as JSON")
+    inspect.set_defaults(run=_inspect)
     return parser
+
+
+def _add_convert(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    convert = commands.add_parser("convert", help="convert one ONNX file, from anywhere, to a .tflite")
+    convert.add_argument("model", type=Path, help="a .onnx of opset 7 or newer")
+    convert.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help="the .tflite to write"
+    )
+    convert.add_argument("--converter", choices=CONVERTERS, default="nhwc")
+    convert.add_argument("--quant", choices=QUANTS, default="none", help="int8 needs --calibration")
+    calibration = "real inputs, as the model takes them: .npz, .npy or a folder of .npy files"
+    convert.add_argument("--calibration", type=Path, metavar="INPUTS", help=calibration)
+    convert.add_argument("--io-dtype", choices=IO_DTYPES, default="auto", help="auto: int8 if the network is")
+    convert.add_argument("--check", action="store_true", help="compare with ONNX Runtime and list operators")
+    convert.set_defaults(run=_convert)
 
 
 def _check(_: argparse.Namespace) -> None:
@@ -53,6 +81,27 @@ def _results(_: argparse.Namespace) -> None:
     from edgepress.report.results import render
 
     print(render())
+
+
+def _convert(options: argparse.Namespace) -> None:
+    request = Request(
+        source=options.model,
+        target=options.output,
+        converter=options.converter,
+        quant=options.quant,
+        calibration=options.calibration,
+        io_dtype=options.io_dtype,
+        check=options.check,
+    )
+    from edgepress.standalone.convert import convert
+
+    print(convert(request, lambda step: print(step, file=sys.stderr, flush=True)).text())
+
+
+def _inspect(options: argparse.Namespace) -> None:
+    from edgepress.inspection.inspect import describe
+
+    print(describe(options.model, options.json))
 
 
 if __name__ == "__main__":

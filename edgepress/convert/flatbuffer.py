@@ -83,9 +83,44 @@ class Kernel:
 
 
 @dataclass(frozen=True)
-class TfliteModel:
-    """The operators of a model in order, the names of its float tensors, and its kernels, each once."""
+class Tensor:
+    """`data` is None for a tensor that is computed, or constant of a type that no kernel has."""
 
+    name: str
+    dtype: str
+    shape: list[int]
+    constant: bool
+    data: Array | None
+    scales: Array
+    zero_points: Array
+
+
+@dataclass(frozen=True)
+class Operator:
+    """What it reads and makes, as indices of tensors; −1 stands for an operand that is left out."""
+
+    name: str
+    inputs: list[int]
+    outputs: list[int]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A subgraph; `inputs` and `outputs` are indices of tensors."""
+
+    tensors: list[Tensor]
+    operators: list[Operator]
+    inputs: list[int]
+    outputs: list[int]
+
+
+@dataclass(frozen=True)
+class TfliteModel:
+    """A model's subgraphs and, over all of them, the operators in order, the names of the float tensors, and
+    the kernels, each once.
+    """
+
+    graphs: tuple[Graph, ...]
     operators: tuple[str, ...]
     float_tensors: tuple[str, ...]
     kernels: tuple[Kernel, ...]
@@ -136,30 +171,6 @@ def read_tflite(path: Path) -> TfliteModel:
         raise broken(path, "a TFLite model", error) from error
 
 
-@dataclass(frozen=True)
-class _Tensor:
-    """`data` is None for a tensor that is computed."""
-
-    name: str
-    dtype: str
-    data: Array | None
-    scales: Array
-    zero_points: Array
-
-
-@dataclass(frozen=True)
-class _Operator:
-    name: str
-    inputs: list[int]
-    outputs: list[int]
-
-
-@dataclass(frozen=True)
-class _Graph:
-    tensors: list[_Tensor]
-    operators: list[_Operator]
-
-
 class _Reader:
     """Walks a file; raises ValueError, or what the accessors raise, where it is not sound."""
 
@@ -179,6 +190,7 @@ class _Reader:
         if not graphs:
             raise ValueError("no subgraph")
         return TfliteModel(
+            graphs=tuple(graphs),
             operators=tuple(operator.name for graph in graphs for operator in graph.operators),
             float_tensors=tuple(t.name for graph in graphs for t in graph.tensors if t.dtype in _FLOATS),
             kernels=tuple(kernel for graph in graphs for kernel in _kernels(graph)),
@@ -193,13 +205,13 @@ class _Reader:
         get: Callable[[int], Any] = getattr(table, field)
         return map(get, range(length))
 
-    def _graph(self, graph: Any) -> _Graph:
+    def _graph(self, graph: Any) -> Graph:
         tensors = [self._tensor(tensor) for tensor in self._tables(graph, "Tensors")]
-        return _Graph(
-            tensors, [self._operator(each, len(tensors)) for each in self._tables(graph, "Operators")]
-        )
+        operators = [self._operator(each, len(tensors)) for each in self._tables(graph, "Operators")]
+        ends = (graph.InputsAsNumpy(), graph.OutputsAsNumpy())
+        return Graph(tensors, operators, *(_indices(end, len(tensors)) for end in ends))
 
-    def _tensor(self, tensor: Any) -> _Tensor:
+    def _tensor(self, tensor: Any) -> Tensor:
         name, dtype = tensor.Name().decode(), _TENSOR_TYPES[tensor.Type()]
         data, shape = self._buffers[tensor.Buffer()], _array(tensor.ShapeAsNumpy(), np.int32).tolist()
         own, scales, zero_points = tensor.Quantization(), np.zeros(0, np.float32), np.zeros(0, np.int64)
@@ -207,15 +219,21 @@ class _Reader:
             scales = _array(own.ScaleAsNumpy(), np.float32)
             zero_points = _array(own.ZeroPointAsNumpy(), np.int64)
         constant = _constant(name, dtype, data, shape) if len(data) else None
-        return _Tensor(name, dtype, constant, scales, zero_points)
+        return Tensor(name, dtype, shape, len(data) > 0, constant, scales, zero_points)
 
-    def _operator(self, operator: Any, tensors: int) -> _Operator:
-        inputs, outputs = (
-            _array(ends, np.int32).tolist() for ends in (operator.InputsAsNumpy(), operator.OutputsAsNumpy())
+    def _operator(self, operator: Any, tensors: int) -> Operator:
+        ends = (operator.InputsAsNumpy(), operator.OutputsAsNumpy())
+        return Operator(
+            self._codes[operator.OpcodeIndex()], *(_indices(end, tensors, lowest=-1) for end in ends)
         )
-        if not all(-1 <= index < tensors for index in (*inputs, *outputs)):
-            raise ValueError(f"an operator names a tensor that is not among {tensors}")
-        return _Operator(self._codes[operator.OpcodeIndex()], inputs, outputs)
+
+
+def _indices(vector: Any, tensors: int, lowest: int = 0) -> list[int]:
+    """Indices of tensors; −1 is allowed where an operand may be left out."""
+    found: list[int] = _array(vector, np.int32).tolist()
+    if not all(lowest <= index < tensors for index in found):
+        raise ValueError(f"an operator or an end of the graph names a tensor that is not among {tensors}")
+    return found
 
 
 def _names(enumeration: type) -> dict[int, str]:
@@ -251,7 +269,7 @@ def _constant(name: str, dtype: str, data: Array, shape: list[int]) -> Array | N
     return data.view(numpy_type).reshape(shape)
 
 
-def _kernels(graph: _Graph) -> Iterator[Kernel]:
+def _kernels(graph: Graph) -> Iterator[Kernel]:
     """The kernels in the operators' order, each tensor once; found through DEQUANTIZE."""
     sources = {op.outputs[0]: op.inputs[0] for op in graph.operators if op.name == "DEQUANTIZE"}
     seen = set()
@@ -266,7 +284,7 @@ def _kernels(graph: _Graph) -> Iterator[Kernel]:
 
 
 def _kernel(
-    graph: _Graph, operator: _Operator, tensor: _Tensor, values: Array, sources: dict[int, int]
+    graph: Graph, operator: Operator, tensor: Tensor, values: Array, sources: dict[int, int]
 ) -> Kernel:
     axis = _CHANNEL_AXES[operator.name]
     if values.dtype.kind == "f" and not np.isfinite(values).all():
@@ -285,7 +303,7 @@ def _kernel(
     )
 
 
-def _biases(graph: _Graph, operator: _Operator, sources: dict[int, int]) -> int:
+def _biases(graph: Graph, operator: Operator, sources: dict[int, int]) -> int:
     """The elements of the operator's bias, 0 if it has none."""
     position = 3 if operator.name == "TRANSPOSE_CONV" else 2
     index = operator.inputs[position] if len(operator.inputs) > position else -1

@@ -51,11 +51,20 @@ def convert_pair(
         ConfigError: int8 input and output is asked of a network that is not int8.
         UnsupportedModelError, ConversionError: see `Converter`.
     """
-    name, target = _CONVERTERS[type(config)]
-    int8_io = _int8_io(config, candidate)
-    module, function = target.split(":")
-    convert: Converter = getattr(import_module(module), function)
+    int8_io, (name, convert) = _int8_io(config, candidate), _converter(config)
     return Converted(name, convert(candidate, int8_io, calibration), convert(baseline, False, calibration))
+
+
+def convert_single(model: onnx.ModelProto, config: ConvertConfig, calibration: Array) -> bytes:
+    """Convert one model with the converter that the configuration selects; raises as `convert_pair`."""
+    int8_io, (_, convert) = _int8_io(config, model), _converter(config)
+    return convert(model, int8_io, calibration)
+
+
+def _converter(config: ConvertConfig) -> tuple[str, Converter]:
+    name, target = _CONVERTERS[type(config)]
+    module, function = target.split(":")
+    return name, getattr(import_module(module), function)
 
 
 def _int8_io(config: ConvertConfig, model: onnx.ModelProto) -> bool:

@@ -84,24 +84,35 @@ def predict(model: Path, inputs: Path, threads: int) -> Array:
     Raises:
         DeviceError: as `Device.measure`.
     """
+    return _of_classifier(predict_any(model, inputs, threads, _LAYOUTS["tflite"]), model)
+
+
+def predict_any(model: Path, inputs: Path, threads: int, layout: str) -> Array:
+    """As `predict`, with outputs (N, ...) of any rank; `layout` NCHW takes the samples as they are stored."""
     with start_runner("tflite", model, threads, TIMEOUT_S) as runner:
         runner.ask("start", runtime="tflite")
         answer = runner.ask("load", model=str(model), threads=threads)
-        runner.ask("inputs", path=str(inputs), layout=_LAYOUTS["tflite"])
-        return _predict(_Loaded(runner, model, answer))
+        runner.ask("inputs", path=str(inputs), layout=layout)
+        return _predict_any(_Loaded(runner, model, answer))
 
 
 def _predict(loaded: _Loaded) -> Array:
     """The outputs (N, classes) of all samples."""
+    return _of_classifier(_predict_any(loaded), loaded.model)
+
+
+def _predict_any(loaded: _Loaded) -> Array:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "outputs.npy"
         loaded.runner.ask("predict", outputs=str(path))
         outputs: Array = np.load(path, allow_pickle=False)
+    return outputs
+
+
+def _of_classifier(outputs: Array, model: Path) -> Array:
     if outputs.ndim != 2:
         shape = (1, *outputs.shape[1:])
-        raise DeviceError(
-            f"{loaded.model} gives outputs of shape {shape}; expected (1, classes). Use a classifier."
-        )
+        raise DeviceError(f"{model} gives outputs of shape {shape}; expected (1, classes). Use a classifier.")
     return outputs
 
 

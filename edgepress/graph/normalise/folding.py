@@ -1,0 +1,180 @@
+"""Constant folding: what does not depend on the network's input becomes an initializer.
+
+Small and by node; a value that depends on the batch alone is recognised by computing it for two batches.
+"""
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from edgepress.graph.normalise.native import inferred
+from edgepress.graph.normalise.structure import drop_unused_initializers, opset
+from edgepress.graph.view import (
+    Array,
+    replace_nodes,
+    set_initializer,
+)
+
+_BATCHES = (2, 3)
+_ROUNDS = 8
+_ROOM = 2**22
+_TOTAL_ROOM = 2**25
+"""A folded tensor may have four times its operands' elements, or 2²², and all together may have 2²⁵."""
+
+_SIZES: dict[str, Callable[[list[Array]], int]] = {
+    "ConstantOfShape": lambda x: math.prod(x[0].tolist()),
+    "Expand": lambda x: math.prod(np.broadcast_shapes(x[0].shape, tuple(x[1].tolist()))),
+    "Tile": lambda x: x[0].size * math.prod(x[1].tolist()),
+    "Range": lambda x: math.ceil((x[1].item() - x[0].item()) / x[2].item()),
+    "Gather": lambda x: x[1].size * x[0].size,
+}
+_UNARY = (
+    "Abs", "Cast", "Ceil", "Constant", "DequantizeLinear", "Exp", "Flatten", "Floor", "Identity", "Neg",
+    "Not", "Reciprocal", "Reshape", "Round", "Shape",
+    "Size", "Slice", "Sqrt", "Squeeze", "Transpose", "Unsqueeze",
+)  # fmt: skip
+_BROADCAST = (
+    "Add", "And", "Div", "Equal", "Greater", "Less", "Max", "Min", "Mod", "Mul", "Or", "Pow", "Sub", "Where",
+)  # fmt: skip
+_FOLDABLE = {*_SIZES, *_UNARY, *_BROADCAST, "Concat", "ReduceProd", "ReduceSum", "ReduceMax", "ReduceMin"}
+
+
+def fold_constants(model: onnx.ModelProto) -> None:
+    """Fold constants, in place; a Reshape to a shape that holds the batch once gets −1 there.
+
+    Kernels behind DequantizeLinear stay int8: that is how a quantised model holds them.
+    """
+    for _ in range(_ROUNDS):
+        before = len(model.graph.node)
+        first, second = (_known(model, batch) for batch in _BATCHES)
+        one, two = first.values, second.values
+        changed = _infer_batch_of_reshapes(model, first, second)
+        _replace(model, {name: one[name] for name in one if name in two and _same(one[name], two[name])})
+        if len(model.graph.node) == before and not changed:
+            return
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What is constant once the batch is: values that follow from initializers and shapes, and shapes."""
+
+    values: dict[str, Array]
+    shapes: dict[str, tuple[int, ...]]
+
+
+def _known(model: onnx.ModelProto, batch: int) -> _Known:
+    shapes, version = _static_shapes(model, batch), opset(model)
+    held = {tensor.name: tensor for tensor in model.graph.initializer}
+    known: dict[str, Array] = {}
+    room = _TOTAL_ROOM
+    for node in model.graph.node:
+        if node.op_type not in _FOLDABLE or node.domain not in ("", "ai.onnx") or len(node.output) != 1:
+            continue
+        if node.op_type in ("Shape", "Size") and node.input[0] in shapes:
+            operands = [np.broadcast_to(np.int8(0), shapes[node.input[0]])]
+        elif all(not name or name in known or name in held for name in node.input):
+            operands = [
+                known[name] if name in known else numpy_helper.to_array(held[name])
+                for name in node.input
+                if name
+            ]
+        else:
+            continue
+        result = None if _holds_kernel(node, operands) else _evaluate(node, operands, version)
+        if result is not None and result.size <= room:
+            known[node.output[0]] = result
+            room -= result.size
+    return _Known(known, shapes)
+
+
+def _holds_kernel(node: onnx.NodeProto, operands: list[Array]) -> bool:
+    return node.op_type == "DequantizeLinear" and operands[0].ndim > 0
+
+
+def _static_shapes(model: onnx.ModelProto, batch: int) -> dict[str, tuple[int, ...]]:
+    shapes = {}
+    for name, info in inferred(model, batch=batch).items():
+        tensor = info.type.tensor_type
+        if tensor.HasField("shape") and all(dim.HasField("dim_value") for dim in tensor.shape.dim):
+            shapes[name] = tuple(dim.dim_value for dim in tensor.shape.dim)
+    return shapes
+
+
+def _evaluate(node: onnx.NodeProto, operands: list[Array], version: int) -> Array | None:
+    """What onnx's reference implementation makes of the operands; None where it cannot or it is too much."""
+    names = [name for name in node.input if name]
+    try:
+        if _result_size(node, operands) > max(_ROOM, 4 * sum(operand.size for operand in operands)):
+            return None
+        info = onnx.helper.make_empty_tensor_value_info
+        graph = onnx.helper.make_graph(
+            [node], "node", [info(n) for n in dict.fromkeys(names)], [info(node.output[0])]
+        )
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            evaluator = ReferenceEvaluator(graph, opsets={"": version})
+            (result,) = evaluator.run(None, dict(zip(names, operands, strict=True)))
+            plain: Array = numpy_helper.to_array(numpy_helper.from_array(np.asarray(result), "result"))
+            return plain
+    except Exception:  # a node that cannot be computed stays, for whoever reads the model to refuse
+        return None
+
+
+def _result_size(node: onnx.NodeProto, operands: list[Array]) -> int:
+    if node.op_type in _SIZES:
+        return _SIZES[node.op_type](operands)
+    if node.op_type in _BROADCAST:
+        return math.prod(np.broadcast_shapes(*(operand.shape for operand in operands)))
+    return sum(operand.size for operand in operands)
+
+
+def _same(first: Array, second: Array) -> bool:
+    same_form = first.shape == second.shape and first.dtype == second.dtype
+    return same_form and first.tobytes() == second.tobytes()
+
+
+def _infer_batch_of_reshapes(model: onnx.ModelProto, first: _Known, second: _Known) -> bool:
+    changed = False
+    for node in model.graph.node:
+        if node.op_type != "Reshape" or node.input[1] not in first.values.keys() & second.values.keys():
+            continue
+        one, two = (_target(node, known) for known in (first, second))
+        if one.shape == two.shape and np.count_nonzero(one != two) == 1 and -1 not in one:
+            name = f"{node.output[0]}.shape"
+            set_initializer(model, name, np.where(one != two, -1, one).astype(np.int64))
+            node.input[1] = name
+            changed = True
+    return changed
+
+
+def _target(node: onnx.NodeProto, known: _Known) -> Array:
+    """The shape that a Reshape makes: as inferred, since the constant may hold −1, or else the constant."""
+    result = known.shapes.get(node.output[0])
+    return known.values[node.input[1]] if result is None else np.array(result, np.int64)
+
+
+def _replace(model: onnx.ModelProto, values: dict[str, Array]) -> None:
+    """Initializers in place of the nodes that make them, and only those that are read."""
+    outputs = {output.name for output in model.graph.output}
+    kept = [
+        node for node in model.graph.node if not (node.output[0] in values and node.output[0] not in outputs)
+    ]
+    read = {name for node in kept for name in node.input}
+    new = [
+        numpy_helper.from_array(a, name) for name, a in values.items() if name in read and name not in outputs
+    ]
+    wanted = outputs | read
+    while True:
+        alive = [node for node in kept if wanted.intersection(node.output)]
+        if len(alive) == len(kept):
+            break
+        kept, wanted = alive, outputs | {name for node in alive for name in node.input}
+    replace_nodes(model, kept)
+    model.graph.initializer.extend(new)
+    drop_unused_initializers(model)

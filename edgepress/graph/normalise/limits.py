@@ -1,0 +1,36 @@
+"""What a model may claim before anything is computed or allocated for it, and the errors that say so."""
+
+from collections.abc import Iterable
+from typing import NoReturn
+
+from edgepress.errors import UnsupportedModelError
+
+MAX_FILE_BYTES = 2**31 - 1
+"""Protobuf's own limit for one message; external data of a model is bounded alike."""
+
+MAX_ELEMENTS = 2**31 - 1
+"""Of one tensor, for a batch of one; no runtime for edge devices indexes further."""
+
+MAX_NODES = 100_000
+MAX_RANK = 16
+MAX_NAME = 1_000
+
+_SHOWN = 3
+
+
+def refuse(what: str, remedy: str = "export the model again") -> NoReturn:
+    """Raise the error for a model that cannot be taken, in one line."""
+    raise UnsupportedModelError(f"{one_line(what)}; {remedy}")
+
+
+def one_line(text: object, length: int = 400) -> str:
+    """Text without line breaks or control characters, shortened."""
+    shown = " ".join(str(text).split())
+    return "".join(c if c.isprintable() else "?" for c in shown)[:length]
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first few names, and how many more there are."""
+    known = [one_line(repr(name), 80) for name in names]
+    more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
+    return ", ".join(known[:_SHOWN]) + more

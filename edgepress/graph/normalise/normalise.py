@@ -1,0 +1,51 @@
+"""The way in for a model from anywhere."""
+
+from pathlib import Path
+
+import onnx
+
+from edgepress.graph.normalise.batch import free_batch
+from edgepress.graph.normalise.files import read_onnx
+from edgepress.graph.normalise.folding import fold_constants
+from edgepress.graph.normalise.names import make_names_valid
+from edgepress.graph.normalise.native import check, inferred, to_target_opset
+from edgepress.graph.normalise.structure import check_shape, tidy_structure
+
+
+def load_normalised(path: Path) -> onnx.ModelProto:
+    """Read a file from anywhere and normalise it.
+
+    Raises:
+        ArtifactError: the file is absent, truncated or not ONNX.
+        UnsupportedModelError: as `normalise`, or its external data is not in the file's folder.
+    """
+    return normalise(read_onnx(path))
+
+
+def normalise(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model as the passes here expect it; `model` itself is tidied too.
+
+    Ensures: opset 15 (or the model's own, if newer and onnx cannot lower it), one float32 input of fixed size
+    but for a symbolic batch, shapes inferred, constants folded into initializers, all of them used and none
+    an input, nodes sorted, names valid in TensorFlow and unique.
+
+    Raises:
+        UnsupportedModelError: it is broken, hostile, or beyond what this project takes; in one line.
+    """
+    tidy_structure(model)
+    check_shape(model.graph.input[0])
+    model.ir_version = max(model.ir_version, 8)
+    check(model)
+    fresh = onnx.ModelProto(ir_version=model.ir_version, producer_name=model.producer_name)
+    fresh.opset_import.extend(model.opset_import)
+    fresh.graph.CopyFrom(model.graph)
+    fresh.graph.ClearField("doc_string")
+    to_target_opset(fresh)
+    fold_constants(fresh)
+    free_batch(fresh)
+    fold_constants(fresh)
+    make_names_valid(fresh)
+    ends = {entry.name for entry in (*fresh.graph.input, *fresh.graph.output)}
+    shapes = inferred(fresh, strict=True)
+    fresh.graph.value_info.extend(info for name, info in shapes.items() if name not in ends)
+    return fresh

@@ -1,0 +1,168 @@
+"""What must hold of a graph before onnx's native code sees it, and its nodes in an order that can be run."""
+
+from collections import Counter, defaultdict
+from typing import Any
+
+import onnx
+
+from edgepress.graph.normalise.limits import MAX_ELEMENTS, MAX_NAME, MAX_NODES, MAX_RANK, listed, refuse
+from edgepress.graph.normalise.tensors import attribute_tensors, check_tensor
+from edgepress.graph.view import replace_nodes
+
+OLDEST_OPSET = 7
+
+
+def opset(model: onnx.ModelProto) -> int:
+    """The version of ONNX's own operators.
+
+    Raises:
+        UnsupportedModelError: none or several are given, or it is too old or unknown.
+    """
+    newest = onnx.defs.onnx_opset_version()
+    versions = {entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")}
+    if len(versions) != 1 or not OLDEST_OPSET <= min(versions) <= newest:
+        refuse(f"the model's opset is {sorted(versions)}; expected one from {OLDEST_OPSET} to {newest}")
+    return int(versions.pop())
+
+
+def tidy_structure(model: onnx.ModelProto) -> None:
+    """Sort the nodes and drop what no output needs; initializers are no longer listed as inputs.
+
+    Ensures: one input; every tensor has exactly one origin; all constants are as large as they say.
+
+    Raises:
+        UnsupportedModelError: the graph is cyclic, incomplete, ambiguous or has parts that are not taken.
+    """
+    opset(model)
+    _refuse_exotic(model)
+    constants = {tensor.name for tensor in model.graph.initializer}
+    for tensor in [*model.graph.initializer, *attribute_tensors(model)]:
+        check_tensor(tensor)
+    inputs = [entry for entry in model.graph.input if entry.name not in constants]
+    _refuse_ambiguous(model, [entry.name for entry in inputs])
+    order = _sorted(model, constants | {entry.name for entry in inputs})
+    replace_nodes(model, _needed(model, order))
+    drop_unused_initializers(model)
+    _keep(model.graph.input, [_one_input(model, inputs)])
+    _keep(model.graph.value_info, [])
+
+
+def drop_unused_initializers(model: onnx.ModelProto) -> None:
+    """Drop in place what no node reads and no output names."""
+    used = {name for node in model.graph.node for name in node.input}
+    keep_initializers(model, used | {output.name for output in model.graph.output})
+
+
+def keep_initializers(model: onnx.ModelProto, names: set[str]) -> None:
+    """Drop in place all initializers but these, without a copy of the weights that stay."""
+    held = model.graph.initializer
+    for i in reversed(range(len(held))):
+        if held[i].name not in names:
+            del held[i]
+
+
+def check_shape(info: onnx.ValueInfoProto) -> list[int | str]:
+    """The declared sizes of a tensor: numbers, or the names of those that are not fixed.
+
+    Raises:
+        UnsupportedModelError: it is no tensor, or a size is negative or too large.
+    """
+    kind = info.type.WhichOneof("value")
+    if kind != "tensor_type" or not info.type.tensor_type.HasField("shape"):
+        refuse(f"{info.name!r} is declared as {kind or 'nothing'} without a shape; expected a tensor")
+    dims = info.type.tensor_type.shape.dim
+    sizes = [d.dim_value if d.HasField("dim_value") else d.dim_param for d in dims]
+    product = 1
+    for size in sizes:
+        product *= size if isinstance(size, int) and size > 0 else 1
+        if len(sizes) > MAX_RANK or product > MAX_ELEMENTS or (isinstance(size, int) and size < 0):
+            refuse(f"{info.name!r} declares the shape {sizes}; expected up to {MAX_ELEMENTS} elements")
+    return sizes
+
+
+def _refuse_exotic(model: onnx.ModelProto) -> None:
+    graph = model.graph
+    if len(graph.node) > MAX_NODES or len(graph.initializer) > MAX_NODES:
+        refuse(f"the model has {len(graph.node)} nodes; expected at most {MAX_NODES}", "use a smaller model")
+    if model.functions:
+        refuse("the model has functions of its own", "inline them: onnx.inliner.inline_local_functions")
+    if graph.sparse_initializer:
+        refuse("the model has sparse initializers", "store them dense")
+    kinds = onnx.AttributeProto
+    nested = (kinds.GRAPH, kinds.GRAPHS, kinds.SPARSE_TENSOR, kinds.SPARSE_TENSORS, kinds.TYPE_PROTO)
+    for node in graph.node:
+        if any(a.type in nested or a.HasField("g") or a.graphs for a in node.attribute):
+            refuse(
+                f"node {node.name!r} ({node.op_type}) holds a graph of its own", "export without control flow"
+            )
+        if any(len(name) > MAX_NAME for name in (node.name, *node.input, *node.output)):
+            refuse(f"a node of type {node.op_type} has a name of more than {MAX_NAME} characters")
+
+
+def _refuse_ambiguous(model: onnx.ModelProto, inputs: list[str]) -> None:
+    made = [name for node in model.graph.node for name in node.output if name]
+    counts = Counter([*made, *inputs, *(tensor.name for tensor in model.graph.initializer)])
+    if twice := [name for name, count in counts.items() if count > 1]:
+        refuse(f"tensors with more than one origin: {listed(twice)}")
+    outputs = [output.name for output in model.graph.output]
+    if not outputs or len(set(outputs)) < len(outputs) or not all(outputs):
+        refuse(f"the model's outputs are {listed(outputs) or 'none'}; expected names, each once")
+    if missing := [name for name in outputs if name not in counts]:
+        refuse(f"nothing makes the output {listed(missing)}")
+
+
+def _sorted(model: onnx.ModelProto, known: set[str]) -> list[onnx.NodeProto]:
+    """The nodes, each after those that it reads from (Kahn's algorithm, stable)."""
+    nodes = list(model.graph.node)
+    made = {name: i for i, node in enumerate(nodes) for name in node.output if name}
+    unknown = {n for node in nodes for n in node.input if n and n not in made and n not in known}
+    if unknown:
+        refuse(f"no initializer, input or node gives: {listed(sorted(unknown))}")
+    sources = [{made[name] for name in node.input if name in made} for node in nodes]
+    readers = defaultdict(list)
+    for i, needed in enumerate(sources):
+        for source in needed:
+            readers[source].append(i)
+    order = [i for i, needed in enumerate(sources) if not needed]
+    waiting = [len(needed) for needed in sources]
+    for source in order:
+        for reader in readers[source]:
+            waiting[reader] -= 1
+            if not waiting[reader]:
+                order.append(reader)
+    if len(order) < len(nodes):
+        stuck = sorted(set(range(len(nodes))) - set(order))
+        refuse(f"the graph has a cycle through node {listed(_title(nodes[i]) for i in stuck)}")
+    return [nodes[i] for i in order]
+
+
+def _title(node: onnx.NodeProto) -> str:
+    return str(node.name or (node.output[0] if node.output else node.op_type))
+
+
+def _needed(model: onnx.ModelProto, order: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """The nodes that the outputs depend on, in order."""
+    wanted = {output.name for output in model.graph.output}
+    kept = []
+    for node in reversed(order):
+        if wanted.intersection(node.output):
+            wanted.update(name for name in node.input if name)
+            kept.append(node)
+    return kept[::-1]
+
+
+def _one_input(model: onnx.ModelProto, inputs: list[onnx.ValueInfoProto]) -> onnx.ValueInfoProto:
+    read = {name for node in model.graph.node for name in node.input}
+    used = [entry for entry in inputs if entry.name in read]
+    if len(used) != 1:
+        refuse(
+            f"the model has {len(used)} inputs ({listed(entry.name for entry in used)}); expected one",
+            "export it with one image or vector, the rest constant",
+        )
+    return used[0]
+
+
+def _keep(field: Any, entries: list[onnx.ValueInfoProto]) -> None:
+    kept = [onnx.ValueInfoProto.FromString(entry.SerializeToString()) for entry in entries]
+    del field[:]
+    field.extend(kept)

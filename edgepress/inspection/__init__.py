@@ -1,0 +1,1 @@
+"""What a single model file holds: operators, formats, weights, work and memory."""

@@ -1,0 +1,33 @@
+"""`edgepress inspect`: from a file's name to its report."""
+
+import json
+from pathlib import Path
+
+from edgepress.errors import ArtifactError
+from edgepress.inspection.report import Report, render
+
+
+def inspect(path: Path) -> Report:
+    """Report on a `.onnx` or `.tflite`; the name's ending says which it is.
+
+    Raises:
+        ArtifactError: another ending, or the file is absent or not what its name says.
+        UnsupportedModelError: an ONNX model that this project cannot read.
+    """
+    if path.suffix == ".onnx":
+        from edgepress.inspection.onnx_model import inspect_onnx
+
+        return inspect_onnx(path)
+    if path.suffix == ".tflite":
+        from edgepress.inspection.tflite import inspect_tflite
+
+        return inspect_tflite(path)
+    raise ArtifactError(
+        f"{path} ends in {path.suffix or 'nothing'!r}; expected a name ending in .onnx or .tflite"
+    )
+
+
+def describe(path: Path, as_json: bool) -> str:
+    """The report as text or as JSON."""
+    report = inspect(path)
+    return json.dumps(report.as_json(), indent=2) if as_json else render(report)

@@ -1,0 +1,193 @@
+"""A report on an ONNX model, as it lies in its file."""
+
+import math
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from edgepress.graph.formats import number_format
+from edgepress.graph.normalise.files import read_onnx
+from edgepress.graph.normalise.limits import refuse
+from edgepress.graph.normalise.native import check, inferred
+from edgepress.graph.normalise.structure import check_shape, tidy_structure
+from edgepress.graph.view import attributes
+from edgepress.graph.weights import Kernel, kernels, weight_statistics
+from edgepress.inspection.arena import arena_bytes, lifetimes
+from edgepress.inspection.report import End, KernelReport, Report, TransposeReport
+from edgepress.measure.sizes import size_metrics
+
+Shapes = dict[str, tuple[int, ...]]
+
+_LAYOUTS = {3: "NCW", 4: "NCHW", 5: "NCDHW"}
+_CONVOLUTIONS = ("Conv", "ConvInteger", "QLinearConv")
+_PRODUCTS = ("Gemm", "MatMul", "MatMulInteger", "QLinearMatMul")
+
+
+def inspect_onnx(path: Path) -> Report:
+    """Report on a file of one input; what is computed is counted for a batch of one.
+
+    Raises:
+        ArtifactError: the file is absent, truncated or not ONNX.
+        UnsupportedModelError: it is broken, or holds what this project does not take.
+    """
+    model = read_onnx(path)
+    sizes = _file_sizes(path, model)
+    tidy_structure(model)
+    check_shape(model.graph.input[0])
+    model.ir_version = max(model.ir_version, 8)
+    check(model)
+    _refuse_infinite(model)
+    statistics, shapes = weight_statistics(model), _shapes(model)
+    reports = (_kernel(model, kernel) for kernel in kernels(model))
+    version = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    return Report(
+        path=str(path),
+        form=f"ONNX opset {version}",
+        number_format=number_format(model),
+        inputs=tuple(_end(info) for info in model.graph.input),
+        outputs=tuple(_end(info, is_input=False) for info in _outputs(model)),
+        op_counts=dict(sorted(Counter(node.op_type for node in model.graph.node).items())),
+        parameters=statistics.parameters,
+        macs=_macs(model, shapes),
+        sparsity=statistics.sparsity,
+        **sizes,
+        peak_activation_bytes=_peak(model, shapes),
+        kernels=tuple(sorted(reports, key=lambda each: -each.unique_weights)),
+        transposes=tuple(_transpose(node) for node in model.graph.node if node.op_type == "Transpose"),
+    )
+
+
+def _file_sizes(path: Path, model: onnx.ModelProto) -> dict[str, int]:
+    """Sizes of the file or, where its weights lie beside it, of a file that held them all."""
+    if model.ByteSize() <= path.stat().st_size:
+        return size_metrics(path)
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder, "model.onnx")
+        whole.write_bytes(model.SerializeToString())
+        return size_metrics(whole)
+
+
+def _refuse_infinite(model: onnx.ModelProto) -> None:
+    for kernel in kernels(model):
+        if not kernel.values.size or not np.isfinite(kernel.values.astype(np.float32)).all():
+            refuse(
+                f"kernel {kernel.initializer!r} holds NaN, infinite or no weights", "train the network again"
+            )
+
+
+def _outputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    known = inferred(model)
+    return [known.get(output.name, output) for output in model.graph.output]
+
+
+def _end(info: onnx.ValueInfoProto, is_input: bool = True) -> End:
+    tensor = info.type.tensor_type
+    sizes = tuple(
+        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim
+    )
+    return End(
+        info.name, sizes, _dtype_name(tensor.elem_type), _LAYOUTS.get(len(sizes), "") if is_input else ""
+    )
+
+
+def _kernel(model: onnx.ModelProto, kernel: Kernel) -> KernelReport:
+    scales = _scales(model, kernel)
+    return KernelReport(
+        name=kernel.initializer,
+        operator=kernel.node.op_type,
+        shape=kernel.values.shape,
+        dtype=kernel.values.dtype.name,
+        sparsity=kernel.sparsity if kernel.values.size else 0.0,
+        unique_weights=kernel.unique_weights,
+        scales=scales,
+        channel_axis=kernel.channel_axis if scales > 1 else None,
+    )
+
+
+def _scales(model: onnx.ModelProto, kernel: Kernel) -> int:
+    """How many scales dequantise a kernel: found in DequantizeLinear, else 0."""
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] == kernel.initializer:
+            scale = constants.get(node.input[1])
+            return math.prod(scale.dims) if scale is not None else 0
+    return 0
+
+
+def _transpose(node: onnx.NodeProto) -> TransposeReport:
+    order = attributes(node).get("perm")
+    return TransposeReport(
+        node.name or node.output[0], node.input[0], None if order is None else tuple(int(a) for a in order)
+    )
+
+
+def _shapes(model: onnx.ModelProto) -> Shapes:
+    """The shape of each tensor, for a batch of one, as far as it can be inferred."""
+    batch = model.graph.input[0].type.tensor_type.shape.dim[:1]
+    declared = batch[0].dim_value if batch else 0
+    found = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    for name, info in inferred(model, batch=(declared or 1) if batch else None).items():
+        tensor = info.type.tensor_type
+        if tensor.HasField("shape") and all(dim.HasField("dim_value") for dim in tensor.shape.dim):
+            found[name] = tuple(dim.dim_value for dim in tensor.shape.dim)
+    return found
+
+
+def _macs(model: onnx.ModelProto, shapes: Shapes) -> int | None:
+    total = 0
+    for node in model.graph.node:
+        if node.op_type not in (*_CONVOLUTIONS, *_PRODUCTS, "ConvTranspose"):
+            continue
+        second = 3 if node.op_type.startswith("QLinear") else 1
+        ends = [shapes.get(name) for name in (node.input[0], node.input[second], node.output[0])]
+        if None in ends:
+            return None
+        image, kernel, result = (end or () for end in ends)
+        if node.op_type in _CONVOLUTIONS:
+            total += math.prod(result) * math.prod(kernel[1:])
+        elif node.op_type == "ConvTranspose":
+            total += math.prod(image) * math.prod(kernel[1:])
+        else:
+            total += math.prod(result) * image[0 if attributes(node).get("transA", 0) else -1]
+    return total
+
+
+def _peak(model: onnx.ModelProto, shapes: Shapes) -> int | None:
+    """The arena that the activations would need, planned like TFLite Micro's."""
+    infos, constants = inferred(model), {tensor.name for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if constants.issuperset(name for name in node.input if name):
+            constants.update(node.output)  # e.g. dequantised weights, which a runtime folds
+    computed = [entry.name for entry in model.graph.input]
+    read = {name for node in model.graph.node for name in node.input}
+    read |= {output.name for output in model.graph.output}
+    computed += [name for node in model.graph.node for name in node.output if name in read]
+    index = {name: i for i, name in enumerate(computed)}
+    sizes = [
+        0 if n in constants else _bytes(infos[n], shapes.get(n)) if n in infos else None for n in computed
+    ]
+    steps = [
+        ([index[n] for n in node.input if n in index], [index[n] for n in node.output if n in index])
+        for node in model.graph.node
+    ]
+    ends = (
+        [index[entry.name] for entry in part if entry.name in index]
+        for part in (model.graph.input, model.graph.output)
+    )
+    return arena_bytes(lifetimes(sizes, steps, *ends))
+
+
+def _bytes(info: onnx.ValueInfoProto, shape: tuple[int, ...] | None) -> int | None:
+    if shape is None or info.type.tensor_type.elem_type == onnx.TensorProto.UNDEFINED:
+        return None
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)
+    return math.prod(shape) * int(dtype.itemsize)
+
+
+def _dtype_name(number: int) -> str:
+    if number == onnx.TensorProto.UNDEFINED:
+        return "unknown"
+    return str(onnx.helper.tensor_dtype_to_np_dtype(number).name)

@@ -1,0 +1,143 @@
+"""The report on a model, the same for ONNX and TFLite, and how it is shown."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class End:
+    """An input or output; in `shape` names stand for sizes that are not fixed. `layout` is '' if unknown."""
+
+    name: str
+    shape: tuple[int | str, ...]
+    dtype: str
+    layout: str
+
+
+@dataclass(frozen=True)
+class KernelReport:
+    """A kernel: `scales` is the number of its scales (0: not quantised), `channel_axis` theirs if several."""
+
+    name: str
+    operator: str
+    shape: tuple[int, ...]
+    dtype: str
+    sparsity: float
+    unique_weights: int
+    scales: int
+    channel_axis: int | None
+
+
+@dataclass(frozen=True)
+class TransposeReport:
+    """A transpose that stayed in the network, by the node (ONNX) or output tensor (TFLite) that it is."""
+
+    name: str
+    source: str
+    order: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that `inspect` tells.
+
+    `macs` are multiplications with accumulation, for a batch of one, in convolutions and matrix products.
+    `peak_activation_bytes` is the tensor arena of a `.tflite` without the runtime's own needs, and the like
+    for ONNX. Both are None where shapes are not known, or the network is too large to plan.
+    """
+
+    path: str
+    form: str
+    number_format: str
+    inputs: tuple[End, ...]
+    outputs: tuple[End, ...]
+    op_counts: Mapping[str, int]
+    parameters: int
+    macs: int | None
+    sparsity: float
+    size_bytes: int
+    size_gzip_bytes: int
+    peak_activation_bytes: int | None
+    kernels: tuple[KernelReport, ...]
+    transposes: tuple[TransposeReport, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as plain values."""
+        return asdict(self)
+
+
+def render(report: Report) -> str:
+    """The report as text for people."""
+    lines = [
+        f"{report.path}: {report.form}, {report.number_format}",
+        *(f"input    {_end(end)}" for end in report.inputs),
+        *(f"output   {_end(end)}" for end in report.outputs),
+        "",
+        f"size            {report.size_bytes:,} bytes, {report.size_gzip_bytes:,} with gzip",
+        f"parameters      {report.parameters:,}, {report.sparsity:.1%} of the prunable weights are zero",
+        f"MACs            {_count(report.macs)}",
+        f"{'tensor arena' if report.form == 'TFLite' else 'activations':16}"
+        f"{_count(report.peak_activation_bytes, ' bytes')} (estimate)",
+        f"transposes      {len(report.transposes)}",
+        *(f"  {each.name} {_order(each)} of {each.source}" for each in report.transposes),
+        "",
+        *render_operators(report.op_counts),
+    ]
+    return "\n".join([*lines, *_kernels(report.kernels)])
+
+
+def table(rows: Iterable[tuple[str, ...]]) -> list[str]:
+    """Rows as aligned lines, the first column to the left, the others to the right."""
+    kept = list(rows)
+    widths = [max(len(row[i]) for row in kept) for i in range(len(kept[0]))] if kept else []
+    return [
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in kept
+    ]
+
+
+def render_operators(counts: Mapping[str, int]) -> list[str]:
+    """The table of operators, the most frequent first."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    total = sum(counts.values())
+    return table([("operator", "count"), *((name, str(n)) for name, n in ordered), ("total", str(total))])
+
+
+def _kernels(kernels: tuple[KernelReport, ...]) -> list[str]:
+    if not kernels:
+        return []
+    rows = [
+        (
+            kernel.name, kernel.operator, "×".join(map(str, kernel.shape)), kernel.dtype,
+            str(kernel.unique_weights), f"{kernel.sparsity:.1%}", _scales(kernel),
+        )
+        for kernel in kernels
+    ]  # fmt: skip
+    return ["", *table([("kernel", "operator", "shape", "type", "distinct", "zero", "scales"), *rows])]
+
+
+def _scales(kernel: KernelReport) -> str:
+    if not kernel.scales:
+        return "none"
+    return (
+        str(kernel.scales)
+        if kernel.channel_axis is None
+        else f"{kernel.scales} on axis {kernel.channel_axis}"
+    )
+
+
+def _end(end: End) -> str:
+    layout = f", {end.layout}" if end.layout else ""
+    return f"{end.name}: {end.dtype} ({', '.join(map(str, end.shape))}){layout}"
+
+
+def _count(number: int | None, unit: str = "") -> str:
+    return "unknown" if number is None else f"{number:,}{unit}"
+
+
+def _order(transpose: TransposeReport) -> str:
+    return "" if transpose.order is None else str(transpose.order)

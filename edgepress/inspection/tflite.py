@@ -1,0 +1,168 @@
+"""A report on a `.tflite`."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from edgepress.convert.flatbuffer import Graph, Kernel, Operator, Tensor, TfliteModel, read_tflite
+from edgepress.errors import ArtifactError
+from edgepress.inspection.arena import arena_bytes, lifetimes
+from edgepress.inspection.report import End, KernelReport, Report, TransposeReport
+from edgepress.measure.sizes import size_metrics
+
+_BITS = {"INT4": 4, "64": 64, "32": 32, "16": 16}
+"""Of a type by how its name ends; the others (8-bit integers, booleans) have 8."""
+
+_TO_NHWC = (0, 2, 3, 1)
+_LARGEST = 2**40
+_IMAGE_OPERATORS = (
+    "AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "MAX_POOL_2D", "RESIZE_BILINEAR",
+    "RESIZE_NEAREST_NEIGHBOR", "TRANSPOSE_CONV",
+)  # fmt: skip
+"""TFLite has them in NHWC only."""
+
+
+def inspect_tflite(path: Path) -> Report:
+    """Report on a file.
+
+    Raises:
+        ArtifactError: the file is absent, truncated or not a `.tflite`.
+    """
+    try:
+        model = read_tflite(path)
+    except ArtifactError as error:
+        if not path.is_file():
+            raise ArtifactError(f"cannot read {path}: no such file; check the name") from error
+        reason = str(error).partition("(")[2].partition("); delete")[0]
+        raise ArtifactError(
+            f"{path} is truncated or not a TFLite model ({reason}); convert it again"
+        ) from error
+    return _report(path, model)
+
+
+def _report(path: Path, model: TfliteModel) -> Report:
+    graph, sizes = model.graphs[0], size_metrics(path)
+    prunable = [kernel for kernel in model.kernels if kernel.prunable]
+    weights = sum(kernel.values.size for kernel in prunable)
+    kernels = sorted((_kernel(each) for each in model.kernels), key=lambda each: -each.unique_weights)
+    return Report(
+        path=str(path),
+        form="TFLite",
+        number_format=tflite_format(model),
+        inputs=tuple(_end(graph, index, is_input=True) for index in graph.inputs),
+        outputs=tuple(_end(graph, index, is_input=False) for index in graph.outputs),
+        op_counts=model.op_counts,
+        parameters=sum(kernel.values.size + kernel.biases for kernel in model.kernels),
+        macs=_macs(graph),
+        sparsity=sum(kernel.zeros for kernel in prunable) / weights if weights else 0.0,
+        **sizes,
+        peak_activation_bytes=arena_bytes(
+            lifetimes(
+                [_bytes(tensor) for tensor in graph.tensors],
+                [(_given(op.inputs), _given(op.outputs)) for op in graph.operators],
+                graph.inputs,
+                graph.outputs,
+            )
+        ),
+        kernels=tuple(kernels),
+        transposes=tuple(_transpose(graph, op) for op in graph.operators if op.name == "TRANSPOSE"),
+    )
+
+
+def _given(indices: list[int]) -> list[int]:
+    return [index for index in indices if index >= 0]
+
+
+def tflite_format(model: TfliteModel) -> str:
+    """The number format, named as in `edgepress.graph.formats`, by the kernels and by what is computed."""
+    kernels = {kernel.values.dtype.name for kernel in model.kernels}
+    computed = {tensor.dtype for tensor in model.graphs[0].tensors if not tensor.constant}
+    if "int8" in kernels:
+        return "int8" if "INT8" in computed else "dynamic"
+    return "fp16" if "float16" in kernels else "float32"
+
+
+def _end(graph: Graph, index: int, is_input: bool) -> End:
+    tensor = graph.tensors[index]
+    layout = _layout(graph, index) if is_input else ""
+    return End(tensor.name, tuple(tensor.shape), tensor.dtype.lower(), layout)
+
+
+def _layout(graph: Graph, index: int) -> str:
+    """What the first reader with a layout takes the image for; '' if none is found.
+
+    Element-wise operators and pads in between are passed.
+    """
+    readers = {i: op for op in reversed(graph.operators) for i in _given(op.inputs)}
+    shape = graph.tensors[index].shape
+    while len(shape) == 4 and index in readers:
+        reader = readers.pop(index)
+        if reader.name == "TRANSPOSE":
+            return "NCHW" if _order(graph, reader) == _TO_NHWC else ""
+        if reader.name in _IMAGE_OPERATORS:
+            return "NHWC"
+        index = reader.outputs[0] if reader.outputs else -1
+        before, shape = shape, graph.tensors[index].shape
+        if shape != before and reader.name not in ("PAD", "PADV2", "MIRROR_PAD"):
+            return ""
+    return ""
+
+
+def _order(graph: Graph, transpose: Operator) -> tuple[int, ...] | None:
+    data = graph.tensors[transpose.inputs[1]].data if len(transpose.inputs) > 1 else None
+    return None if data is None else tuple(int(axis) for axis in data.reshape(-1)[:16])
+
+
+def _transpose(graph: Graph, transpose: Operator) -> TransposeReport:
+    made, read = (ends[0] if ends else -1 for ends in (transpose.outputs, transpose.inputs))
+    return TransposeReport(graph.tensors[made].name, graph.tensors[read].name, _order(graph, transpose))
+
+
+def _kernel(kernel: Kernel) -> KernelReport:
+    return KernelReport(
+        name=kernel.name,
+        operator=kernel.operator,
+        shape=kernel.values.shape,
+        dtype=kernel.values.dtype.name,
+        sparsity=kernel.zeros / kernel.values.size if kernel.values.size else 0.0,
+        unique_weights=kernel.unique_weights,
+        scales=len(kernel.scales),
+        channel_axis=kernel.channel_axis if len(kernel.scales) > 1 else None,
+    )
+
+
+def _bytes(tensor: Tensor) -> int | None:
+    """The bytes that the arena must hold for a tensor."""
+    if tensor.constant:
+        return 0
+    bits = next((bits for suffix, bits in _BITS.items() if tensor.dtype.endswith(suffix)), 8)
+    if tensor.dtype in ("STRING", "RESOURCE", "VARIANT") or min(tensor.shape, default=0) < 0:
+        return None
+    elements = math.prod(tensor.shape)
+    return -(-elements * bits // 8) if elements < _LARGEST else None
+
+
+def _macs(graph: Graph) -> int | None:
+    total = 0
+    for operator in graph.operators:
+        if operator.name in _MACS and len(operator.inputs) > 1 and operator.outputs:
+            shapes = [graph.tensors[index].shape for index in (*operator.inputs[:3], operator.outputs[0])]
+            if any(min(shape, default=0) < 0 for shape in shapes):
+                return None
+            total += _MACS[operator.name](shapes)
+    return total
+
+
+def _per_output(first_axis: int) -> Callable[[list[list[int]]], int]:
+    """Output elements times the kernel's elements from an axis on; `shapes` are operands and output."""
+    return lambda shapes: math.prod(shapes[-1]) * math.prod(shapes[1][first_axis:])
+
+
+_MACS: dict[str, Callable[[list[list[int]]], int]] = {
+    "CONV_2D": _per_output(1),
+    "DEPTHWISE_CONV_2D": lambda shapes: math.prod(shapes[-1]) * math.prod(shapes[1][1:3]),
+    "FULLY_CONNECTED": _per_output(1),
+    "BATCH_MATMUL": lambda shapes: math.prod(shapes[-1]) * shapes[0][-1],
+    "TRANSPOSE_CONV": lambda shapes: math.prod(shapes[2]) * math.prod(shapes[1][:3]),
+}
+"""From the shapes of operands and output; TRANSPOSE_CONV reads its image as operand 2."""

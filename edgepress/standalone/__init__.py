@@ -1,0 +1,1 @@
+"""Commands on single files, outside the pipeline."""

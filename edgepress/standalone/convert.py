@@ -1,0 +1,172 @@
+"""`edgepress convert`: one ONNX file from anywhere → one `.tflite`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from edgepress.artifacts import atomic
+from edgepress.compress.quantisation.registry import Sources, quantiser
+from edgepress.compress.tuning.data import TuningData
+from edgepress.config.convert import ConvertConfig, Nhwc, OnnxTf
+from edgepress.config.quant import Calibration, Dynamic, Fp16, Int8, QuantConfig
+from edgepress.convert.flatbuffer import TfliteModel, read_tflite
+from edgepress.convert.registry import convert_single
+from edgepress.datasets.prepared import Array
+from edgepress.errors import ConfigError, ConversionError, EdgepressError
+from edgepress.graph.formats import number_format
+from edgepress.graph.normalise.normalise import load_normalised
+from edgepress.inspection.report import render_operators
+from edgepress.inspection.tflite import tflite_format
+from edgepress.standalone.inputs import draw_inputs, load_inputs
+from edgepress.standalone.parity import Parity, compare
+from edgepress.standalone.request import Request
+
+SAMPLES = 128
+"""Calibration inputs that are used at most, as in `conf/quant/int8.yaml`."""
+
+_COMPARED = 32
+_THREADS = 1
+_QUANTS: dict[str, QuantConfig] = {
+    "fp16": Fp16(),
+    "dynamic": Dynamic(),
+    "int8": Int8(per_channel=True, calibration=Calibration("minmax", SAMPLES, 2048, 99.99)),
+}
+_CONVERTERS: dict[str, type[ConvertConfig]] = {"nhwc": Nhwc, "onnx_tf": OnnxTf}
+_WORDS = {
+    "go without what works on the translation: -S prune=none -S cluster=none -S convert=onnx_tf": (
+        "try --converter onnx_tf"
+    ),
+    "delete it and run: dvc repro": "convert it again",
+    "convert=": "--converter ",
+    "quant=": "--quant ",
+}
+"""Remedies that name the pipeline's configuration, in this command's words."""
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was written and, if asked for, how it compares; `compared_on` says with which inputs."""
+
+    target: Path
+    converter: str
+    model: TfliteModel
+    parities: dict[str, Parity]
+    compared_on: str
+
+    def text(self) -> str:
+        """The result line, and the comparison and the table of operators where there is a comparison."""
+        model = self.model
+        line = (
+            f"{self.target}: {self.converter}, {tflite_format(model)}, {len(model.operators)} operators, "
+            f"{model.transpose_ops} transposes, {self.target.stat().st_size:,} bytes"
+        )
+        if not self.parities:
+            return line
+        compared = [f"  {name}: {_figures(each)}" for name, each in self.parities.items()]
+        return "\n".join([line, "", f"compared with ONNX Runtime on {self.compared_on}", *compared, "",
+                          *render_operators(model.op_counts)])  # fmt: skip
+
+
+def convert(request: Request, progress: Progress) -> Outcome:
+    """Normalise, quantise, convert and write; compare if asked. Nothing is written before all has worked.
+
+    Raises:
+        EdgepressError: whatever the user can cause, with remedies in the words of the command line.
+    """
+    try:
+        return _convert(request, progress)
+    except EdgepressError as error:
+        message = str(error)
+        for words, own in _WORDS.items():
+            message = message.replace(words, own)
+        raise type(error)(message) from error
+
+
+def _convert(request: Request, progress: Progress) -> Outcome:
+    progress(f"reading {request.source}")
+    model = load_normalised(request.source)
+    shape = tuple(dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim[1:])
+    given = None if request.calibration is None else load_inputs(request.calibration, shape, SAMPLES)
+    quantised = _quantised(request, model, given, progress)
+    form = number_format(quantised)
+    if request.io_dtype == "int8" and form != "int8":
+        raise ConfigError(
+            f"--io-dtype is int8 but the network is {form}; add --quant int8 --calibration FILE"
+        )
+    progress(f"converting to TFLite with {request.converter}")
+    calibration = np.zeros((0, *shape), np.float32) if given is None else given
+    content = convert_single(quantised, _CONVERTERS[request.converter](request.io_dtype), calibration)
+    with atomic(request.target) as temporary:
+        temporary.write_bytes(content)
+        parities, compared_on = _compared(request, temporary, (model, quantised), shape, given, progress)
+    return Outcome(request.target, request.converter, read_tflite(request.target), parities, compared_on)
+
+
+def _quantised(
+    request: Request, model: onnx.ModelProto, given: Array | None, progress: Progress
+) -> onnx.ModelProto:
+    if request.quant == "none":
+        return model
+    form = number_format(model)
+    if form != "float32":
+        raise ConfigError(
+            f"--quant is {request.quant} but {request.source} is {form} already; use --quant none"
+        )
+    progress(f"quantising to {request.quant}" + ("" if given is None else f" with {len(given)} inputs"))
+    sources = Sources(lambda samples: _first(given, samples), _no_training, clusters=0)
+    config = _QUANTS[request.quant]
+    try:
+        return quantiser(config)(model, config, sources)
+    except EdgepressError:
+        raise
+    except Exception as error:  # onnxruntime raises whatever its passes meet in a network from anywhere
+        reason = " ".join(str(error).split())[:200]
+        raise ConversionError(
+            f"ONNX Runtime cannot quantise {request.source} to {request.quant} ({reason}); "
+            "choose another --quant"
+        ) from error
+
+
+def _first(given: Array | None, samples: int) -> Array:
+    assert given is not None, "the request would have been refused"
+    return given[:samples]
+
+
+def _no_training() -> TuningData:
+    raise AssertionError("none of these formats trains")
+
+
+def _compared(
+    request: Request,
+    tflite: Path,
+    models: tuple[onnx.ModelProto, onnx.ModelProto],
+    shape: tuple[int, ...],
+    given: Array | None,
+    progress: Progress,
+) -> tuple[dict[str, Parity], str]:
+    """The parities with the model as it came and, if it was quantised, with the quantised one."""
+    if not request.check:
+        return {}, ""
+    progress("comparing with ONNX Runtime")
+    inputs = draw_inputs(shape, _COMPARED) if given is None else given[:_COMPARED]
+    source = "drawn uniformly from [0, 1)" if given is None else f"of {request.calibration}"
+    model, quantised = models
+    named = {str(request.source): model}
+    if quantised is not model:
+        named[f"the same as {request.quant} in ONNX"] = quantised
+    last = request.converter == "nhwc"
+    parities = {name: compare(each, tflite, inputs, last, _THREADS) for name, each in named.items()}
+    return parities, f"{len(inputs)} inputs {source}"
+
+
+def _figures(parity: Parity) -> str:
+    top1 = "" if parity.top1 is None else f", same class for {parity.top1:.1%}"
+    return (
+        f"largest difference {parity.max_abs_diff:.2e} of the output's range, "
+        f"mean {parity.mean_abs_diff:.2e}{top1}"
+    )

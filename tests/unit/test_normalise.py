@@ -1,0 +1,301 @@
+"""Models of any producer become what the passes expect and compute the same; broken ones are refused."""
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edgepress.errors import ArtifactError, EdgepressError, UnsupportedModelError
+from edgepress.graph.normalise.normalise import load_normalised, normalise
+from edgepress.translate.planner import make_plan
+from tests.mutations import run
+from tests.networks import run_onnx
+
+CASES = int(os.environ.get("EDGEPRESS_FUZZ_CASES", "300"))
+"""Mutated models to feed; EDGEPRESS_FUZZ_CASES=10000 for a long run."""
+
+LOWERED = 18
+"""From here on Pad, Split and Resize cannot be lowered by onnx, so these models go without."""
+
+RANDOM = np.random.default_rng(0)
+node = helper.make_node
+
+
+def build(nodes, constants=None, shape=("n", 3, 8, 8), opset=15, output=None, inputs=()) -> onnx.ModelProto:
+    """A model that nobody checked."""
+    entry = helper.make_tensor_value_info("input", TensorProto.FLOAT, list(shape))
+    end = helper.make_tensor_value_info(output or nodes[-1].output[0], TensorProto.FLOAT, None)
+    tensors = [numpy_helper.from_array(np.asarray(v), k) for k, v in (constants or {}).items()]
+    graph = helper.make_graph(nodes, "graph", [entry, *inputs], [end], tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+def versioned(opset: int) -> onnx.ModelProto:
+    """A network of operators whose attributes became inputs, or whose name changed, over the opsets."""
+    constants = {
+        "w": RANDOM.normal(size=(4, 3, 3, 3)).astype(np.float32),
+        "low": np.float32(0),
+        "high": np.float32(2),
+        "pads": np.array([0, 0, 1, 1, 0, 0, 1, 1]),
+        "axes23": np.array([2, 3]),
+        "scales": np.array([1, 1, 2, 2], np.float32),
+        "roi": np.zeros(0, np.float32),
+    }
+    clip = (
+        node("Clip", ["a", "low", "high"], ["b"])
+        if opset >= 11
+        else node("Clip", ["a"], ["b"], min=0.0, max=2.0)
+    )
+    pads = {"pads": [0, 0, 1, 1, 0, 0, 1, 1]}
+    pad = node("Pad", ["b", "pads"], ["c"]) if opset >= 11 else node("Pad", ["b"], ["c"], **pads)
+    if opset >= LOWERED:
+        pad = node("MaxPool", ["b"], ["c"], kernel_shape=[2, 2])
+    if opset >= LOWERED:
+        grown = node("AveragePool", ["c"], ["d"], kernel_shape=[2, 2])
+    elif opset >= 11:
+        grown = node(
+            "Resize",
+            ["c", "roi", "scales"],
+            ["d"],
+            mode="nearest",
+            coordinate_transformation_mode="asymmetric",
+            nearest_mode="floor",
+        )
+    elif opset == 10:
+        grown = node("Resize", ["c", "scales"], ["d"], mode="nearest")
+    elif opset == 9:
+        grown = node("Upsample", ["c", "scales"], ["d"], mode="nearest")
+    else:
+        grown = node("Upsample", ["c"], ["d"], mode="nearest", scales=[1.0, 1.0, 2.0, 2.0])
+    mean = (
+        node("ReduceMean", ["d", "axes23"], ["e"], keepdims=1)
+        if opset >= 18
+        else node("ReduceMean", ["d"], ["e"], axes=[2, 3], keepdims=1)
+    )
+    squeeze = (
+        node("Squeeze", ["e", "axes23"], ["f"]) if opset >= 13 else node("Squeeze", ["e"], ["f"], axes=[2, 3])
+    )
+    nodes = [
+        node("Conv", ["input", "w"], ["a"]),
+        clip,
+        pad,
+        grown,
+        mean,
+        squeeze,
+        node("Softmax", ["f"], ["g"], axis=1),
+    ]
+    return build(nodes, constants, opset=opset)
+
+
+@pytest.mark.parametrize("opset", range(7, 22))
+def test_any_opset_becomes_one_that_the_passes_take_and_computes_the_same(opset):
+    model = versioned(opset)
+    inputs = RANDOM.normal(size=(3, 3, 8, 8)).astype(np.float32)
+    expected = run_onnx(model, inputs)
+    result = normalise(model)
+    assert result.opset_import[0].version == 15
+    np.testing.assert_allclose(run_onnx(result, inputs), expected, atol=1e-6)
+    onnx.checker.check_model(result, full_check=True)
+
+
+def test_an_opset_that_cannot_be_lowered_is_kept():
+    pads = {"pads": np.array([0, 0, 1, 1, 0, 0, 1, 1])}
+    for operator, opset in (("Gelu", 20), ("Pad", 18)):
+        model = build([node(operator, ["input", *pads][: 1 + (operator == "Pad")], ["y"])], pads, opset=opset)
+        assert normalise(model).opset_import[0].version == opset
+
+
+def test_constants_and_shape_arithmetic_are_folded_and_the_batch_stays_free():
+    two = numpy_helper.from_array(np.array([2.0], np.float32))
+    nodes = [
+        node("Constant", [], ["two"], value=two),
+        node("Add", ["two", "one"], ["three"]),
+        node("Mul", ["input", "three"], ["scaled"]),
+        node("Shape", ["scaled"], ["shape"]),
+        node("Gather", ["shape", "zero"], ["batch"], axis=0),
+        node("Unsqueeze", ["batch", "axes"], ["batch1"]),
+        node("Concat", ["batch1", "rest"], ["target"], axis=0),
+        node("Reshape", ["scaled", "target"], ["y"]),
+    ]
+    constants = {
+        "one": np.ones(1, np.float32), "zero": np.int64(0), "axes": np.array([0]), "rest": np.array([-1]),
+        "unused": np.ones(5, np.float32),
+    }  # fmt: skip
+    result = normalise(build(nodes, constants))
+    assert [n.op_type for n in result.graph.node] == ["Mul", "Reshape"]
+    values = {t.name: numpy_helper.to_array(t).tolist() for t in result.graph.initializer}
+    assert values == {"three": [3.0], "y.shape": [-1, 192]}
+    assert run_onnx(result, RANDOM.normal(size=(5, 3, 8, 8)).astype(np.float32)).shape == (
+        5,
+        192,
+    )
+    make_plan(result)
+
+
+def test_an_exported_batch_is_freed_also_in_reshapes():
+    nodes = [node("Reshape", ["input", "target"], ["flat"]), node("MatMul", ["flat", "w"], ["y"])]
+    constants = {"target": np.array([1, -1]), "w": RANDOM.normal(size=(192, 4)).astype(np.float32)}
+    result = normalise(build(nodes, constants, shape=(1, 3, 8, 8)))
+    assert result.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+    inputs = RANDOM.normal(size=(4, 3, 8, 8)).astype(np.float32)
+    np.testing.assert_allclose(run_onnx(result, inputs), inputs.reshape(4, -1) @ constants["w"], rtol=1e-4)
+
+
+def test_names_become_valid_and_stay_unique():
+    nodes = [
+        node("Relu", ["input"], ["a:0"], "n"),
+        node("Neg", ["a:0"], ["a_0"], "n"),
+        node("Abs", ["a_0"], ["out 1"]),
+    ]
+    model = build(nodes)
+    model.graph.input[0].name = model.graph.node[0].input[0] = "input.1"
+    result = normalise(model)
+    assert (result.graph.input[0].name, result.graph.output[0].name) == ("input_1", "out_1")
+    assert [list(n.output) for n in result.graph.node] == [["a_0_1"], ["a_0"], ["out_1"]]
+    assert [n.name for n in result.graph.node] == ["n", "n_1", "Abs_2"]
+
+
+def test_initializers_listed_as_inputs_and_unsorted_nodes_are_put_right():
+    nodes = [node("Relu", ["a"], ["y"]), node("Mul", ["input", "w"], ["a"]), node("Neg", ["a"], ["dead"])]
+    listed = helper.make_tensor_value_info("w", TensorProto.FLOAT, [1])
+    result = normalise(build(nodes, {"w": np.ones(1, np.float32)}, output="y", inputs=[listed]))
+    assert [n.op_type for n in result.graph.node] == ["Mul", "Relu"]
+    assert [entry.name for entry in result.graph.input] == ["input"]
+    assert {info.name for info in result.graph.value_info} == {"a"}
+
+
+def _with_dims(**dims):
+    model = build([node("Mul", ["input", "w"], ["y"])], {"w": np.ones(4, np.float32)}, shape=("n", 4))
+    model.graph.initializer[0].dims[:] = dims["dims"]
+    return model
+
+
+def _loop():
+    body = build([node("Relu", ["input"], ["z"])]).graph
+    return build([node("Loop", ["input"], ["y"], body=body)])
+
+
+def _function():
+    model = build([node("Relu", ["input"], ["y"])])
+    model.functions.append(helper.make_function("own", "F", ["x"], ["y"], [], [helper.make_opsetid("", 15)]))
+    return model
+
+
+def _integers():
+    model = build([node("Relu", ["input"], ["y"])])
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.INT8
+    return model
+
+
+SECOND = helper.make_tensor_value_info("second", TensorProto.FLOAT, ["n", 3, 8, 8])
+relu = node("Relu", ["input"], ["y"])
+ADD = build([node("Add", ["input", "second"], ["y"])], inputs=[SECOND])
+CYCLE = build([node("Add", ["input", "b"], ["a"]), node("Relu", ["a"], ["b"])])
+MISFIT = build([node("MatMul", ["input", "w"], ["y"])], {"w": np.ones((5, 2), np.float32)})
+BOMB = build([node("Expand", ["input", "s"], ["y"])], {"s": np.array([2**31, 2**31, 1, 1, 1, 1])})
+REFUSED = {
+    "cycle": (lambda: CYCLE, "cycle through node 'a', 'b'"),
+    "missing": (lambda: build([node("Conv", ["input", "w"], ["y"])]), "no initializer, .* gives: 'w'"),
+    "no maker": (lambda: build([relu], output="z"), "nothing makes the output 'z'"),
+    "twice": (lambda: build([relu, relu]), "more than one origin: 'y'"),
+    "two inputs": (lambda: ADD, "2 inputs .'input', 'second'."),
+    "dynamic": (lambda: build([relu], shape=("n", 3, "h", "w")), "all but the batch fixed; export it"),
+    "negative input": (lambda: build([relu], shape=("n", 3, -8, 8)), "declares the shape"),
+    "huge input": (lambda: build([relu], shape=(1, 2**40, 2**40, 8)), "declares the shape"),
+    "negative": (lambda: _with_dims(dims=[-4]), r"'w' declares the shape \[-4\]"),
+    "huge": (lambda: _with_dims(dims=[2**60]), "'w' declares the shape"),
+    "overflow": (lambda: _with_dims(dims=[2**32, 2**32]), "'w' declares the shape"),
+    "short data": (lambda: _with_dims(dims=[5]), "has 16 bytes, not 20"),
+    "loop": (_loop, "holds a graph of its own"),
+    "function": (_function, "functions of its own; inline them"),
+    "type": (_integers, "is INT8; expected FLOAT"),
+    "old": (lambda: build([relu], opset=6), r"opset is \[6\]; expected one from 7"),
+    "future": (lambda: build([relu], opset=999), r"opset is \[999\]"),
+    "unknown op": (lambda: build([node("Nonsense", ["input"], ["y"])]), "No Op registered for Nonsense"),
+    "bad shapes": (lambda: MISFIT, "shapes do not fit"),
+    "bomb": (lambda: BOMB, "'y' would have the shape"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_taken_is_refused_in_one_line(case):
+    make, message = REFUSED[case]
+    started = time.perf_counter()
+    with pytest.raises(UnsupportedModelError, match=message) as caught:
+        normalise(make())
+    assert "\n" not in str(caught.value) and "; " in str(caught.value)
+    assert time.perf_counter() - started < 1
+
+
+def test_a_constant_that_would_grow_out_of_bounds_is_not_computed():
+    nodes = [node("ConstantOfShape", ["s"], ["c"]), node("Add", ["input", "c"], ["y"])]
+    result = normalise(build(nodes, {"s": np.array([1, 3, 2048, 2048])}, shape=("n", 3, 1, 1)))
+    assert [n.op_type for n in result.graph.node] == ["ConstantOfShape", "Add"]
+
+
+def external(folder: Path, location: str, **entries) -> Path:
+    """A model in `folder` that names 16 bytes at `location`."""
+    model = build([node("Mul", ["input", "w"], ["y"])], {"w": np.arange(4, dtype=np.float32)}, shape=("n", 4))
+    tensor = model.graph.initializer[0]
+    onnx.external_data_helper.set_external_data(tensor, location, **entries)
+    tensor.ClearField("raw_data")
+    path = folder / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def test_external_data_beside_the_model_is_loaded(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "w.bin").write_bytes(bytes(8) + np.arange(4, dtype=np.float32).tobytes())
+    result = load_normalised(external(tmp_path, "sub/w.bin", offset=8, length=16))
+    assert numpy_helper.to_array(result.graph.initializer[0]).tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("location", "entries", "message"),
+    [
+        ("../outside.bin", {}, "inside the model's own folder"),
+        ("sub/../../outside.bin", {}, "inside the model's own folder"),
+        ("{folder}/outside.bin", {}, "inside the model's own folder"),
+        ("link.bin", {}, "a link; expected"),
+        ("linked/outside.bin", {}, "a link; expected"),
+        ("absent.bin", {}, "which is not there"),
+        ("", {}, "inside the model's own folder"),
+        ("short.bin", {}, "needs 16 bytes but names 16 at 0"),
+        ("short.bin", {"offset": 2**40}, "needs 16 bytes"),
+        ("short.bin", {"length": 3}, "needs 16 bytes but names 3"),
+        ("short.bin", {"offset": -1}, "external offset '-1'"),
+    ],
+)
+def test_external_data_elsewhere_is_refused(tmp_path, location, entries, message):
+    (tmp_path / "outside.bin").write_bytes(bytes(16))
+    home = tmp_path / "home"
+    (home / "sub").mkdir(parents=True)
+    (home / "link.bin").symlink_to(tmp_path / "outside.bin")
+    (home / "linked").symlink_to(tmp_path)
+    (home / "short.bin").write_bytes(bytes(12))
+    with pytest.raises(UnsupportedModelError, match=message):
+        load_normalised(external(home, location.format(folder=tmp_path), **entries))
+
+
+def test_files_that_are_no_models_are_refused(tmp_path):
+    path = tmp_path / "model.onnx"
+    content = versioned(15).SerializeToString()
+    for broken in (b"", b"no model", content[: len(content) // 2], bytes(1000)):
+        path.write_bytes(broken)
+        with pytest.raises(EdgepressError, match="model"):
+            load_normalised(path)
+    with pytest.raises(ArtifactError, match="No such file"):
+        load_normalised(tmp_path / "absent.onnx")
+    with pytest.raises(ArtifactError, match="not a file"):
+        load_normalised(tmp_path)
+
+
+def test_mutated_models_are_taken_or_refused_never_worse(tmp_path):
+    found = run(CASES, seed=0, folder=tmp_path)
+    assert found["normalise: taken"] > CASES // 50
+    assert found["normalise: refused"] > CASES // 2
