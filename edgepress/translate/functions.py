@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from edgepress.translate.operations import activations, arithmetic, moving, reductions, windows
+from edgepress.translate.operations import activations, arithmetic, moving, recurrent, reductions, windows
 from edgepress.translate.operations.base import Operation, Tensor
 from edgepress.translate.plan import Step, Weight
 from edgepress.translate.tensorflow_setup import tf
@@ -110,4 +110,5 @@ OPERATIONS: Mapping[str, Operation] = {
     **reductions.OPERATIONS,
     **windows.OPERATIONS,
     **moving.OPERATIONS,
+    **recurrent.OPERATIONS,
 }

@@ -5,7 +5,6 @@ import pytest
 from tests.conformance.cases import LISTED, cases
 from tests.networks import tensorflow
 
-REFUSED = {"GRU", "LSTM"}
 FIRST = {case.op: case for case in reversed(cases()[0])}
 
 
@@ -13,7 +12,7 @@ def test_only_operators_whose_cases_are_all_in_other_types_have_no_applicable_ca
     assert LISTED - FIRST.keys() == {"Cast", "Einsum", "ReduceLogSumExp"}
 
 
-@pytest.mark.parametrize("op", sorted(FIRST.keys() - REFUSED))
+@pytest.mark.parametrize("op", sorted(FIRST))
 def test_first_case_of_each_operator(op):
     tensorflow()
     from tests.conformance.converters import failure

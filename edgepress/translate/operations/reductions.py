@@ -43,7 +43,7 @@ def _log_sum(value: Tensor, axes: Axes, keepdims: bool) -> Tensor:
 def _log_sum_exp(value: Tensor, axes: Axes, keepdims: bool) -> Tensor:
     high = tf.reduce_max(value, axes, keepdims=True)
     total = tf.reduce_sum(tf.exp(value - high), axes, keepdims)
-    return tf.math.log(total) + (high if keepdims else tf.reshape(high, total.shape))
+    return tf.math.log(total) + (high if keepdims else tf.squeeze(high, axes))
 
 
 def _mean(value: Tensor, axes: Axes, keepdims: bool) -> Tensor:

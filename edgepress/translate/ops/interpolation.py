@@ -33,6 +33,16 @@ class Sampling:
             return f"coordinate mode {self.coordinates!r}; expected {', '.join(_COORDINATES)}"
         return "antialias has no translation" if self.antialias else None
 
+    def refusal_of(self, size: int, scale: float) -> str | None:
+        """Why this scale of an axis is not translated, if so."""
+        resized = round(size * scale, 4)
+        if self.coordinates != "align_corners" or resized.is_integer():
+            return None
+        return (
+            f"align_corners with {size}·{scale:g} samples, not a whole number: the standard and ONNX "
+            "Runtime disagree there; give sizes instead of scales"
+        )
+
     def native(self, spans: list[Span]) -> tuple[bool, bool] | None:
         """TFLite's (align_corners, half_pixel_centers) that takes the same samples, or None."""
         for align, half in ((False, True), (False, False), (True, False)):
@@ -60,8 +70,8 @@ def _whole(ratio: float) -> bool:
 
 
 def coordinates(sampling: Sampling, size: int, wanted: int, scale: float) -> Array:
-    """Where each new sample lies among the old ones (ONNX, operator Resize)."""
-    x: Array = np.arange(wanted, dtype=np.float64)
+    """Where each new sample lies among the old ones (ONNX, operator Resize), in float32 as in runtimes."""
+    x: Array = np.arange(wanted, dtype=np.float32)
     if sampling.coordinates == "asymmetric":
         return x / scale
     if sampling.coordinates == "align_corners":
@@ -78,7 +88,6 @@ def coordinates(sampling: Sampling, size: int, wanted: int, scale: float) -> Arr
 def nearest(sampling: Sampling, size: int, wanted: int, scale: float) -> Array:
     """The index of the old sample that each new one copies."""
     x = coordinates(sampling, size, wanted, scale)
-    x = np.round(x, 9)
     rounded = {
         "round_prefer_floor": np.ceil(x - 0.5),
         "round_prefer_ceil": np.floor(x + 0.5),

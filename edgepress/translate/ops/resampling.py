@@ -17,7 +17,7 @@ def plan_resize(node: Node, planner: Planner) -> None:
     """By TFLite's kernels where they take the same samples, else axis by axis."""
     value = ranked(node, planner, planner.value(node.inputs[0]))
     sampling = _sampling(node, planner)
-    scales = _scales(node, planner, value)
+    scales = _scales(node, planner, value, sampling)
     if _plan_native(node, planner, value, scales, sampling):
         return
     target = planner.shape(node.outputs[0])
@@ -48,7 +48,7 @@ def _sampling(node: Node, planner: Planner) -> Sampling:
     return sampling
 
 
-def _scales(node: Node, planner: Planner, value: Value) -> dict[int, float]:
+def _scales(node: Node, planner: Planner, value: Value, sampling: Sampling) -> dict[int, float]:
     """The scale of each ONNX axis that is resized."""
     rank, target, a = len(value.shape), planner.shape(node.outputs[0]), node.attributes
     axes = [axis % rank for axis in a.get("axes", range(rank))]
@@ -64,6 +64,8 @@ def _scales(node: Node, planner: Planner, value: Value) -> dict[int, float]:
                 raise unsupported(node, f"it resizes axis {axis}, whose size is open")
             continue
         scale = wanted / size if given is None else float(given[place])
+        if (why := sampling.refusal_of(size, scale)) is not None:
+            raise unsupported(node, why)
         if size != wanted or scale != 1:
             scales[axis] = scale
     if given is None and a.get("keep_aspect_ratio_policy", "stretch") != "stretch":

@@ -9,6 +9,7 @@ from edgepress.translate.ops import (
     normalisation,
     pooling,
     quantisation,
+    recurrent,
     reduction,
     resampling,
     selection,
@@ -28,6 +29,7 @@ _FAMILIES = (
     shape,
     selection,
     resampling,
+    recurrent,
     quantisation,
 )
 PLANNERS: dict[str, OpPlanner] = {op: plan for family in _FAMILIES for op, plan in family.PLANNERS.items()}
