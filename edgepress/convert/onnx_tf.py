@@ -35,7 +35,7 @@ def convert(model: onnx.ModelProto, int8_io: bool, calibration: Array) -> bytes:
         )
     source = fold_batchnorm(restore_activations(to_float(model), model))
     with tempfile.TemporaryDirectory() as folder:
-        _export(_downgraded(_static(source)), folder)
+        export(_static(source), folder)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         set_format(converter, form, int8_io)
         if form == "int8":
@@ -65,10 +65,17 @@ def _downgraded(model: onnx.ModelProto) -> onnx.ModelProto:
         ) from error
 
 
-def _export(model: onnx.ModelProto, folder: str) -> None:
+def export(model: onnx.ModelProto, folder: str) -> None:
+    """Write a TensorFlow SavedModel with the model's own names of inputs and outputs.
+
+    Raises:
+        UnsupportedModelError: the model's opset is too new and cannot be lowered.
+        ConversionError: onnx-tf cannot translate the network.
+    """
+    older = _downgraded(model)
     try:
         with quiet():
-            representation: Any = prepare(model)
+            representation: Any = prepare(older)
             representation.export_graph(folder)
     except (
         Exception

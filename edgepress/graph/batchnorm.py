@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
+from edgepress.graph.constants import constants_as_initializers
 from edgepress.graph.view import (
     Array,
     attributes,
     consumers,
-    copy,
     initializers,
     producers,
     remove_unused_initializers,
@@ -40,7 +40,7 @@ def fold_batchnorm(model: onnx.ModelProto) -> onnx.ModelProto:
     Where it follows a Conv, ConvTranspose or Gemm with constant weights it goes into these; elsewhere it
     becomes a Mul and an Add. Ensures: no BatchNormalization is left.
     """
-    folded = copy(model)
+    folded = constants_as_initializers(model)
     pairs = {pair.batchnorm.output[0]: pair for pair in _pairs(folded)}
     nodes: list[onnx.NodeProto] = []
     for node in folded.graph.node:
@@ -62,7 +62,7 @@ def make_gammas_positive(model: onnx.ModelProto) -> onnx.ModelProto:
     With no gamma negative, folding multiplies each channel by a positive factor, so a codebook that the
     channels share stays shared.
     """
-    changed = copy(model)
+    changed = constants_as_initializers(model)
     for pair in _pairs(changed):
         gamma, mean = (_own(changed, pair.batchnorm, index) for index in (1, 3))
         constants = initializers(changed)

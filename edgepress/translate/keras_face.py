@@ -39,7 +39,7 @@ class KerasNetwork:
 
 
 class StepLayer(keras.layers.Layer):
-    """A step without trainable weights, run as the function face runs it."""
+    """A step without trainable weights of its own, run as the function face runs it."""
 
     def __init__(self, step: Step, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -61,7 +61,7 @@ def build_keras(plan: Plan, wrap: Wrap = lambda layer, step: layer) -> KerasNetw
     weights: dict[tuple[str, str], Weight] = {}
     for step in plan.steps:
         inputs = [tensors[name] for name in step.inputs]
-        layer = _layer(step)
+        layer = _layer(step, inputs) if _is_own(step) else StepLayer(step, name=layer_name(step))
         for part, variable in _loaded(layer, step, inputs):
             variables[step.output, part] = variable
             weights[step.output, part] = step.weights[part]
@@ -73,7 +73,7 @@ def build_keras(plan: Plan, wrap: Wrap = lambda layer, step: layer) -> KerasNetw
 def _loaded(layer: Any, step: Step, inputs: list[Any]) -> list[tuple[str, Any]]:
     """Build the layer, give it the step's weights, and return its variables by part."""
     parts = [part for part in _WEIGHTED.get(step.op, ()) if part in step.weights]
-    if not parts:
+    if not parts or isinstance(layer, StepLayer):
         return []
     layer.build(inputs[0].shape)
     layer.set_weights([step.weights[part].values for part in parts])
@@ -100,15 +100,27 @@ def write_back(
 _WEIGHTED = {
     "conv": ("kernel", "bias"),
     "depthwise_conv": ("kernel", "bias"),
+    "conv_transpose": ("kernel", "bias"),
     "dense": ("kernel", "bias"),
     "batch_norm": ("gamma", "beta", "mean", "variance"),
 }
 
 
-def _layer(step: Step) -> Any:
+def _is_own(step: Step) -> bool:
+    """Whether the step's weights, if it has some, can be trained and written back.
+
+    One that the graph computes from others has no initializer of its own and stays as it is.
+    """
+    parts = _WEIGHTED.get(step.op, ())
+    traced = all(step.weights[part].initializer for part in parts if part in step.weights)
+    return traced and not (step.op == "conv_transpose" and step.attributes["groups"] > 1)
+
+
+def _layer(step: Step, inputs: list[Any]) -> Any:
     a, name = step.attributes, layer_name(step)
     layers = keras.layers
-    if step.op in ("conv", "depthwise_conv"):
+    ranks = {len(tensor.shape) for tensor in inputs}
+    if step.op in ("conv", "depthwise_conv", "conv_transpose"):
         return _convolution(step, name)
     if step.op == "dense":
         return layers.Dense(
@@ -118,9 +130,9 @@ def _layer(step: Step) -> Any:
         return layers.BatchNormalization(momentum=BATCHNORM_MOMENTUM, epsilon=a["epsilon"], name=name)
     if step.op == "relu" or (step.op == "clip" and a["low"] == 0.0):
         return layers.ReLU(a.get("high"), name=name)
-    if step.op == "add" and "operand" not in step.weights:
+    if step.op == "add" and "operand" not in step.weights and len(ranks) == 1:
         return layers.Add(name=name)
-    if step.op == "mean" and a["axes"] == (1, 2) and a["keepdims"]:
+    if step.op == "mean" and a["axes"] == (1, 2) and a["keepdims"] and ranks == {4}:
         return layers.GlobalAveragePooling2D(keepdims=True, name=name)
     if step.op == "pad" and a["fill"] == 0.0 and len(a["pads"]) == 4 and not any(a["pads"][0] + a["pads"][3]):
         return layers.ZeroPadding2D(a["pads"][1:3], name=name)
@@ -132,11 +144,14 @@ def _convolution(step: Step, name: str) -> Any:
     shared = {
         "kernel_size": shape[:2],
         "strides": a["strides"],
-        "dilation_rate": a["dilations"],
+        "dilation_rate": a.get("dilations", (1, 1)),
         "padding": a["padding"].lower(),
         "use_bias": "bias" in step.weights,
         "name": name,
     }
     if step.op == "depthwise_conv":
         return keras.layers.DepthwiseConv2D(depth_multiplier=shape[3], **shared)
+    if step.op == "conv_transpose":
+        extra = None if a["padding"] == "SAME" else a["extra"]
+        return keras.layers.Conv2DTranspose(shape[2], output_padding=extra, **shared)
     return keras.layers.Conv2D(shape[3], groups=a["groups"], **shared)

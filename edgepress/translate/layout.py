@@ -36,3 +36,67 @@ def channels_last(rank: int) -> Layout:
 def flattened_rows(image: tuple[int, int, int]) -> Array:
     """For each stored position of a flattened (C, H, W) image, its index in ONNX's order."""
     return np.arange(np.prod(image)).reshape(image).transpose(1, 2, 0).reshape(-1)
+
+
+Sizes = tuple[int | None, ...]
+Orders = tuple[tuple[int, ...], tuple[int, ...]]
+
+
+def regrouped(order: tuple[int, ...], shape: Sizes, target: Sizes) -> Orders | None:
+    """How to reshape a tensor without putting it into ONNX's order first.
+
+    `shape` and `target` are in ONNX's order. Axes that are split or joined form blocks; blocks keep the
+    place in which they are stored, and only the axes within one have to be in order. Returns the order of
+    stored axes that this takes, which is `order` wherever possible, and the order after it; None
+    where sizes are open or 0 and only a plain reshape will do.
+    """
+    blocks = _blocks(shape, target)
+    if blocks is None:
+        return None
+    of = {axis: number for number, (axes, _) in enumerate(blocks) for axis in axes}
+    first: list[int] = []
+    for axis in order:
+        if axis in of and of[axis] not in first:
+            first.append(of[axis])
+    needed = [axis for number in first for axis in blocks[number][0]]
+    made = [axis for number in first for axis in blocks[number][1]]
+    return _with_ones(order, needed, shape), _placed(made, target)
+
+
+def _blocks(shape: Sizes, target: Sizes) -> list[tuple[list[int], list[int]]] | None:
+    """Runs of axes, those of size 1 left out, that hold the same elements before and after."""
+    left, right = ([i for i, size in enumerate(sizes) if size != 1] for sizes in (shape, target))
+    blocks: list[tuple[list[int], list[int]]] = []
+    if left and right and shape[left[0]] is None and target[right[0]] is None:
+        blocks.append(([left.pop(0)], [right.pop(0)]))
+    if any(not shape[i] for i in left) or any(not target[i] for i in right):
+        return None
+    while left and right:
+        one, other = [left.pop(0)], [right.pop(0)]
+        while (a := _product(shape, one)) != (b := _product(target, other)):
+            source, taken = (left, one) if a < b else (right, other)
+            if not source:
+                return None
+            taken.append(source.pop(0))
+        blocks.append((one, other))
+    return None if left or right else blocks
+
+
+def _product(sizes: Sizes, axes: list[int]) -> int:
+    return int(np.prod([sizes[axis] or 0 for axis in axes]))
+
+
+def _with_ones(order: tuple[int, ...], needed: list[int], shape: Sizes) -> tuple[int, ...]:
+    """`order` if it already has the axes larger than 1 as needed, else these and then the others."""
+    if [axis for axis in order if shape[axis] != 1] == needed:
+        return order
+    return (*(axis for axis in order if shape[axis] == 1), *needed)
+
+
+def _placed(made: list[int], target: Sizes) -> tuple[int, ...]:
+    """The axes in their stored order with those of size 1 where an image or ONNX has them."""
+    rank = len(target)
+    for order in (channels_last(rank).order, plain(rank).order):
+        if [axis for axis in order if target[axis] != 1] == made:
+            return order
+    return (*(axis for axis in range(rank) if target[axis] == 1), *made)

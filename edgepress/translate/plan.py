@@ -62,10 +62,43 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The whole network; `input_shape` is without the batch and in stored order, e.g. (H, W, C)."""
+class Entry:
+    """A network's input: its stored `shape` with None for an open batch, and how its axes are ordered.
 
-    input: str
-    input_shape: tuple[int, ...]
-    output: str
+    Stored axis i holds ONNX axis `order[i]`; `dtype` is numpy's name of the element type.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    order: tuple[int, ...]
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole network."""
+
+    entries: tuple[Entry, ...]
+    outputs: tuple[str, ...]
     steps: tuple[Step, ...]
+
+    @property
+    def input(self) -> str:
+        """The name of the one input."""
+        return self._entry.name
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The one input's shape without the batch and in stored order, e.g. (H, W, C)."""
+        return tuple(int(size or 1) for size in self._entry.shape[1:])
+
+    @property
+    def output(self) -> str:
+        """The name of the one output."""
+        (output,) = self.outputs
+        return output
+
+    @property
+    def _entry(self) -> Entry:
+        (entry,) = self.entries
+        return entry

@@ -5,19 +5,20 @@ operators with one (a convolution, a reshape) ask for it, and only there a trans
 flattened image stays in its stored order until a matrix product absorbs the permutation into its rows.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 
 from edgepress.errors import UnsupportedModelError
-from edgepress.graph.view import attributes, initializers
+from edgepress.graph.constants import fold_constants
+from edgepress.graph.view import attributes, consumers, initializers
 from edgepress.translate.layout import Layout, channels_last, flattened_rows, plain
-from edgepress.translate.plan import Array, Plan, Quantisation, Step, Weight
-
-Shape = tuple[int | None, ...]
+from edgepress.translate.plan import Array, Entry, Plan, Quantisation, Step, Weight
+from edgepress.translate.reading import Shape, inputs_of, named, refuse_several, tensor_infos, tensor_shape
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,12 @@ class Planner:
         self.values: dict[str, Value] = {}
         self.constants = {name: Constant(v, name) for name, v in initializers(model).items()}
         self.opset = next(e.version for e in model.opset_import if e.domain in ("", "ai.onnx"))
-        self._shapes = _shapes(model)
+        infos = tensor_infos(model)
+        self._shapes = {name: tensor_shape(info) for name, info in infos.items()}
+        self._types = {name: info.type.tensor_type.elem_type for name, info in infos.items()}
+        self.readers = consumers(model)
+        self.outputs = {output.name for output in model.graph.output}
+        self.quantised = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
 
     def value(self, name: str) -> Value:
         """A computed operand; a constant in its place becomes a step of its own."""
@@ -103,6 +109,14 @@ class Planner:
         """The inferred shape of a tensor."""
         return self._shapes[name]
 
+    def dtype(self, name: str) -> npt.DTypeLike:
+        """The numpy type of a tensor's elements."""
+        if name in self.constants:
+            return self.constants[name].values.dtype
+        kind = self._types.get(name) or onnx.TensorProto.FLOAT
+        dtype: npt.DTypeLike = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind))
+        return dtype
+
     def emit(
         self,
         node: Node,
@@ -111,10 +125,11 @@ class Planner:
         layout: Layout,
         weights: dict[str, Weight] | None = None,
         minimum: float | None = None,
+        index: int = 0,
         **attributes: Any,
     ) -> Value:
-        """Write the step that makes the node's output."""
-        name = node.outputs[0]
+        """Write the step that makes the node's output, or its output number `index`."""
+        name = node.outputs[index]
         self.steps.append(Step(op, tuple(v.name for v in inputs), name, node.name, attributes, weights or {}))
         self.values[name] = Value(name, self.shape(name), layout, minimum)
         return self.values[name]
@@ -124,6 +139,35 @@ class Planner:
         name = f"{node.outputs[0]}.{suffix}"
         self.steps.append(Step(op, (value.name,), name, node.name, attributes))
         return replace(value, name=name)
+
+    def emit_helper(
+        self,
+        node: Node,
+        op: str,
+        inputs: tuple[Value, ...],
+        suffix: str,
+        like: Value,
+        weights: dict[str, Weight] | None = None,
+        **attributes: Any,
+    ) -> Value:
+        """Write a helper step of the node whose result has the shape and layout of `like`."""
+        name = f"{node.outputs[0]}.{suffix}"
+        self.steps.append(Step(op, tuple(v.name for v in inputs), name, node.name, attributes, weights or {}))
+        return replace(like, name=name)
+
+    def reshaped(self, node: Node, value: Value, shape: Shape, suffix: str) -> Value:
+        """The operand's stored elements under another shape, which its layout then no longer tells."""
+        name = f"{value.name}.{suffix}"
+        moved = self.emit_between(node, "reshape", value, name, shape=target_sizes(shape))
+        return replace(moved, shape=shape, layout=plain(len(shape)))
+
+    def target(self, node: Node) -> list[int]:
+        """The node's output shape for a reshape step, -1 for an open size."""
+        return target_sizes(self.shape(node.outputs[0]))
+
+    def literal(self, values: Array) -> Constant:
+        """A constant that the translation itself brings."""
+        return Constant(np.asarray(values))
 
     def alias(self, node: Node, value: Value) -> None:
         """The node changes nothing: its output is its input."""
@@ -138,7 +182,9 @@ class Planner:
         order = tuple(value.layout.position(axis) for axis in layout.order)
         if _moves_nothing(order, [value.shape[axis] for axis in value.layout.order]):
             sizes = [value.shape[axis] for axis in layout.order]
-            moved = self.emit_between(node, "reshape", value, f"{value.name}.as_stored", shape=_target(sizes))
+            moved = self.emit_between(
+                node, "reshape", value, f"{value.name}.as_stored", shape=target_sizes(sizes)
+            )
         else:
             moved = self.emit_between(node, "transpose", value, f"{value.name}.transposed", order=order)
         return replace(moved, layout=layout)
@@ -183,22 +229,42 @@ def make_plan(model: onnx.ModelProto) -> Plan:
     Raises:
         UnsupportedModelError: nodes that have no translation; all of unknown type are named at once.
     """
+    refuse_several(model)
+    return plan_graph(model)
+
+
+def plan_graph(model: onnx.ModelProto) -> Plan:
+    """Plan a network with any number of inputs and outputs; all else is as in `make_plan`."""
     from edgepress.translate.ops.table import PLANNERS
 
-    nodes = [_node(proto, i) for i, proto in enumerate(model.graph.node)]
+    folded = fold_constants(named(model))
+    nodes = [_node(proto) for proto in folded.graph.node]
     _refuse_unknown(nodes, PLANNERS)
-    planner = Planner(model)
-    entry, last = _ends(model)
-    shape = planner.shape(entry)
-    planner.values[entry] = Value(entry, shape, channels_last(len(shape)))
+    planner = Planner(folded)
+    own = {tensor.name for tensor in model.graph.initializer}
+    for name in planner.constants.keys() - own:
+        planner.constants[name] = replace(planner.constants[name], initializer=None)
+    entries = tuple(_entry(planner, name) for name in inputs_of(folded))
     for node in nodes:
         PLANNERS[node.op](node, planner)
-    output = planner.value(last)
+    outputs = tuple(_plain_output(planner, output.name) for output in folded.graph.output)
+    return Plan(entries, outputs, tuple(planner.steps))
+
+
+def _entry(planner: Planner, name: str) -> Entry:
+    shape = planner.shape(name)
+    layout = channels_last(len(shape))
+    planner.values[name] = Value(name, shape, layout)
+    stored = tuple(shape[axis] if axis == 0 else int(shape[axis] or 1) for axis in layout.order)
+    return Entry(name, stored, layout.order, np.dtype(planner.dtype(name)).name)
+
+
+def _plain_output(planner: Planner, name: str) -> str:
+    output = planner.value(name)
     if output.layout != plain(len(output.shape)):
         node = Node("output", "output", (), (f"{output.name}.onnx",), {})
         output = planner.stored_as(node, output, plain(len(output.shape)))
-    stored = tuple(int(shape[axis] or 1) for axis in channels_last(len(shape)).order[1:])
-    return Plan(entry, stored, output.name, tuple(planner.steps))
+    return output.name
 
 
 def _refuse_unknown(nodes: list[Node], known: dict[str, OpPlanner]) -> None:
@@ -208,32 +274,8 @@ def _refuse_unknown(nodes: list[Node], known: dict[str, OpPlanner]) -> None:
         raise UnsupportedModelError(f"the nhwc translator has no translation for node {listed}. {REMEDY}")
 
 
-def _node(proto: onnx.NodeProto, index: int) -> Node:
-    name = proto.name or f"{proto.op_type}_{index}"
-    return Node(proto.op_type, name, tuple(proto.input), tuple(proto.output), attributes(proto))
-
-
-def _ends(model: onnx.ModelProto) -> tuple[str, str]:
-    """The names of the one input and the one output."""
-    constants = {tensor.name for tensor in model.graph.initializer}
-    inputs = [entry.name for entry in model.graph.input if entry.name not in constants]
-    outputs = [output.name for output in model.graph.output]
-    for kind, names in (("inputs", inputs), ("outputs", outputs)):
-        if len(names) != 1:
-            raise UnsupportedModelError(
-                f"the model has {len(names)} {kind} ({', '.join(names)}); expected one"
-            )
-    return inputs[0], outputs[0]
-
-
-def _shapes(model: onnx.ModelProto) -> dict[str, Shape]:
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    infos = [*inferred.input, *inferred.value_info, *inferred.output]
-    return {info.name: tuple(_size(d) for d in info.type.tensor_type.shape.dim) for info in infos}
-
-
-def _size(dimension: onnx.TensorShapeProto.Dimension) -> int | None:
-    return dimension.dim_value if dimension.HasField("dim_value") else None
+def _node(proto: onnx.NodeProto) -> Node:
+    return Node(proto.op_type, proto.name, tuple(proto.input), tuple(proto.output), attributes(proto))
 
 
 def _moves_nothing(order: tuple[int, ...], sizes: list[int | None]) -> bool:
@@ -242,5 +284,6 @@ def _moves_nothing(order: tuple[int, ...], sizes: list[int | None]) -> bool:
     return kept == sorted(kept)
 
 
-def _target(sizes: list[int | None]) -> list[int]:
+def target_sizes(sizes: Sequence[int | None]) -> list[int]:
+    """A shape as a reshape step takes it, -1 for an open size."""
     return [-1 if size is None else size for size in sizes]

@@ -140,7 +140,7 @@ class ConverterContract:
     def test_unknown_operators_end_in_an_error_for_users(self):
         tensorflow()
         graph = Graph(2, 8, 8, opset=18)
-        graph.add("Flatten", graph.add("Mish"))
+        graph.add("Flatten", graph.add("CenterCropPad", "input", np.array([4, 4]), axes=[2, 3]))
         with pytest.raises(EdgepressError, match="convert=") as refused:
             convert_pair(graph.model(), tiny(), CHOICES[self.converter]("auto"), CALIBRATION)
         assert isinstance(refused.value, UnsupportedModelError | ConversionError)

@@ -1,12 +1,12 @@
-"""Activations, and arithmetic of two operands with broadcasting."""
+"""Activations: functions of one tensor, element by element, that any layout suits."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from edgepress.translate.layout import Layout, channels_last, plain
-from edgepress.translate.planner import Node, OpPlanner, Planner, Value, unsupported
+from edgepress.translate.ops.broadcast import aligned, ranked
+from edgepress.translate.planner import Node, OpPlanner, Planner, unsupported
 
 _UNARY: Mapping[str, tuple[str, dict[str, Any]]] = {
     "Relu": ("relu", {}),
@@ -14,15 +14,26 @@ _UNARY: Mapping[str, tuple[str, dict[str, Any]]] = {
     "Tanh": ("tanh", {}),
     "LeakyRelu": ("leaky_relu", {"alpha": 0.01}),
     "Elu": ("elu", {"alpha": 1.0}),
+    "Selu": ("selu", {"alpha": 1.67326319217681884765625, "gamma": 1.05070102214813232421875}),
+    "Celu": ("celu", {"alpha": 1.0}),
     "HardSigmoid": ("hard_sigmoid", {"alpha": 0.2, "beta": 0.5}),
     "HardSwish": ("hard_swish", {}),
+    "Mish": ("mish", {}),
     "Softplus": ("softplus", {}),
+    "Softsign": ("softsign", {}),
+    "Erf": ("erf", {}),
     "Exp": ("exp", {}),
+    "Log": ("log", {}),
     "Sqrt": ("sqrt", {}),
+    "Reciprocal": ("reciprocal", {}),
     "Neg": ("neg", {}),
     "Abs": ("abs", {}),
+    "Floor": ("floor", {}),
+    "Ceil": ("ceil", {}),
+    "Not": ("not", {}),
 }
 _NON_NEGATIVE = ("Relu", "Sigmoid", "HardSigmoid", "Softplus", "Exp", "Sqrt", "Abs")
+_CASTS = ("bool", "int8", "uint8", "int16", "int32", "int64", "float32")
 
 
 def plan_unary(node: Node, planner: Planner) -> None:
@@ -34,50 +45,72 @@ def plan_unary(node: Node, planner: Planner) -> None:
     planner.emit(node, op, (value,), value.layout, minimum=minimum, **given)
 
 
+def plan_gelu(node: Node, planner: Planner) -> None:
+    """Exact, by erf, or approximated by tanh, as the node says."""
+    value = planner.value(node.inputs[0])
+    approximate = node.attributes.get("approximate", "none") == "tanh"
+    planner.emit(node, "gelu", (value,), value.layout, approximate=approximate)
+
+
 def plan_clip(node: Node, planner: Planner) -> None:
-    """Bounds are attributes up to opset 6 and inputs from 11."""
+    """Bounds are attributes up to opset 10 and inputs from 11."""
     value = planner.value(node.inputs[0])
     low, high = (_bound(node, planner, i, key) for i, key in ((1, "min"), (2, "max")))
+    if low is not None and high is not None and low > high:
+        low = high  # then ONNX gives the upper bound everywhere
     planner.emit(node, "clip", (value,), value.layout, minimum=low, low=low, high=high)
 
 
-def plan_softmax(node: Node, planner: Planner) -> None:
-    """Over one stored axis; up to opset 12 ONNX's Softmax runs over all axes from the given one on."""
+def plan_prelu(node: Node, planner: Planner) -> None:
+    """max(x, 0) + slope·min(x, 0), the slope broadcast to x."""
     value = planner.value(node.inputs[0])
-    if value.layout.flattened:
-        value = planner.stored_as(node, value, plain(2))
-    axis = node.attributes.get("axis", 1 if planner.opset < 13 else -1) % len(value.shape)
-    if planner.opset < 13 and any(size != 1 for size in value.shape[axis + 1 :]):
-        raise unsupported(
-            node, f"of opset {planner.opset} it runs over axes {axis} to {len(value.shape) - 1}"
-        )
-    stored = value.layout.position(axis)
-    planner.emit(node, "softmax", (value,), value.layout, minimum=0.0, axis=stored)
-
-
-def plan_binary(node: Node, planner: Planner) -> None:
-    """x ∘ y, each computed or constant."""
-    op = node.op.lower()
-    constant = [name in planner.constants for name in node.inputs]
-    if all(constant):
-        raise unsupported(node, "both of its operands are constant; fold constants before the translation")
-    if any(constant):
-        value = planner.value(node.inputs[constant.index(False)])
-        other = planner.operand_weight(planner.constant(node, constant.index(True)), value)
-        planner.emit(node, op, (value,), value.layout, {"operand": other}, constant_first=constant[0])
+    if node.inputs[1] in planner.constants:
+        slope = planner.operand_weight(planner.constant(node, 1), value)
+        planner.emit(node, "prelu", (value,), value.layout, {"slope": slope})
         return
-    left, right = _aligned(node, planner, *(planner.value(name) for name in node.inputs))
-    planner.emit(node, op, (left, right), left.layout)
+    operands = aligned(node, planner, [value, planner.value(node.inputs[1])])
+    planner.emit(node, "prelu", tuple(operands), operands[0].layout)
+
+
+def plan_softmax(node: Node, planner: Planner) -> None:
+    """Over one stored axis; up to opset 12 ONNX's runs over all axes from the given one on."""
+    value = ranked(node, planner, planner.value(node.inputs[0]))
+    log, rank = node.op == "LogSoftmax", len(value.shape)
+    axis = node.attributes.get("axis", 1 if planner.opset < 13 else -1) % rank
+    minimum = None if log else 0.0
+    if planner.opset < 13 and any(size != 1 for size in value.shape[axis + 1 :]):
+        axes = tuple(value.layout.position(one) for one in range(axis, rank))
+        planner.emit(node, "softmax_over", (value,), value.layout, minimum=minimum, axes=axes, log=log)
+        return
+    op = "log_softmax" if log else "softmax"
+    planner.emit(node, op, (value,), value.layout, minimum=minimum, axis=value.layout.position(axis))
 
 
 def plan_identity(node: Node, planner: Planner) -> None:
-    """Identity, and what inference makes one: Dropout, a Cast to float32."""
-    if node.op == "Cast" and node.attributes["to"] != 1:
-        raise unsupported(node, "only a Cast to float32 is translated")
+    """Identity, and what inference makes one: Dropout."""
+    if len(node.outputs) > 1 and planner.readers[node.outputs[1]]:
+        raise unsupported(node, "its second output, the mask, is read")
+    _pass(node, planner)
+
+
+def plan_cast(node: Node, planner: Planner) -> None:
+    """Between the number types that LiteRT computes with."""
+    source, target = (np.dtype(planner.dtype(n)).name for n in (node.inputs[0], node.outputs[0]))
+    if source == target:
+        _pass(node, planner)
+        return
+    if source not in _CASTS or target not in _CASTS:
+        raise unsupported(node, f"it casts {source} to {target}; expected two of {', '.join(_CASTS)}")
+    value = planner.value(node.inputs[0])
+    planner.emit(node, "cast", (value,), value.layout, dtype=target)
+
+
+def _pass(node: Node, planner: Planner) -> None:
     if node.inputs[0] in planner.constants:
-        source = planner.constants[node.inputs[0]]
-        values = source.values.astype(np.float32) if node.op == "Cast" else source.values
-        planner.constants[node.outputs[0]] = type(source)(values, source.initializer)
+        planner.constants[node.outputs[0]] = planner.constants[node.inputs[0]]
+    elif node.outputs[0] in planner.outputs:
+        value = planner.value(node.inputs[0])
+        planner.emit(node, "identity", (value,), value.layout, minimum=value.minimum)
     else:
         planner.alias(node, planner.value(node.inputs[0]))
 
@@ -88,20 +121,12 @@ def _bound(node: Node, planner: Planner, index: int, key: str) -> float | None:
     return node.attributes.get(key)
 
 
-def _aligned(node: Node, planner: Planner, left: Value, right: Value) -> tuple[Value, Value]:
-    """Two computed operands in one layout; images meet in NHWC, operands of unlike rank in ONNX's order."""
-    if left.layout == right.layout:
-        return left, right
-    rank = len(left.shape)
-    common: Layout = channels_last(rank) if rank == 4 and len(right.shape) == 4 else plain(rank)
-    other = common if len(right.shape) == rank else plain(len(right.shape))
-    return planner.stored_as(node, left, common), planner.stored_as(node, right, other)
-
-
 PLANNERS: dict[str, OpPlanner] = {
     **dict.fromkeys(_UNARY, plan_unary),
-    **dict.fromkeys(("Add", "Sub", "Mul", "Div"), plan_binary),
-    **dict.fromkeys(("Identity", "Dropout", "Cast"), plan_identity),
+    **dict.fromkeys(("Softmax", "LogSoftmax"), plan_softmax),
+    **dict.fromkeys(("Identity", "Dropout"), plan_identity),
+    "Cast": plan_cast,
     "Clip": plan_clip,
-    "Softmax": plan_softmax,
+    "Gelu": plan_gelu,
+    "PRelu": plan_prelu,
 }

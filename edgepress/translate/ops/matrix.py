@@ -1,36 +1,94 @@
-"""Gemm and MatMul with constant weights."""
+"""Gemm, MatMul and Einsum; constant matrices are weights, computed ones operands."""
 
 import numpy as np
 
 from edgepress.translate.layout import flattened_rows, plain
 from edgepress.translate.ops.convolution import bias, quantisation
 from edgepress.translate.plan import Weight
-from edgepress.translate.planner import Node, OpPlanner, Planner, Value, unsupported
+from edgepress.translate.planner import Node, OpPlanner, Planner, Value
 
 
 def plan_gemm(node: Node, planner: Planner) -> None:
-    """y = alpha·x·W' + beta·b; weights become (in, out)."""
-    a = node.attributes
-    if a.get("transA", 0) or a.get("alpha", 1.0) != 1.0 or a.get("beta", 1.0) != 1.0:
-        raise unsupported(node, "transA, alpha and beta other than 0, 1 and 1 have no translation")
+    """y = alpha·x'·W' + beta·b; constant weights without factors become (in, out)."""
+    if not _is_dense(node, planner):
+        _plan_free_gemm(node, planner)
+        return
     value = planner.value(node.inputs[0])
-    kernel, added = _matrix(node, planner, value, bool(a.get("transB", 0))), bias(node, planner)
-    if added and added["bias"].values.size != kernel.values.shape[1]:
-        raise unsupported(
-            node, f"its third operand has shape {added['bias'].onnx_shape}, not one value per output"
-        )
-    weights = {"kernel": kernel, **added}
+    kernel = _matrix(node, planner, value, bool(node.attributes.get("transB", 0)))
+    weights = {"kernel": kernel, **bias(node, planner)}
     planner.emit(node, "dense", (_rows_as_stored(node, planner, value),), plain(2), weights)
 
 
+def _is_dense(node: Node, planner: Planner) -> bool:
+    """Whether it is a layer: a constant matrix, no factors, and one constant bias per output."""
+    a, known = node.attributes, planner.constants
+    if a.get("transA", 0) or a.get("alpha", 1.0) != 1.0 or a.get("beta", 1.0) != 1.0:
+        return False
+    if node.inputs[0] in known or node.inputs[1] not in known:
+        return False
+    if not node.has_input(2):
+        return True
+    outputs = known[node.inputs[1]].values.shape[0 if a.get("transB", 0) else 1]
+    added = known.get(node.inputs[2])
+    return added is not None and added.values.size == outputs and added.values.shape[-1:] == (outputs,)
+
+
+def _plan_free_gemm(node: Node, planner: Planner) -> None:
+    a = node.attributes
+    operands = [planner.value(name) for name in node.inputs if name]
+    operands = [planner.stored_as(node, value, plain(len(value.shape))) for value in operands]
+    planner.emit(
+        node,
+        "gemm",
+        tuple(operands),
+        plain(2),
+        left=bool(a.get("transA", 0)),
+        right=bool(a.get("transB", 0)),
+        alpha=a.get("alpha", 1.0),
+        beta=a.get("beta", 1.0),
+    )
+
+
 def plan_matmul(node: Node, planner: Planner) -> None:
-    """x·W with a constant matrix W (in, out)."""
-    if planner.constant(node, 1).values.ndim != 2:
-        raise unsupported(node, "only a product with a constant matrix is translated")
+    """x·W with a constant matrix W (in, out), or the product of any two tensors."""
+    weight = planner.constants.get(node.inputs[1])
     value = planner.value(node.inputs[0])
+    if (
+        weight is None
+        or weight.values.ndim != 2
+        or len(value.shape) < 2
+        or node.inputs[0] in planner.constants
+    ):
+        _plan_product(node, planner, value)
+        return
     weights = {"kernel": _matrix(node, planner, value, False)}
     value = _rows_as_stored(node, planner, value)
     planner.emit(node, "dense", (value,), plain(len(value.shape)), weights)
+
+
+def _plan_product(node: Node, planner: Planner, left: Value) -> None:
+    """A vector counts as a matrix of one row on the left, of one column on the right."""
+    right = planner.value(node.inputs[1])
+    left, right = (planner.stored_as(node, v, plain(len(v.shape))) for v in (left, right))
+    target = planner.shape(node.outputs[0])
+    if len(left.shape) > 1 and len(right.shape) > 1:
+        planner.emit(node, "matmul", (left, right), plain(len(target)))
+        return
+    if len(left.shape) == 1:
+        left = planner.reshaped(node, left, (1, *left.shape), "row")
+    if len(right.shape) == 1:
+        right = planner.reshaped(node, right, (*right.shape, 1), "column")
+    product = planner.emit_helper(node, "matmul", (left, right), "product", left)
+    planner.emit(node, "reshape", (product,), plain(len(target)), shape=planner.target(node))
+
+
+def plan_einsum(node: Node, planner: Planner) -> None:
+    """Einstein's sum over operands in ONNX's order; TensorFlow writes it as matrix products."""
+    values = [planner.value(name) for name in node.inputs]
+    values = [planner.stored_as(node, value, plain(len(value.shape))) for value in values]
+    equation = node.attributes["equation"].replace(" ", "")
+    rank = len(planner.shape(node.outputs[0]))
+    planner.emit(node, "einsum", tuple(values), plain(rank), equation=equation)
 
 
 def _matrix(node: Node, planner: Planner, value: Value, transposed: bool) -> Weight:
@@ -47,4 +105,4 @@ def _rows_as_stored(node: Node, planner: Planner, value: Value) -> Value:
     return value if value.layout.flattened else planner.stored_as(node, value, plain(len(value.shape)))
 
 
-PLANNERS: dict[str, OpPlanner] = {"Gemm": plan_gemm, "MatMul": plan_matmul}
+PLANNERS: dict[str, OpPlanner] = {"Gemm": plan_gemm, "MatMul": plan_matmul, "Einsum": plan_einsum}

@@ -1,8 +1,11 @@
-"""BatchNormalization."""
+"""BatchNormalization, and normalisations by the tensor's own statistics."""
 
-from edgepress.translate.layout import flattened_rows
+import numpy as np
+
+from edgepress.translate.layout import channels_last, flattened_rows
+from edgepress.translate.ops.broadcast import ranked
 from edgepress.translate.plan import Weight
-from edgepress.translate.planner import Node, OpPlanner, Planner, unsupported
+from edgepress.translate.planner import Constant, Node, OpPlanner, Planner, Value, unsupported
 
 _PARTS = ("gamma", "beta", "mean", "variance")
 
@@ -13,7 +16,7 @@ def plan_batchnorm(node: Node, planner: Planner) -> None:
         raise unsupported(node, "it is in training mode; export the network in evaluation mode")
     value = planner.value(node.inputs[0])
     if value.layout.position(1) != len(value.shape) - 1:
-        raise unsupported(node, "its channels are not the last stored axis")
+        value = planner.stored_as(node, value, channels_last(len(value.shape)))
     rows = flattened_rows(value.layout.flattened) if value.layout.flattened else None
     weights = {}
     for index, part in enumerate(_PARTS, start=1):
@@ -24,4 +27,67 @@ def plan_batchnorm(node: Node, planner: Planner) -> None:
     planner.emit(node, "batch_norm", (value,), value.layout, weights, epsilon=epsilon)
 
 
-PLANNERS: dict[str, OpPlanner] = {"BatchNormalization": plan_batchnorm}
+def plan_instance_norm(node: Node, planner: Planner) -> None:
+    """Over the image of each sample and channel; one scale and shift for each channel."""
+    value = planner.value(node.inputs[0])
+    shape = (-1, *(1,) * (len(value.shape) - 2))
+    axes = tuple(sorted(value.layout.position(axis) for axis in range(2, len(value.shape))))
+    weights = {}
+    for index, part in enumerate(("scale", "shift"), start=1):
+        constant = Constant(planner.constant(node, index).values.reshape(shape))
+        weights[part] = planner.operand_weight(constant, value)
+    _emit(node, planner, value, axes, weights)
+
+
+def plan_layer_norm(node: Node, planner: Planner) -> None:
+    """Over the axes from `axis` on; scale and shift have these axes' shape."""
+    value = ranked(node, planner, planner.value(node.inputs[0]))
+    first = node.attributes.get("axis", -1) % len(value.shape)
+    axes = tuple(sorted(value.layout.position(axis) for axis in range(first, len(value.shape))))
+    weights = {
+        part: planner.operand_weight(planner.constant(node, index), value)
+        for index, part in ((1, "scale"), (2, "shift"))
+        if node.has_input(index)
+    }
+    _emit(node, planner, value, axes, weights)
+    for index, part in ((1, "mean"), (2, "spread")):
+        if len(node.outputs) > index and node.outputs[index]:
+            _emit(node, planner, value, axes, {}, index, part)
+
+
+def plan_lp_norm(node: Node, planner: Planner) -> None:
+    """x / ‖x‖ along one axis, for the norms 1 and 2."""
+    value = ranked(node, planner, planner.value(node.inputs[0]))
+    axis = value.layout.position(node.attributes.get("axis", -1))
+    planner.emit(node, "lp_normalised", (value,), value.layout, axis=axis, p=node.attributes.get("p", 2))
+
+
+def _emit(
+    node: Node,
+    planner: Planner,
+    value: Value,
+    axes: tuple[int, ...],
+    weights: dict[str, Weight],
+    index: int = 0,
+    part: str = "result",
+) -> None:
+    epsilon = float(np.float32(node.attributes.get("epsilon", 1e-5)))
+    planner.emit(
+        node,
+        "normalised",
+        (value,),
+        value.layout,
+        weights,
+        index=index,
+        axes=axes,
+        epsilon=epsilon,
+        part=part,
+    )
+
+
+PLANNERS: dict[str, OpPlanner] = {
+    "BatchNormalization": plan_batchnorm,
+    "InstanceNormalization": plan_instance_norm,
+    "LayerNormalization": plan_layer_norm,
+    "LpNormalization": plan_lp_norm,
+}

@@ -18,8 +18,7 @@ class Window:
 def window(node: Node, value: Value, kernel: tuple[int, ...]) -> Window:
     """The window of a convolution or pooling node over `value`, with `auto_pad` resolved."""
     spatial, a = len(kernel), node.attributes
-    strides = tuple(a.get("strides", [1] * spatial))
-    dilations = tuple(a.get("dilations", [1] * spatial))
+    strides, dilations = (_widened(a.get(key), spatial, 1) for key in ("strides", "dilations"))
     sizes = value.shape[2:]
     if None in sizes:
         raise unsupported(node, f"the image size {sizes} is not fixed")
@@ -30,9 +29,18 @@ def window(node: Node, value: Value, kernel: tuple[int, ...]) -> Window:
     elif auto == "VALID":
         pads = ((0, 0),) * spatial
     else:
-        flat = a.get("pads", [0] * 2 * spatial)
-        pads = tuple(zip(flat[:spatial], flat[spatial:], strict=True))
+        flat = a.get("pads", [])
+        half = len(flat) // 2
+        pads = tuple(zip(_widened(flat[:half], spatial, 0), _widened(flat[half:], spatial, 0), strict=True))
+    if min(min(pad) for pad in pads) < 0:
+        raise unsupported(node, f"its pads {pads} crop; expected none below 0")
     return Window(kernel, strides, dilations, pads)
+
+
+def _widened(given: list[int] | None, spatial: int, fill: int) -> tuple[int, ...]:
+    """An attribute for each image axis; a sequence has no height, which takes `fill`."""
+    values = tuple(given or ())
+    return (*(fill,) * (spatial - len(values)), *values)
 
 
 def pad_mode(value: Value, w: Window) -> str | None:

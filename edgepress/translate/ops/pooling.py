@@ -1,48 +1,105 @@
-"""Pools and means over the image."""
+"""Pools of sequences, images and volumes; TFLite's own kernels where they compute the same."""
 
-from edgepress.translate.layout import channels_last, plain
-from edgepress.translate.ops.padding import pad_mode, padded, window
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from edgepress.translate.layout import channels_last
+from edgepress.translate.ops.padding import Window, pad_mode, window
+from edgepress.translate.plan import Array, Weight
 from edgepress.translate.planner import Node, OpPlanner, Planner, Value, unsupported
 
 _LOWEST = -3.4028234663852886e38
+_MOST_VIEWS = 128
+"""A pool without a kernel of its own is written out place by place, up to so many of them."""
 
 
 def plan_max_pool(node: Node, planner: Planner) -> None:
     """Explicit padding takes the operand's proven minimum, which then never wins wrongly."""
-    value = _image(node, planner)
-    _refuse_options(node)
-    w = window(node, value, tuple(node.attributes["kernel_shape"]))
+    if len(node.outputs) > 1 and node.outputs[1]:
+        raise unsupported(node, "its output of indices has no translation")
+    value = _stored(node, planner)
+    w = _covering(node, planner, value)
     minimum = value.minimum
-    value, mode = padded(node, planner, value, w, fill=_LOWEST if minimum is None else minimum)
-    planner.emit(
-        node,
-        "max_pool",
-        (value,),
-        channels_last(4),
-        minimum=minimum,
-        size=w.kernel,
-        strides=w.strides,
-        padding=mode,
-    )
+    native = len(w.kernel) == 2 and max(w.dilations) == 1
+    if native and pad_mode(value, w) is not None and _is_float(node, planner):
+        _emit_native(node, planner, "max_pool", value, w, pad_mode(value, w))
+        return
+    value = _padded_below(node, planner, value, w)
+    if native and _is_float(node, planner):
+        _emit_native(node, planner, "max_pool", replace(value, minimum=minimum), w, "VALID")
+    else:
+        _emit_views(node, planner, "max_of_views", replace(value, minimum=minimum), w)
 
 
 def plan_average_pool(node: Node, planner: Planner) -> None:
-    """TensorFlow's SAME averages over the image alone; padding that counts is written as a step."""
-    value = _image(node, planner)
-    _refuse_options(node)
-    w = window(node, value, tuple(node.attributes["kernel_shape"]))
-    counted = node.attributes.get("count_include_pad", 0)
+    """TensorFlow's SAME averages over the image alone; other padding is a step, and its share a factor."""
+    value, counted = _stored(node, planner), bool(node.attributes.get("count_include_pad", 0))
+    w = _covering(node, planner, value)
+    native = len(w.kernel) == 2 and max(w.dilations) == 1
     mode = pad_mode(value, w)
-    if mode == "SAME" and counted:
-        pads = ((0, 0), *w.pads, (0, 0))
-        value, mode = planner.emit_between(node, "pad", value, "padded", pads=pads, fill=0.0), "VALID"
-    elif mode is None:
-        if not counted:
-            raise unsupported(node, f"pads {w.pads} that do not count have no translation")
-        value, mode = padded(node, planner, value, w)
+    if native and mode is not None and not (mode == "SAME" and counted):
+        _emit_native(node, planner, "average_pool", value, w, mode)
+        return
+    share = _share(node, value, w, counted)
+    value = _padded(node, planner, value, w, 0.0)
+    plain_share = bool((share == share.flat[0]).all()) and np.isclose(share.flat[0] * np.prod(w.kernel), 1)
+    if native and plain_share:
+        _emit_native(node, planner, "average_pool", value, w, "VALID")
+    elif native:
+        options: dict[str, Any] = {"size": w.kernel, "strides": w.strides, "padding": "VALID"}
+        mean = planner.emit_helper(node, "average_pool", (value,), "mean", value, **options)
+        factor = {"operand": Weight(share * np.float32(np.prod(w.kernel)))}
+        planner.emit(node, "mul", (mean,), value.layout, factor, constant_first=False)
+    else:
+        _emit_views(node, planner, "sum_of_views", value, w, {"share": Weight(share)})
+
+
+def plan_global_pool(node: Node, planner: Planner) -> None:
+    """The mean or maximum over the image axes, all kept with size 1."""
+    value = _stored(node, planner)
+    op = "mean" if node.op == "GlobalAveragePool" else "maximum"
+    axes = tuple(range(1, len(value.shape) - 1))
+    planner.emit(node, op, (value,), value.layout, minimum=value.minimum, axes=axes, keepdims=True)
+
+
+def _stored(node: Node, planner: Planner) -> Value:
+    """The operand with its channels last."""
+    value = planner.value(node.inputs[0])
+    if len(value.shape) not in (3, 4, 5):
+        raise unsupported(node, f"its operand has rank {len(value.shape)}; expected 3, 4 or 5")
+    return planner.stored_as(node, value, channels_last(len(value.shape)))
+
+
+def _covering(node: Node, planner: Planner, value: Value) -> Window:
+    """The window, padded at the end as far as its last place reaches (`ceil_mode`), or cropped there."""
+    w = window(node, value, tuple(node.attributes["kernel_shape"]))
+    if not node.attributes.get("ceil_mode", 0):
+        return w
+    pads = []
+    outputs = planner.shape(node.outputs[0])[2:]
+    for n, o, k, s, d, (before, after) in zip(
+        value.shape[2:], outputs, w.kernel, w.strides, w.dilations, w.pads, strict=True
+    ):
+        assert n is not None
+        assert o is not None
+        pads.append((before, max(after, (o - 1) * s + (k - 1) * d + 1 - n - before)))
+    return replace(w, pads=tuple(pads))
+
+
+def _outputs(value: Value, w: Window) -> tuple[int, ...]:
+    """How many windows fit along each axis."""
+    return tuple(
+        (int(n or 0) + sum(pad) - (k - 1) * d - 1) // s + 1
+        for n, k, s, d, pad in zip(value.shape[2:], w.kernel, w.strides, w.dilations, w.pads, strict=True)
+    )
+
+
+def _emit_native(node: Node, planner: Planner, op: str, value: Value, w: Window, mode: str | None) -> None:
     planner.emit(
         node,
-        "average_pool",
+        op,
         (value,),
         channels_last(4),
         minimum=value.minimum,
@@ -52,47 +109,71 @@ def plan_average_pool(node: Node, planner: Planner) -> None:
     )
 
 
-def plan_global_average_pool(node: Node, planner: Planner) -> None:
-    """The mean over H and W, both kept with size 1."""
-    value = _image(node, planner)
-    planner.emit(node, "mean", (value,), channels_last(4), minimum=value.minimum, axes=(1, 2), keepdims=True)
+def _emit_views(
+    node: Node,
+    planner: Planner,
+    op: str,
+    value: Value,
+    w: Window,
+    weights: dict[str, Weight] | None = None,
+) -> None:
+    if np.prod(w.kernel) > _MOST_VIEWS:
+        raise unsupported(node, f"a window of {w.kernel} with dilations {w.dilations} is too large")
+    options: dict[str, Any] = {"size": w.kernel, "strides": w.strides, "dilations": w.dilations}
+    outputs = tuple(int(size or 0) for size in planner.shape(node.outputs[0])[2:])
+    planner.emit(node, op, (value,), value.layout, weights, value.minimum, outputs=outputs, **options)
 
 
-def plan_reduce_mean(node: Node, planner: Planner) -> None:
-    """Axes are an attribute up to opset 17 and an input from 18; without `keepdims`, ranks shrink."""
-    value = planner.value(node.inputs[0])
-    if value.layout.flattened:
-        value = planner.stored_as(node, value, plain(2))
-    axes = planner.integers(node, 1) if node.has_input(1) else node.attributes.get("axes", [])
-    if not axes and not node.attributes.get("noop_with_empty_axes", 0):
-        axes = list(range(len(value.shape)))
-    keep = bool(node.attributes.get("keepdims", 1))
-    stored = tuple(sorted(value.layout.position(axis) for axis in axes))
-    layout = value.layout
-    if not keep:
-        left = [axis for axis in layout.order if layout.position(axis) not in stored]
-        layout = type(layout)(tuple(sorted(left).index(axis) for axis in left))
-    planner.emit(node, "mean", (value,), layout, minimum=value.minimum, axes=stored, keepdims=keep)
+def _padded(node: Node, planner: Planner, value: Value, w: Window, fill: float) -> Value:
+    if not any(any(pad) for pad in w.pads):
+        return value
+    pads = ((0, 0), *w.pads, (0, 0))
+    low = None if value.minimum is None else min(value.minimum, fill)
+    return replace(planner.emit_between(node, "pad", value, "padded", pads=pads, fill=fill), minimum=low)
 
 
-def _image(node: Node, planner: Planner) -> Value:
-    """The operand, stored NHWC."""
-    value = planner.value(node.inputs[0])
-    if len(value.shape) != 4:
-        raise unsupported(node, f"its operand has rank {len(value.shape)}; only images, rank 4, are pooled")
-    return planner.stored_as(node, value, channels_last(4))
+def _padded_below(node: Node, planner: Planner, value: Value, w: Window) -> Value:
+    """Padded with what never wins.
+
+    In a quantised network the lowest float would ruin the padded tensor's range, so there the border is
+    mirrored: what a window then sees twice it saw already, as long as less than half of it is padding.
+    """
+    if not _is_float(node, planner):
+        return _padded(node, planner, value, w, float(np.iinfo(planner.dtype(node.inputs[0])).min))
+    if value.minimum is not None or not planner.quantised:
+        return _padded(node, planner, value, w, _LOWEST if value.minimum is None else value.minimum)
+    narrow = all(2 * max(pad) <= k for pad, k in zip(w.pads, w.kernel, strict=True))
+    if not narrow or max(w.dilations) > 1:
+        raise unsupported(node, f"pads {w.pads} of a quantised value without a proven minimum")
+    pads = ((0, 0), *w.pads, (0, 0))
+    return planner.emit_between(node, "mirrored", value, "padded", pads=pads, mode="SYMMETRIC")
 
 
-def _refuse_options(node: Node) -> None:
-    if node.attributes.get("ceil_mode", 0):
-        raise unsupported(node, "ceil_mode has no translation")
-    if any(d != 1 for d in node.attributes.get("dilations", [])) or len(node.outputs) > 1:
-        raise unsupported(node, "dilations and the output of indices have no translation")
+def _share(node: Node, value: Value, w: Window, counted: bool) -> Array:
+    """1/elements in each window's mean, (1, *outputs, 1); the padding beyond ONNX's own never counts."""
+    own = window(node, value, w.kernel).pads
+    total = np.ones((), np.float64)
+    counts = []
+    outputs = _outputs(value, w)
+    for n, o, k, s, d, pad, given in zip(
+        value.shape[2:], outputs, w.kernel, w.strides, w.dilations, w.pads, own, strict=True
+    ):
+        places = np.arange(o)[:, None] * s + np.arange(k) * d - pad[0]
+        low, high = (-given[0], int(n or 0) + given[1]) if counted else (0, int(n or 0))
+        counts.append(((places >= low) & (places < high)).sum(axis=1))
+    for count in counts:
+        total = total[..., None] * count
+    share: Array = (1 / total).astype(np.float32)[None, ..., None]
+    return share
+
+
+def _is_float(node: Node, planner: Planner) -> bool:
+    return np.dtype(planner.dtype(node.inputs[0])).kind == "f"
 
 
 PLANNERS: dict[str, OpPlanner] = {
     "MaxPool": plan_max_pool,
     "AveragePool": plan_average_pool,
-    "GlobalAveragePool": plan_global_average_pool,
-    "ReduceMean": plan_reduce_mean,
+    "GlobalAveragePool": plan_global_pool,
+    "GlobalMaxPool": plan_global_pool,
 }

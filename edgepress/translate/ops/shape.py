@@ -1,10 +1,9 @@
-"""Operators that move or regroup elements without computing."""
+"""Operators that regroup, reorder or join elements."""
 
-import numpy as np
-import onnx
-
-from edgepress.translate.layout import Layout, channels_last, plain
-from edgepress.translate.planner import Constant, Node, OpPlanner, Planner, Shape, Value, unsupported
+from edgepress.translate.layout import Layout, channels_last, plain, regrouped
+from edgepress.translate.ops.broadcast import ranked
+from edgepress.translate.planner import Node, OpPlanner, Planner, Value, target_sizes, unsupported
+from edgepress.translate.reading import Shape
 
 
 def plan_reshape(node: Node, planner: Planner) -> None:
@@ -14,17 +13,26 @@ def plan_reshape(node: Node, planner: Planner) -> None:
         raise unsupported(node, f"its output shape {target} is not fixed")
     if (image := _flattened_image(value, target)) is not None:
         layout = Layout((0, 1), None if 1 in (image[0], image[1] * image[2]) else image)
-        planner.emit(node, "reshape", (value,), layout, minimum=value.minimum, shape=_sizes(target))
+        _emit_reshape(node, planner, value, target, layout)
         return
-    value = planner.stored_as(node, value, plain(len(value.shape)))
-    planner.emit(node, "reshape", (value,), plain(len(target)), minimum=value.minimum, shape=_sizes(target))
+    value = ranked(node, planner, value)
+    found = regrouped(value.layout.order, value.shape, target)
+    if found is None:
+        value = planner.stored_as(node, value, plain(len(value.shape)))
+        _emit_reshape(node, planner, value, target, plain(len(target)))
+        return
+    value = planner.stored_as(node, value, Layout(found[0]))
+    _emit_reshape(node, planner, value, target, Layout(found[1]))
+
+
+def _emit_reshape(node: Node, planner: Planner, value: Value, target: Shape, layout: Layout) -> None:
+    stored = target_sizes([target[axis] for axis in layout.order])
+    planner.emit(node, "reshape", (value,), layout, minimum=value.minimum, shape=stored)
 
 
 def plan_transpose(node: Node, planner: Planner) -> None:
     """Stored data stays where it is; only the meaning of its axes changes, until a reader objects."""
-    value = planner.value(node.inputs[0])
-    if value.layout.flattened:
-        value = planner.stored_as(node, value, plain(2))
+    value = ranked(node, planner, planner.value(node.inputs[0]))
     order = node.attributes.get("perm", list(range(len(value.shape)))[::-1])
     layout = Layout(tuple(order.index(axis) for axis in value.layout.order))
     planner.alias(node, Value(value.name, planner.shape(node.outputs[0]), layout, value.minimum))
@@ -43,39 +51,28 @@ def plan_concat(node: Node, planner: Planner) -> None:
     planner.emit(node, "concat", tuple(values), layout, minimum=minimum, axis=axis)
 
 
-def plan_pad(node: Node, planner: Planner) -> None:
-    """Constant padding; pads and value are attributes up to opset 10 and inputs from 11, axes from 18."""
-    if node.attributes.get("mode", "constant") != "constant":
-        raise unsupported(node, f"mode {node.attributes['mode']!r} has no translation")
-    value = planner.value(node.inputs[0])
-    if value.layout.flattened:
-        value = planner.stored_as(node, value, plain(2))
-    pads = _pads(node, planner, len(value.shape))
-    fill = planner.constant(node, 2).values.item() if node.has_input(2) else node.attributes.get("value", 0.0)
-    stored = tuple(pads[axis] for axis in value.layout.order)
-    minimum = None if value.minimum is None else min(value.minimum, fill)
-    planner.emit(node, "pad", (value,), value.layout, minimum=minimum, pads=stored, fill=fill)
+def plan_expand(node: Node, planner: Planner) -> None:
+    """Axes of size 1 repeated, and leading axes added."""
+    value, target = planner.value(node.inputs[0]), planner.shape(node.outputs[0])
+    if len(target) > len(value.shape):
+        value = planner.stored_as(node, value, plain(len(value.shape)))
+        shape = (*(1,) * (len(target) - len(value.shape)), *value.shape)
+        value = planner.reshaped(node, value, shape, f"{node.outputs[0]}.wide")
+    multiples = [1 if one == to else to for one, to in zip(value.shape, target, strict=True)]
+    if None in multiples:
+        raise unsupported(node, f"its output shape {target} is not fixed")
+    _emit_tile(node, planner, value, [int(m or 0) for m in multiples])
 
 
-def _pads(node: Node, planner: Planner, rank: int) -> list[tuple[int, int]]:
-    """How much to add before and after each ONNX axis."""
-    flat = planner.integers(node, 1) if node.has_input(1) else list(node.attributes["pads"])
-    if min(flat, default=0) < 0:
-        raise unsupported(node, f"its pads {flat} crop; expected none below 0")
-    axes = planner.integers(node, 3) if node.has_input(3) else list(range(rank))
-    pads = [(0, 0)] * rank
-    for axis, before, after in zip(axes, flat[: len(axes)], flat[len(axes) :], strict=True):
-        pads[axis] = (before, after)
-    return pads
+def plan_tile(node: Node, planner: Planner) -> None:
+    """The whole tensor repeated along its axes."""
+    _emit_tile(node, planner, planner.value(node.inputs[0]), planner.integers(node, 1))
 
 
-def plan_constant(node: Node, planner: Planner) -> None:
-    """A Constant node is an initializer written elsewhere."""
-    if "value" not in node.attributes:
-        raise unsupported(node, "only its attribute `value` is translated")
-    planner.constants[node.outputs[0]] = Constant(
-        np.asarray(onnx.numpy_helper.to_array(node.attributes["value"]))
-    )
+def _emit_tile(node: Node, planner: Planner, value: Value, multiples: list[int]) -> None:
+    value = ranked(node, planner, value)
+    stored = tuple(multiples[axis] for axis in value.layout.order)
+    planner.emit(node, "tile", (value,), value.layout, minimum=value.minimum, multiples=stored)
 
 
 def _flattened_image(value: Value, target: Shape) -> tuple[int, int, int] | None:
@@ -86,14 +83,10 @@ def _flattened_image(value: Value, target: Shape) -> tuple[int, int, int] | None
     return (channels, height, width) if target[1] == channels * height * width else None
 
 
-def _sizes(target: Shape) -> list[int]:
-    return [-1 if size is None else size for size in target]
-
-
 PLANNERS: dict[str, OpPlanner] = {
     **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), plan_reshape),
     "Transpose": plan_transpose,
     "Concat": plan_concat,
-    "Pad": plan_pad,
-    "Constant": plan_constant,
+    "Expand": plan_expand,
+    "Tile": plan_tile,
 }

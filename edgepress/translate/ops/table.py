@@ -1,22 +1,35 @@
 """From ONNX operator to the function that plans it."""
 
 from edgepress.translate.ops import (
+    broadcast,
     convolution,
+    deconvolution,
     elementwise,
     matrix,
     normalisation,
     pooling,
     quantisation,
+    recurrent,
+    reduction,
+    resampling,
+    selection,
     shape,
 )
 from edgepress.translate.planner import OpPlanner
 
-PLANNERS: dict[str, OpPlanner] = {
-    **convolution.PLANNERS,
-    **matrix.PLANNERS,
-    **normalisation.PLANNERS,
-    **elementwise.PLANNERS,
-    **pooling.PLANNERS,
-    **shape.PLANNERS,
-    **quantisation.PLANNERS,
-}
+_FAMILIES = (
+    convolution,
+    deconvolution,
+    matrix,
+    normalisation,
+    elementwise,
+    broadcast,
+    reduction,
+    pooling,
+    shape,
+    selection,
+    resampling,
+    recurrent,
+    quantisation,
+)
+PLANNERS: dict[str, OpPlanner] = {op: plan for family in _FAMILIES for op, plan in family.PLANNERS.items()}

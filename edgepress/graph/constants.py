@@ -1,0 +1,154 @@
+"""Folding: what a graph computes from constants alone is computed once, here.
+
+Constant nodes become initializers, subgraphs of constants are evaluated, the shapes of tensors whose
+sizes are known are constants too, and what nobody reads any more is dropped. QuantizeLinear and
+DequantizeLinear stay, since their scales say how the network is quantised.
+"""
+
+from typing import Any
+
+import numpy as np
+import onnx
+
+from edgepress.graph.view import Array, attributes, copy, initializers, replace_nodes, set_initializer
+
+MOST_ELEMENTS = 1 << 24
+"""A folded tensor may have so many elements; a larger one stays computed."""
+
+_STAY = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Dropout", "Bernoulli", "Multinomial")
+_WRITTEN_OUT = {
+    "value_float": np.float32,
+    "value_floats": np.float32,
+    "value_int": np.int64,
+    "value_ints": np.int64,
+}
+
+
+def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy that computes the same, in which no node has constant operands alone."""
+    folded = constants_as_initializers(model)
+    known, shapes = initializers(folded), _shapes(folded)
+    kept: list[onnx.NodeProto] = []
+    for node in folded.graph.node:
+        values = _value(folded, node, known, shapes)
+        if values is None:
+            kept.append(node)
+            continue
+        for name, value in zip(node.output, values, strict=False):
+            known[name] = value
+            set_initializer(folded, name, value)
+    _fix_shapes(folded, kept, shapes)
+    replace_nodes(folded, _read(kept, {output.name for output in folded.graph.output}))
+    return folded
+
+
+def constants_as_initializers(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose Constant nodes are initializers; sparse and text constants stay nodes."""
+    changed = copy(model)
+    kept = []
+    for node in changed.graph.node:
+        value = _constant(node) if node.op_type == "Constant" else None
+        if value is None:
+            kept.append(node)
+        else:
+            set_initializer(changed, node.output[0], value)
+    if len(kept) < len(changed.graph.node):
+        replace_nodes(changed, kept)
+    return changed
+
+
+def _constant(node: onnx.NodeProto) -> Array | None:
+    given = attributes(node)
+    if "value" in given:
+        return np.asarray(onnx.numpy_helper.to_array(given["value"]))
+    for key, dtype in _WRITTEN_OUT.items():
+        if key in given:
+            return np.array(given[key], dtype)
+    return None
+
+
+def _value(
+    model: onnx.ModelProto, node: onnx.NodeProto, known: dict[str, Array], shapes: dict[str, Any]
+) -> list[Array] | None:
+    """The node's outputs, or None where they are not constant."""
+    if node.op_type in ("Shape", "Size") and node.input[0] not in known:
+        sizes = shapes.get(node.input[0])
+        return None if sizes is None or None in sizes else [_measured(node, sizes)]
+    operands = [name for name in node.input if name]
+    if not operands or any(name not in known for name in operands):
+        return None
+    if node.op_type in _STAY or node.domain not in ("", "ai.onnx") or _has_graph(node):
+        return None
+    if any(_elements(shapes.get(name)) > MOST_ELEMENTS for name in node.output):
+        return None
+    return _evaluated(model, node, known)
+
+
+def _measured(node: onnx.NodeProto, sizes: tuple[int, ...]) -> Array:
+    given = attributes(node)
+    if node.op_type == "Size":
+        return np.array(np.prod(sizes, dtype=np.int64))
+    return np.array(sizes[given.get("start", 0) : given.get("end", len(sizes))], np.int64)
+
+
+def _evaluated(model: onnx.ModelProto, node: onnx.NodeProto, known: dict[str, Array]) -> list[Array] | None:
+    from onnx.reference import ReferenceEvaluator
+
+    names = {name for name in node.input if name}
+    infos = [_info(name, known[name]) for name in names]
+    results = [onnx.helper.make_empty_tensor_value_info(name) for name in node.output if name]
+    graph = onnx.helper.make_graph([node], "constant", infos, results)
+    small = onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
+    try:
+        values = ReferenceEvaluator(small).run(None, {name: known[name] for name in names})
+    except Exception:  # the reference knows no such node, or refuses it: it stays for the planner to judge
+        return None
+    return [np.asarray(value) for value in values]
+
+
+def _info(name: str, values: Array) -> onnx.ValueInfoProto:
+    return onnx.helper.make_tensor_value_info(
+        name, onnx.helper.np_dtype_to_tensor_dtype(values.dtype), values.shape
+    )
+
+
+def _has_graph(node: onnx.NodeProto) -> bool:
+    return any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in node.attribute)
+
+
+def _elements(sizes: tuple[int | None, ...] | None) -> int:
+    return int(np.prod([size or 1 for size in sizes or ()], dtype=np.int64))
+
+
+def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int | None, ...]]:
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    return {
+        info.name: tuple(
+            d.dim_value if d.HasField("dim_value") else None for d in info.type.tensor_type.shape.dim
+        )
+        for info in [*inferred.input, *inferred.value_info, *inferred.output]
+        if info.type.tensor_type.HasField("shape")
+    }
+
+
+def _fix_shapes(
+    model: onnx.ModelProto, nodes: list[onnx.NodeProto], shapes: dict[str, tuple[int | None, ...]]
+) -> None:
+    """A Reshape to a computed shape takes the inferred one, where at most one size of it is open."""
+    known = initializers(model)
+    for node in nodes:
+        sizes = shapes.get(node.output[0]) if node.op_type == "Reshape" and len(node.input) > 1 else None
+        if sizes is None or node.input[1] in known or sum(size is None for size in sizes) > 1 or 0 in sizes:
+            continue
+        node.input[1] = f"{node.output[0]}.shape"
+        set_initializer(model, node.input[1], np.array([-1 if s is None else s for s in sizes], np.int64))
+
+
+def _read(nodes: list[onnx.NodeProto], outputs: set[str]) -> list[onnx.NodeProto]:
+    """The nodes that an output depends on."""
+    wanted, kept = set(outputs), []
+    for node in reversed(nodes):
+        if wanted & set(node.output):
+            wanted |= set(node.input)
+            kept.append(node)
+    return kept[::-1]

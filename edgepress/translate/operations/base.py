@@ -1,0 +1,64 @@
+"""What the files here share."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from edgepress.translate.plan import Step, Weight
+from edgepress.translate.tensorflow_setup import tf
+
+Tensor = Any
+Operation = Callable[[Step, list[Tensor]], Tensor]
+Table = Mapping[str, Operation]
+
+
+def unary(operation: Callable[..., Tensor]) -> Operation:
+    """An operation of one tensor, with the step's attributes as keywords."""
+    return lambda step, inputs: operation(inputs[0], **step.attributes)
+
+
+_SMALL = ("int8", "uint8", "int16")
+
+
+def in_words(operation: Operation) -> Operation:
+    """The operation on int8, uint8 and int16 computed in int32, since TFLite has it on those only quantised.
+
+    A result of the same kind wraps around as theirs would.
+    """
+
+    def apply(step: Step, inputs: list[Tensor]) -> Tensor:
+        small = inputs[0].dtype
+        if small.name not in _SMALL:
+            return operation(step, inputs)
+        words = {name: _in_words(weight) for name, weight in step.weights.items()}
+        result = operation(replace(step, weights=words), [tf.cast(value, tf.int32) for value in inputs])
+        return result if result.dtype == tf.bool else tf.cast(result, small)
+
+    return apply
+
+
+def _in_words(weight: Weight) -> Weight:
+    return replace(weight, values=weight.values.astype("int32")) if weight.values.dtype in _SMALL else weight
+
+
+def operand(weight: Weight) -> Tensor:
+    """A constant operand, under fake quantisation where it has a scale."""
+    constant, quantisation = tf.constant(weight.values), weight.quantisation
+    if quantisation is None:
+        return constant
+    low, high = ((code - quantisation.zero_point) * float(quantisation.scale.item()) for code in (-128, 127))
+    return tf.quantization.fake_quant_with_min_max_vars(constant, low, high, num_bits=8)
+
+
+def binary(operation: Callable[[Tensor, Tensor], Tensor]) -> Operation:
+    """An operation of two tensors, one of which may be the step's weight `operand`."""
+
+    def apply(step: Step, inputs: list[Tensor]) -> Tensor:
+        if "operand" not in step.weights:
+            return operation(inputs[0], inputs[1])
+        constant = operand(step.weights["operand"])
+        if step.attributes["constant_first"]:
+            return operation(constant, inputs[0])
+        return operation(inputs[0], constant)
+
+    return apply

@@ -1,0 +1,126 @@
+"""Which samples ONNX's Resize takes along one axis, and with which weights."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgepress.translate.plan import Array
+
+_MODES = ("nearest", "linear", "cubic")
+_COORDINATES = (
+    "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric",
+)  # fmt: skip
+Span = tuple[int, int, float]
+"""Size before, size after, scale."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """The options of a Resize node, by ONNX's names."""
+
+    mode: str
+    coordinates: str
+    rounding: str
+    cubic: float
+    inside_only: bool
+    antialias: bool
+
+    def refusal(self) -> str | None:
+        """Why this is not translated, if so."""
+        if self.mode not in _MODES:
+            return f"mode {self.mode!r}; expected {', '.join(_MODES)}"
+        if self.coordinates not in _COORDINATES:
+            return f"coordinate mode {self.coordinates!r}; expected {', '.join(_COORDINATES)}"
+        return "antialias has no translation" if self.antialias else None
+
+    def refusal_of(self, size: int, scale: float) -> str | None:
+        """Why this scale of an axis is not translated, if so."""
+        resized = round(size * scale, 4)
+        if self.coordinates != "align_corners" or resized.is_integer():
+            return None
+        return (
+            f"align_corners with {size}·{scale:g} samples, not a whole number: the standard and ONNX "
+            "Runtime disagree there; give sizes instead of scales"
+        )
+
+    def native(self, spans: list[Span]) -> tuple[bool, bool] | None:
+        """TFLite's (align_corners, half_pixel_centers) that takes the same samples, or None."""
+        for align, half in ((False, True), (False, False), (True, False)):
+            if all(self._agrees(span, align, half) for span in spans):
+                return align, half
+        return None
+
+    def _agrees(self, span: Span, align: bool, half: bool) -> bool:
+        size, wanted, scale = span
+        ratio = (size - 1) / (wanted - 1) if align and wanted > 1 else size / wanted
+        places = np.arange(wanted)
+        if self.mode == "linear":
+            x = (places + 0.5) * ratio - 0.5 if half else places * ratio
+            wished = np.clip(coordinates(self, *span), 0, size - 1)
+            return bool(np.allclose(np.clip(x, 0, size - 1), wished, atol=1e-6))
+        x = (places + 0.5) * ratio if half else places * ratio
+        if np.abs(x - np.round(x)).min() < 1e-6 and not _whole(ratio):
+            return False  # float32 decides there, not the formula
+        taken = np.clip(np.floor(x + 0.5) if align else np.floor(x), 0, size - 1)
+        return bool((taken == nearest(self, size, wanted, scale)).all())
+
+
+def _whole(ratio: float) -> bool:
+    return float(ratio).is_integer() or (1 / ratio).is_integer()
+
+
+def coordinates(sampling: Sampling, size: int, wanted: int, scale: float) -> Array:
+    """Where each new sample lies among the old ones (ONNX, operator Resize), in float32 as in runtimes."""
+    x: Array = np.arange(wanted, dtype=np.float32)
+    if sampling.coordinates == "asymmetric":
+        return x / scale
+    if sampling.coordinates == "align_corners":
+        length = scale * size
+        return x * (0 if length == 1 else (size - 1) / (length - 1))
+    if sampling.coordinates == "pytorch_half_pixel" and scale * size <= 1:
+        return np.full_like(x, -0.5)
+    centred: Array = (x + 0.5) / scale - 0.5
+    if sampling.coordinates == "half_pixel_symmetric":
+        centred += size / 2 * (1 - wanted / (scale * size))
+    return centred
+
+
+def nearest(sampling: Sampling, size: int, wanted: int, scale: float) -> Array:
+    """The index of the old sample that each new one copies."""
+    x = coordinates(sampling, size, wanted, scale)
+    rounded = {
+        "round_prefer_floor": np.ceil(x - 0.5),
+        "round_prefer_ceil": np.floor(x + 0.5),
+        "floor": np.floor(x),
+        "ceil": np.ceil(x),
+    }[sampling.rounding]
+    taken: Array = np.clip(rounded, 0, size - 1).astype(np.int64)
+    return taken
+
+
+def weighted(sampling: Sampling, size: int, wanted: int, scale: float) -> tuple[Array, Array]:
+    """Indices and weights (2 or 4, wanted) of the old samples that make up each new one."""
+    x = coordinates(sampling, size, wanted, scale)
+    base = np.floor(x)
+    ratio = x - base
+    if sampling.mode == "linear":
+        offsets, weights = np.arange(2), np.stack([1 - ratio, ratio])
+    else:
+        offsets, weights = np.arange(-1, 3), _cubic(ratio, sampling.cubic)
+    places = base[None] + offsets[:, None]
+    if sampling.inside_only:
+        weights = np.where((places >= 0) & (places < size), weights, 0)
+        weights = weights / weights.sum(axis=0)
+    return np.clip(places, 0, size - 1).astype(np.int64), weights
+
+
+def _cubic(ratio: Array, a: float) -> Array:
+    """Keys' cubic convolution at distances 1+r, r, 1−r, 2−r."""
+
+    def near(d: Array) -> Array:
+        return ((a + 2) * d - (a + 3)) * d * d + 1
+
+    def far(d: Array) -> Array:
+        return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+
+    return np.stack([far(1 + ratio), near(ratio), near(1 - ratio), far(2 - ratio)])

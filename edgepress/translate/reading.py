@@ -1,0 +1,48 @@
+"""What the planner reads from an ONNX model: names, inputs, inferred shapes and types."""
+
+import onnx
+
+from edgepress.errors import UnsupportedModelError
+from edgepress.graph.view import copy
+
+Shape = tuple[int | None, ...]
+
+
+def named(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy in which nodes without a name are called by their operator and place."""
+    changed = copy(model)
+    for index, node in enumerate(changed.graph.node):
+        node.name = node.name or f"{node.op_type}_{index}"
+    return changed
+
+
+def inputs_of(model: onnx.ModelProto) -> list[str]:
+    """The names of the inputs that are not initializers with a default."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    return [entry.name for entry in model.graph.input if entry.name not in constants]
+
+
+def refuse_several(model: onnx.ModelProto) -> None:
+    """The pipeline's rule: one input, one output."""
+    outputs = [output.name for output in model.graph.output]
+    for kind, names in (("inputs", inputs_of(model)), ("outputs", outputs)):
+        if len(names) != 1:
+            raise UnsupportedModelError(
+                f"the model has {len(names)} {kind} ({', '.join(names)}); expected one"
+            )
+
+
+def tensor_infos(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
+    """What shape inference knows of each tensor."""
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    infos = [*inferred.input, *inferred.value_info, *inferred.output]
+    return {info.name: info for info in infos}
+
+
+def tensor_shape(info: onnx.ValueInfoProto) -> Shape:
+    """A tensor's sizes, None where open."""
+    return tuple(_size(d) for d in info.type.tensor_type.shape.dim)
+
+
+def _size(dimension: onnx.TensorShapeProto.Dimension) -> int | None:
+    return dimension.dim_value if dimension.HasField("dim_value") else None

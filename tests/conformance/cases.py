@@ -1,0 +1,122 @@
+"""The node tests of the ONNX standard (`onnx.backend.test`) that concern the translator's operators."""
+
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+LISTED = {
+    *("Conv", "ConvTranspose", "BatchNormalization", "InstanceNormalization", "LayerNormalization"),
+    *("LpNormalization", "Gemm", "MatMul", "Einsum", "Relu", "Clip", "LeakyRelu", "PRelu", "Elu", "Selu"),
+    *("Celu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Gelu", "Erf", "Mish", "Softplus", "Softsign"),
+    *("Softmax", "LogSoftmax", "Add", "Sub", "Mul", "Div", "Pow", "Sqrt", "Exp", "Log", "Reciprocal", "Neg"),
+    *("Abs", "Floor", "Ceil", "Max", "Min", "Sum", "Mean", "Equal", "Greater", "GreaterOrEqual", "Less"),
+    *("LessOrEqual", "And", "Or", "Xor", "Not", "Where", "MaxPool", "AveragePool", "GlobalAveragePool"),
+    *("GlobalMaxPool", "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1"),
+    *("ReduceL2", "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp", "Pad", "Concat", "Split", "Slice"),
+    *("Gather", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Transpose", "Expand", "Tile", "DepthToSpace"),
+    *("SpaceToDepth", "Resize", "Upsample", "Cast", "Shape", "Size", "Constant", "ConstantOfShape"),
+    *("Identity", "Dropout", "LSTM", "GRU", "QuantizeLinear", "DequantizeLinear"),
+}
+"""The operators of which the translator claims to take what convolutional networks use."""
+
+ALL_COMPUTED = {
+    *("MatMul", "Einsum", "Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Sum", "Mean", "Equal", "Greater"),
+    *("GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Xor", "Where", "Concat"),
+}
+"""Of these every operand is computed; of all others the first is, and the rest are constants."""
+
+TYPES = ("float32", "bool", "int8", "uint8", "int16", "int32", "int64")
+_WIDE = ("uint16", "uint32", "uint64")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model with constants as initializers; `inputs` by name and `outputs` in order are arrays."""
+
+    name: str
+    op: str
+    model: onnx.ModelProto
+    inputs: dict[str, np.ndarray]
+    outputs: list[np.ndarray]
+    rtol: float
+    atol: float
+
+
+@lru_cache
+def cases() -> tuple[list[Case], dict[str, str]]:
+    """The applicable cases, and for each case of a listed operator that is not, the reason."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from onnx.backend.test.case.node import collect_testcases
+
+        collected = collect_testcases(None)
+    found, skipped = [], {}
+    for test in collected:
+        nodes = test.model.graph.node if test.model is not None else []
+        if len(nodes) != 1 or nodes[0].domain or nodes[0].op_type not in LISTED:
+            continue
+        if (why := _reason(test)) is not None:
+            skipped[test.name] = why
+        else:
+            found.append(_case(test))
+    return found, skipped
+
+
+def _reason(test) -> str | None:
+    """Why a case of a listed operator is not applicable."""
+    node, (inputs, outputs) = test.model.graph.node[0], test.data_sets[0]
+    tensors = [_array(value) for value in [*inputs, *outputs]]
+    if any(tensor is None for tensor in tensors):
+        return "sequences and optional values are no tensors"
+    kinds = {_kind(value) for value in [*inputs, *outputs]}
+    if kinds & set(_WIDE):
+        return "LiteRT has no arithmetic for uint16, uint32 and uint64"
+    if kinds - set(TYPES):
+        return "neither float32 nor integer (float16, bfloat16, float64, 8-bit floats, 2- and 4-bit, text)"
+    if any(tensor.size == 0 for tensor in tensors):
+        return "LiteRT holds no tensors without elements"
+    attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    return _reason_of_node(node, attributes, tensors)
+
+
+def _reason_of_node(node, attributes, tensors) -> str | None:
+    if node.op_type == "BatchNormalization" and attributes.get("training_mode"):
+        return "training mode, not inference"
+    if node.op_type == "Dropout" and len(tensors) - len(node.output) > 2 and bool(tensors[2]):
+        return "training mode, not inference"
+    if node.op_type in ("MaxPool", "Dropout") and len(node.output) > 1:
+        return "a second output (indices, a mask) that networks for inference do not read"
+    return None
+
+
+def _kind(value) -> str:
+    if isinstance(value, onnx.TensorProto):
+        return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(value.data_type)).name
+    return str(np.asarray(value).dtype)
+
+
+def _array(value) -> np.ndarray | None:
+    if isinstance(value, onnx.TensorProto):
+        return numpy_helper.to_array(value)
+    return np.asarray(value) if isinstance(value, np.ndarray | np.generic) else None
+
+
+def _case(test) -> Case:
+    model = onnx.ModelProto()
+    model.CopyFrom(test.model)
+    node, (inputs, outputs) = model.graph.node[0], test.data_sets[0]
+    given = {info.name: _array(value) for info, value in zip(model.graph.input, inputs, strict=True)}
+    computed = set(given) if node.op_type in ALL_COMPUTED else set(list(node.input)[:1])
+    computed = set() if node.op_type == "ConstantOfShape" else computed
+    for name in given.keys() - computed:
+        model.graph.initializer.append(numpy_helper.from_array(given[name], name))
+    kept = [info for info in model.graph.input if info.name in computed]
+    del model.graph.input[:]
+    model.graph.input.extend(kept)
+    expected = [_array(value) for value in outputs]
+    entries = {name: value for name, value in given.items() if name in computed}
+    return Case(test.name, node.op_type, model, entries, expected, test.rtol, test.atol)
