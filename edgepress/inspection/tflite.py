@@ -6,6 +6,7 @@ from pathlib import Path
 
 from edgepress.convert.flatbuffer import Graph, Kernel, Operator, Tensor, TfliteModel, read_tflite
 from edgepress.errors import ArtifactError
+from edgepress.graph.normalise.limits import one_line
 from edgepress.inspection.arena import arena_bytes, lifetimes
 from edgepress.inspection.report import End, KernelReport, Report, TransposeReport
 from edgepress.measure.sizes import size_metrics
@@ -37,7 +38,10 @@ def inspect_tflite(path: Path) -> Report:
         raise ArtifactError(
             f"{path} is truncated or not a TFLite model ({reason}); convert it again"
         ) from error
-    return _report(path, model)
+    try:
+        return _report(path, model)
+    except (IndexError, ValueError) as error:  # operands that are absent, kernels without elements
+        raise ArtifactError(f"{path} is damaged: {one_line(error, 150)}; convert it again") from error
 
 
 def _report(path: Path, model: TfliteModel) -> Report:

@@ -100,11 +100,23 @@ def _convert(request: Request, progress: Progress) -> Outcome:
         )
     progress(f"converting to TFLite with {request.converter}")
     calibration = np.zeros((0, *shape), np.float32) if given is None else given
-    content = convert_single(quantised, _CONVERTERS[request.converter](request.io_dtype), calibration)
+    content = _converted(request, quantised, calibration)
     with atomic(request.target) as temporary:
         temporary.write_bytes(content)
         parities, compared_on = _compared(request, temporary, (model, quantised), shape, given, progress)
     return Outcome(request.target, request.converter, read_tflite(request.target), parities, compared_on)
+
+
+def _converted(request: Request, model: onnx.ModelProto, calibration: Array) -> bytes:
+    config = _CONVERTERS[request.converter](request.io_dtype)
+    try:
+        return convert_single(model, config, calibration)
+    except (LookupError, ValueError, TypeError) as error:  # a network of a form that no pass here expected
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise ConversionError(
+            f"the {request.converter} converter cannot take {request.source} ({reason}); "
+            "change the network or try another --converter"
+        ) from error
 
 
 def _quantised(

@@ -158,6 +158,11 @@ def unsupported(folder: Path) -> None:
     graph = Graph(4)
     graph.add("Det", graph.add("Reshape", "input", np.array([-1, 2, 2])))
     onnx.save(graph.model(), folder / "unsupported.onnx")
+    graph = Graph(3, 4, 4)
+    ones = graph.constant(np.ones(3, np.float32))
+    mean = graph.add("ReduceMean", "input", axes=[0, 2, 3], keepdims=0)
+    graph.add("BatchNormalization", "input", ones, ones, mean, ones)
+    onnx.save(graph.model(), folder / "unexpected.onnx")
 
 
 @pytest.mark.parametrize(
@@ -166,6 +171,7 @@ def unsupported(folder: Path) -> None:
         ("absent.onnx", "cannot read absent.onnx"),
         ("cut.onnx", "cut.onnx is truncated"),
         ("named.npz", "named.npz is truncated or not an ONNX model"),
+        ("unexpected.onnx", "the nhwc converter cannot take unexpected.onnx (KeyError"),
         ("unsupported.onnx", "no translation for node 'det_1' (Det). Change the network, or try --converter"),
     ],
 )

@@ -1,6 +1,7 @@
 """`inspect` counts what can be counted by hand, and reads real files of every format."""
 
 import json
+import random
 from dataclasses import replace
 
 import numpy as np
@@ -186,3 +187,23 @@ def test_a_foreign_operator_set_does_not_hide_onnxs_own(tmp_path):
     model = graph.model()
     model.opset_import.insert(0, helper.make_opsetid("com.example", 3))
     assert inspect(saved(tmp_path, model)).form == "ONNX opset 15"
+
+
+def test_damaged_files_are_told_or_refused(small_models, tmp_path):
+    chance, path = random.Random(0), tmp_path / "model.tflite"
+    whole = [(small_models / name).read_bytes() for name in ("float.tflite", "int8.tflite")]
+    refused = []
+    for _ in range(200):
+        content = bytearray(chance.choice(whole))
+        for _ in range(chance.randint(1, 4)):
+            start = 4 * chance.randrange(len(content) // 4)
+            content[start : start + 4] = chance.choice(
+                [bytes(4), b"\xff" * 4, b"\1\0\0\0", b"\xff\xff\xff\x7f"]
+            )
+        path.write_bytes(content)
+        try:
+            assert describe(path, as_json=False)
+        except EdgepressError as error:
+            refused.append(str(error))
+    assert 0 < len(refused) < 200
+    assert not [message for message in refused if "\n" in message]
