@@ -52,23 +52,51 @@ def _depthwise_conv(step: Step, inputs: list[Tensor]) -> Tensor:
 def _conv_transpose(step: Step, inputs: list[Tensor]) -> Tensor:
     """Kernel (kH, kW, O/g, I); grouped ones part by part, since TensorFlow has no grouped kernel."""
     a, value, groups = step.attributes, inputs[0], step.attributes["groups"]
-    kernels = _transposed_kernels(step.weights["kernel"], groups)
+    if step.weights["kernel"].quantisation is not None:
+        return _biased(step, _spread_conv(step, value))
+    kernels = np.split(step.weights["kernel"].values, groups, axis=3)
     parts = tf.split(value, groups, axis=3) if groups > 1 else [value]
     batch = value.shape[0] if value.shape[0] is not None else tf.shape(value)[0]
     outputs = [
-        tf.nn.conv2d_transpose(part, kernel, (batch, *a["size"], kernel.shape[2]), a["strides"], a["padding"])
+        tf.nn.conv2d_transpose(
+            part, tf.constant(kernel), (batch, *a["size"], kernel.shape[2]), a["strides"], a["padding"]
+        )
         for part, kernel in zip(parts, kernels, strict=True)
     ]
     return _biased(step, outputs[0] if groups == 1 else tf.concat(outputs, 3))
 
 
-def _transposed_kernels(weight: Weight, groups: int) -> list[Tensor]:
-    """One kernel for each group, quantised for each output channel."""
-    if weight.quantisation is None:
-        return [tf.constant(part) for part in np.split(weight.values, groups, axis=3)]
-    turned = Weight(np.swapaxes(weight.values, 2, 3), quantisation=weight.quantisation)
-    assert groups == 1
-    return [tf.transpose(fake_quantised_kernel(turned, turned.values.shape), (0, 1, 3, 2))]
+def _spread_conv(step: Step, value: Tensor) -> Tensor:
+    """A quantised transposed convolution as a convolution of the image spread out by zeros.
+
+    The TFLite converter cannot turn a transposed kernel with one scale per output channel (`mismatched
+    quantized axes`); here the scales stay, at the price of the products with zeros.
+    """
+    a, weight = step.attributes, step.weights["kernel"]
+    turned = np.ascontiguousarray(weight.values[::-1, ::-1].swapaxes(2, 3))
+    kernel = fake_quantised_kernel(Weight(turned, quantisation=weight.quantisation), turned.shape)
+    pads = [(0, 0)]
+    for axis, (k, s, size) in enumerate(zip(turned.shape[:2], a["strides"], a["size"], strict=True), 1):
+        length = (value.shape[axis] - 1) * s + 1
+        before = k - 1 - ((k - s) // 2 if a["padding"] == "SAME" else 0)
+        pads.append((before, size + k - 1 - length - before))
+    spread = _spread(value, a["strides"])
+    return tf.nn.conv2d(tf.pad(spread, [*pads, (0, 0)]), kernel, 1, "VALID")
+
+
+def _spread(value: Tensor, strides: tuple[int, int]) -> Tensor:
+    """(N, H, W, C) → (N, (H−1)·s + 1, (W−1)·t + 1, C), zeros between the elements."""
+    (s, t), (_, height, width, channels) = strides, value.shape
+    if s > 1:
+        rows = tf.pad(
+            tf.reshape(value, (-1, height, 1, width * channels)), [(0, 0), (0, 0), (0, s - 1), (0, 0)]
+        )
+        value = tf.reshape(rows, (-1, height * s, width, channels))[:, : (height - 1) * s + 1]
+        height = (height - 1) * s + 1
+    if t > 1:
+        columns = tf.pad(tf.reshape(value, (-1, width, 1, channels)), [(0, 0), (0, 0), (0, t - 1), (0, 0)])
+        value = tf.reshape(columns, (-1, height, width * t, channels))[:, :, : (width - 1) * t + 1]
+    return value
 
 
 def _dense(step: Step, inputs: list[Tensor]) -> Tensor:

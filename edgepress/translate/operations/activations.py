@@ -1,5 +1,6 @@
 """Activations and other functions of single elements."""
 
+from dataclasses import replace
 from typing import Any
 
 from edgepress.translate.operations.base import Table, Tensor, in_words, operand, unary
@@ -79,9 +80,18 @@ def _polynomial(x: Tensor, coefficients: tuple[float, ...]) -> Tensor:
 
 
 def _prelu(step: Step, inputs: list[Tensor]) -> Tensor:
+    """In the form that TFLite's converter knows as its PRELU, while the slope is not quantised."""
     value = inputs[0]
-    slope = operand(step.weights["slope"]) if "slope" in step.weights else inputs[1]
-    return tf.nn.relu(value) + slope * tf.minimum(value, tf.constant(0, value.dtype))
+    if not value.dtype.is_floating:
+        return tf.where(value > 0, value, value * inputs[1])
+    if "slope" not in step.weights:
+        return tf.nn.relu(value) - inputs[1] * tf.nn.relu(-value)
+    slope = step.weights["slope"]
+    if slope.values.shape[0] == 1:
+        slope = replace(slope, values=slope.values[0])
+    if slope.quantisation is None:
+        return tf.nn.relu(value) + tf.constant(-slope.values) * tf.nn.relu(-value)
+    return tf.nn.relu(value) - operand(slope) * tf.nn.relu(-value)
 
 
 def _softmax_over(value: Tensor, axes: tuple[int, ...], log: bool) -> Tensor:
