@@ -14,8 +14,6 @@ from edgepress.errors import ArtifactError, DataError
 
 Array = npt.NDArray[Any]
 
-SPLITS = ("train", "validation", "test", "calibration")
-
 
 @dataclass(frozen=True)
 class Split:
