@@ -1,0 +1,178 @@
+"""One architecture through the translator, float32 and int8, each compared with ONNX Runtime."""
+
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from ai_edge_litert.interpreter import Interpreter
+
+from edgepress.compress.quantisation.registry import Sources, quantiser
+from edgepress.config.convert import Nhwc
+from edgepress.config.quant import Calibration, Int8
+from edgepress.convert.flatbuffer import TfliteModel, read_tflite
+from edgepress.convert.registry import convert_single
+from edgepress.graph.io import save_model
+from edgepress.graph.normalise.normalise import load_normalised
+from edgepress.measure.inference import session
+from tests.zoo.architectures import Architecture
+from tests.zoo.photos import crops
+
+CALIBRATION, TEST, FLOAT_TEST = 64, 100, 4
+
+Outputs = list[np.ndarray]
+"""Each output of a model for all inputs, (n, ...)."""
+
+
+@dataclass(frozen=True)
+class FloatRow:
+    """`max_abs_diff` is relative to the range of the output; `asked` counts the network's own transposes."""
+
+    ops: int
+    transposes: int
+    asked: int
+    max_abs_diff: float
+
+
+@dataclass(frozen=True)
+class Int8Row:
+    """Agreement of the two runtimes on the same integers; `steps` are of the output's scale.
+
+    `kept` is the share of samples on which int8 says the same as float32, `float_ops` are the operators that
+    stayed float, and how many.
+    """
+
+    top1: float
+    mean_steps: float
+    max_steps: float
+    kept: float
+    float_ops: dict[str, int]
+
+
+def measure_float(architecture: Architecture, source: Path) -> FloatRow:
+    """Convert as float32, and compare on a few inputs.
+
+    Raises:
+        AssertionError: the outputs do not vary, so that comparing them says nothing.
+    """
+    model = load_normalised(source)
+    inputs, _ = crops(FLOAT_TEST, architecture.size, seed=2)
+    expected = run_onnx(model, inputs)
+    content, tflite = _converted(model)
+    actual = run_tflite(content, inputs, [array.shape for array in expected])
+    assert all(np.ptp(array, axis=0).any() for array in expected), "the outputs do not vary"
+    return FloatRow(
+        len(tflite.operators),
+        tflite.transpose_ops,
+        sum(node.op_type == "Transpose" for node in model.graph.node),
+        max(float(np.abs(a - e).max() / np.ptp(e)) for a, e in zip(actual, expected, strict=True)),
+    )
+
+
+def measure_int8(architecture: Architecture, source: Path) -> Int8Row:
+    """Quantise after training, convert, and compare the two runtimes on other inputs than those."""
+    model = load_normalised(source)
+    calibration, _ = crops(CALIBRATION, architecture.size, seed=3)
+    config = Int8(per_channel=True, calibration=Calibration("minmax", CALIBRATION, 2048, 99.99))
+    quantised = quantiser(config)(model, config, Sources(lambda n: calibration[:n], _no_training, clusters=0))
+    inputs, _ = crops(TEST, architecture.size, seed=2)
+    expected = run_onnx(quantised, inputs)
+    floats = run_onnx(model, inputs)
+    content, tflite = _converted(quantised)
+    actual = run_tflite(content, inputs, [array.shape for array in expected])
+    assert len(set(_classes(expected).ravel())) > 1, "every sample is of one class"
+    steps = [
+        np.abs(a - e) / scale
+        for a, e, scale in zip(actual, expected, _scales(content, expected), strict=True)
+    ]
+    return Int8Row(
+        float((_classes(actual) == _classes(expected)).mean()),
+        float(max(s.mean() for s in steps)),
+        float(max(s.max() for s in steps)),
+        float((_classes(actual) == _classes(floats)).mean()),
+        float_operators(tflite),
+    )
+
+
+def run_onnx(model: onnx.ModelProto, inputs: np.ndarray) -> Outputs:
+    """ONNX Runtime's outputs, one input at a time."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.onnx")
+        save_model(path, model)
+        running = session(path, 1)
+        name = running.get_inputs()[0].name
+        rows = [running.run(None, {name: sample[None]}) for sample in inputs]
+    return [np.concatenate(each) for each in zip(*rows, strict=True)]
+
+
+def run_tflite(content: bytes, inputs: np.ndarray, shapes: list[tuple[int, ...]]) -> Outputs:
+    """LiteRT's outputs as real numbers, one input at a time, in the order and layout of ONNX's `shapes`."""
+    interpreter = Interpreter(model_content=content, num_threads=1)
+    interpreter.allocate_tensors()
+    (entry,) = interpreter.get_input_details()
+    rows = []
+    for sample in inputs:
+        interpreter.set_tensor(entry["index"], _quantised(sample.transpose(1, 2, 0)[None], entry))
+        interpreter.invoke()
+        rows.append([_real(interpreter, detail) for detail in interpreter.get_output_details()])
+    outputs = [np.concatenate(each) for each in zip(*rows, strict=True)]
+    return [_as_shape(array, shape) for array, shape in zip(outputs, shapes, strict=True)]
+
+
+def float_operators(tflite: TfliteModel) -> dict[str, int]:
+    """The operators that compute floats, but not the conversions between numbers, and how often."""
+    (graph,) = tflite.graphs
+    names = (
+        operator.name
+        for operator in graph.operators
+        if operator.name not in ("QUANTIZE", "DEQUANTIZE")
+        and any(graph.tensors[i].dtype == "FLOAT32" for i in operator.outputs)
+    )
+    return dict(sorted(Counter(names).items()))
+
+
+def _converted(model: onnx.ModelProto) -> tuple[bytes, TfliteModel]:
+    content = convert_single(model, Nhwc("auto"), np.zeros((0,), np.float32))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.tflite")
+        path.write_bytes(content)
+        return content, read_tflite(path)
+
+
+def _quantised(sample: np.ndarray, detail: Any) -> np.ndarray:
+    scale, zero_point = detail["quantization"]
+    if detail["dtype"] != np.int8:
+        return np.ascontiguousarray(sample)
+    return np.clip(np.round(sample / scale) + zero_point, -128, 127).astype(np.int8)
+
+
+def _real(interpreter: Any, detail: Any) -> np.ndarray:
+    values, (scale, zero_point) = interpreter.get_tensor(detail["index"]), detail["quantization"]
+    return (values.astype(np.float32) - zero_point) * scale if values.dtype == np.int8 else values
+
+
+def _scales(content: bytes, expected: Outputs) -> list[float]:
+    """The step of each output; of one that stayed float, a 255th of its range."""
+    details = Interpreter(model_content=content).get_output_details()
+    return [
+        detail["quantization"][0] or float(np.ptp(array)) / 255
+        for detail, array in zip(details, expected, strict=True)
+    ]
+
+
+def _as_shape(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Channels first again, where an output is an image stored with its channels last."""
+    return array if array.shape == shape else np.moveaxis(array, -1, 1).reshape(shape)
+
+
+def _classes(outputs: Outputs) -> np.ndarray:
+    """The class of each sample, pixel or anchor, by the first output."""
+    logits = outputs[0]
+    return logits.argmax(-1 if logits.ndim == 3 else 1)
+
+
+def _no_training() -> Any:
+    raise AssertionError("quantising after training does not train")

@@ -1,0 +1,146 @@
+"""An architecture with random weights, as a network worth measuring, and as ONNX.
+
+Freshly made networks are degenerate: BatchNormalization has unit statistics, residual branches are scaled by
+nothing or by 1e-6, logits hardly vary. So what was constant is drawn, the statistics are those of real images,
+and the last layer is fitted to tell ten kinds of crop apart.
+"""
+
+import importlib.util
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from tests.zoo.architectures import Architecture
+from tests.zoo.photos import CLASSES, crops
+
+_AUXILIARY = ("googlenet", "inception_v3")
+"""These have heads that are for training only."""
+
+
+def import_torchvision() -> Any:
+    """torchvision; where its compiled part does not match PyTorch's build, with the operators it misses declared."""
+    assert importlib.util.find_spec("torchvision") is not None
+    try:
+        import torchvision
+    except RuntimeError:
+        library = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        _KEPT.append(library)
+        import torchvision
+    return torchvision
+
+
+_KEPT: list[Any] = []
+"""A library's definitions end with it."""
+
+
+def make(architecture: Architecture) -> nn.Module:
+    """The network in evaluation mode, from images (N, 3, size, size) to its outputs, always the same."""
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        net = _fresh(architecture)
+    images, classes = crops(80, architecture.size, seed=1)
+    _draw_constants(net)
+    _take_statistics(net, torch.from_numpy(images[:40]))
+    _fit_classifier(net, torch.from_numpy(images), classes)
+    return net.eval()
+
+
+def export(architecture: Architecture, target: Path) -> None:
+    """Write the network as PyTorch's exporter does by default, for one image at a time."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    example = torch.zeros(1, 3, architecture.size, architecture.size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(make(architecture), (example,), dynamo=True, verbose=False)
+    assert program is not None
+    program.save(target)
+
+
+def _fresh(architecture: Architecture) -> nn.Module:
+    torchvision = import_torchvision()
+    if architecture.library == "timm":
+        import timm
+
+        return timm.create_model(architecture.name, num_classes=CLASSES)
+    models = torchvision.models
+    if "ssd" in architecture.name:
+        return _Detector(models.get_model(architecture.name, weights=None, weights_backbone=None))
+    if "seg" in models.get_model_builder(architecture.name).__module__:
+        net = models.get_model(architecture.name, weights=None, weights_backbone=None, num_classes=CLASSES)
+        return _Segmenter(net)
+    options = {"aux_logits": False, "init_weights": True} if architecture.name in _AUXILIARY else {}
+    return models.get_model(architecture.name, weights=None, num_classes=CLASSES, **options)
+
+
+class _Segmenter(nn.Module):
+    """The logits of each pixel, without the dictionary around them."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.net(images)["out"]
+
+
+class _Detector(nn.Module):
+    """The class logits and box offsets of each anchor: what runs on a device before NMS."""
+
+    def __init__(self, net: Any) -> None:
+        super().__init__()
+        self.backbone, self.head = net.backbone, net.head
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        outputs = self.head(list(self.backbone(images).values()))
+        return outputs["cls_logits"], outputs["bbox_regression"]
+
+
+def _draw_constants(net: nn.Module) -> None:
+    """Scales, shifts and layer scales that begin as one value get many, around 0.75 and around 0."""
+    for name, values in net.named_parameters():
+        if values.numel() > 1 and values.min() == values.max():
+            shift = name.endswith("bias") or name.endswith("beta")
+            (nn.init.normal_(values, 0, 0.1) if shift else nn.init.uniform_(values, 0.5, 1))
+        elif values.numel() == 1 and "gain" in name:
+            nn.init.constant_(values, 0.7)
+
+
+@torch.no_grad()
+def _take_statistics(net: nn.Module, images: torch.Tensor) -> None:
+    """BatchNormalization's running statistics become those of `images`; nothing else changes."""
+    net.eval()
+    for module in net.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.reset_running_stats()
+            module.momentum = None
+            module.train()
+    for batch in images.split(20):
+        net(batch)
+    net.eval()
+
+
+@torch.no_grad()
+def _fit_classifier(net: nn.Module, images: torch.Tensor, classes: np.ndarray) -> None:
+    """Ridge regression from the features of `images` to their classes, into each last linear layer."""
+    heads = [m for m in net.modules() if isinstance(m, nn.Linear) and m.out_features == CLASSES]
+    for head in heads:
+        features: list[torch.Tensor] = []
+        hook = head.register_forward_pre_hook(lambda _, inputs, kept=features: kept.append(inputs[0]))
+        for batch in images.split(20):
+            net(batch)
+        hook.remove()
+        x = torch.cat(features).flatten(1).double()
+        centre, targets = x.mean(0), torch.eye(CLASSES, dtype=torch.double)[classes] * 8
+        kernel = (x - centre) @ (x - centre).T
+        ridge = kernel.trace() / len(x) * 0.1
+        weights = (x - centre).T @ torch.linalg.solve(kernel + ridge * torch.eye(len(x)), targets)
+        head.weight.copy_(weights.T)
+        if head.bias is not None:
+            head.bias.copy_(targets.mean(0) - centre @ weights)
