@@ -1,8 +1,8 @@
 """An architecture with random weights, as a network worth measuring, and as ONNX.
 
 Freshly made networks are degenerate: BatchNormalization has unit statistics, residual branches are scaled by
-nothing or by 1e-6, logits hardly vary. So what was constant is drawn, the statistics are those of real images,
-and the last layer is fitted to tell ten kinds of crop apart.
+0 or 1e-6, logits hardly vary. So what was constant is drawn, the statistics are those of real images, and the
+last layer is fitted to tell ten kinds of crop apart.
 """
 
 import importlib.util
@@ -22,7 +22,7 @@ _AUXILIARY = ("googlenet", "inception_v3")
 
 
 def import_torchvision() -> Any:
-    """torchvision; where its compiled part does not match PyTorch's build, with the operators it misses declared."""
+    """torchvision; where its compiled part does not fit PyTorch's build, with its operators declared."""
     assert importlib.util.find_spec("torchvision") is not None
     try:
         import torchvision
