@@ -16,6 +16,7 @@ from torch import nn
 
 from edgepress.datasets.prepared import Array
 from edgepress.errors import UnsupportedModelError
+from edgepress.graph.lowering import drop_new_defaults, restamped
 from edgepress.training.tidy import tidy
 
 OPSET = 15
@@ -23,13 +24,6 @@ OPSET = 15
 
 EXPORTED_OPSET = 18
 """The oldest that torch's exporter writes."""
-
-NEW_DEFAULTS: dict[str, object] = {
-    "noop_with_empty_axes": 0,
-    "antialias": 0,
-    "keep_aspect_ratio_policy": b"stretch",
-}
-"""Attributes that came between the two, and the value that says nothing; onnx's converter leaves them in."""
 
 IR_VERSION = 10
 """What runtimes since 2024 load."""
@@ -108,24 +102,16 @@ def _exported(net: nn.Module, input_shape: tuple[int, ...]) -> ir.Model:
 
 def _lowered(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model at opset 15, or unchanged where it cannot be expressed there."""
-    _drop_new_defaults(model)
+    drop_new_defaults(model)
     for lower in (_converted, _restamped):
         try:
             lowered = lower(model)
             onnx.checker.check_model(lowered, full_check=True)
-        except (RuntimeError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError):
+        except (RuntimeError, ValueError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError):
             continue
         lowered.ir_version = model.ir_version
         return lowered
     return model
-
-
-def _drop_new_defaults(model: onnx.ModelProto) -> None:
-    for node in model.graph.node:
-        for attribute in list(node.attribute):
-            value = onnx.helper.get_attribute_value(attribute)
-            if attribute.name in NEW_DEFAULTS and NEW_DEFAULTS[attribute.name] == value:
-                node.attribute.remove(attribute)
 
 
 def _converted(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -134,12 +120,7 @@ def _converted(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _restamped(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same nodes under the older number: onnx cannot convert a Pad or Resize that uses nothing new."""
-    restamped = onnx.ModelProto()
-    restamped.CopyFrom(model)
-    for domain in restamped.opset_import:
-        domain.version = OPSET if domain.domain == "" else domain.version
-    return restamped
+    return restamped(model, OPSET)
 
 
 def _check_ends(model: onnx.ModelProto, input_shape: tuple[int, ...]) -> None:

@@ -102,11 +102,37 @@ def test_any_opset_becomes_one_that_the_passes_take_and_computes_the_same(opset)
     onnx.checker.check_model(result, full_check=True)
 
 
-def test_an_opset_that_cannot_be_lowered_is_kept():
-    pads = {"pads": np.array([0, 0, 1, 1, 0, 0, 1, 1])}
-    for operator, opset in (("Gelu", 20), ("Pad", 18)):
-        model = build([node(operator, ["input", *pads][: 1 + (operator == "Pad")], ["y"])], pads, opset=opset)
-        assert normalise(model).opset_import[0].version == opset
+PADS = {"pads": np.array([0, 0, 1, 1, 0, 0, 1, 1])}
+
+
+@pytest.mark.parametrize(
+    "newer",
+    [build([node("Gelu", ["input"], ["y"])], opset=20),
+     build([node("Pad", ["input", "pads"], ["y"], mode="wrap")], PADS, opset=19)],
+    ids=["operator", "attribute's value"],
+)  # fmt: skip
+def test_an_opset_that_cannot_be_lowered_is_kept(newer):
+    version = newer.opset_import[0].version
+    assert normalise(newer).opset_import[0].version == version
+
+
+def test_what_is_new_in_name_only_is_lowered():
+    constants = {**PADS, "axes": np.array([2, 3]), "scales": np.array([1, 1, 2, 2], np.float32)}
+    nodes = [
+        node("Pad", ["input", "pads"], ["a"]),
+        node("Resize", ["a", "", "scales"], ["b"], antialias=0, keep_aspect_ratio_policy="stretch"),
+        node("Relu", ["b"], ["y"]),
+    ]
+    reduced = build(
+        [node("ReduceMean", ["input", "axes"], ["y"], noop_with_empty_axes=0)], constants, opset=18
+    )
+    for newer in (build(nodes, constants, opset=19), reduced):
+        inputs = RANDOM.normal(size=(2, 3, 8, 8)).astype(np.float32)
+        expected = run_onnx(newer, inputs)
+        result = normalise(newer)
+        assert result.opset_import[0].version == 15
+        onnx.checker.check_model(result, full_check=True)
+        np.testing.assert_allclose(run_onnx(result, inputs), expected, atol=1e-6)
 
 
 def test_constants_and_shape_arithmetic_are_folded_and_the_batch_stays_free():

@@ -9,7 +9,7 @@ import math
 import onnx
 from onnx import TensorProto, helper, shape_inference, version_converter
 
-from edgepress.errors import UnsupportedModelError
+from edgepress.graph.lowering import drop_new_defaults, restamped
 from edgepress.graph.normalise.limits import MAX_ELEMENTS, one_line, refuse
 from edgepress.graph.normalise.structure import keep_initializers, opset
 
@@ -17,6 +17,14 @@ TARGET_OPSET = 15
 """What the passes and both converters here understand."""
 
 _LARGE = 1024
+_NATIVE_ERRORS = (
+    onnx.checker.ValidationError,
+    shape_inference.InferenceError,
+    version_converter.ConvertError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+)
 
 
 def check(model: onnx.ModelProto) -> None:
@@ -26,11 +34,10 @@ def check(model: onnx.ModelProto) -> None:
         UnsupportedModelError: onnx's checker or shape inference finds otherwise.
     """
     light, _ = _split(model)
-    for output in light.graph.output:
-        output.type.tensor_type.shape.SetInParent()  # demanded, though it says nothing new
+    _declare_shapes(light)
     try:
         onnx.checker.check_model(light)
-    except (onnx.checker.ValidationError, ValueError, RuntimeError, TypeError) as error:
+    except _NATIVE_ERRORS as error:
         refuse(f"not a valid model: {_first(error)}")
 
 
@@ -53,7 +60,7 @@ def inferred(
         graph = shape_inference.infer_shapes(
             light, check_type=strict, strict_mode=strict, data_prop=True
         ).graph
-    except (shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError, ValueError) as error:
+    except _NATIVE_ERRORS as error:
         refuse(f"its shapes do not fit: {_first(error)}")
     aside = {tensor.name for tensor in heavy}
     infos = {i.name: i for i in (*graph.input, *graph.value_info, *graph.output) if i.name not in aside}
@@ -67,39 +74,51 @@ def inferred(
 
 
 def to_target_opset(model: onnx.ModelProto) -> None:
-    """Raise older models to opset 15; lower newer ones where onnx can, else they keep theirs.
+    """Raise older models to opset 15; lower newer ones where their operators allow, else they keep theirs.
 
     Raises:
         UnsupportedModelError: an older model cannot be raised.
     """
     version = opset(model)
     if version != TARGET_OPSET:
-        try:
-            _convert(model)
-        except UnsupportedModelError:
-            if version < TARGET_OPSET:
-                raise
+        light, heavy = _split(model)
+        drop_new_defaults(light)
+        _declare_shapes(light)
+        changed, why = _written_as_target(light)
+        if changed is not None:
+            _adopt(model, changed, {tensor.name for tensor in heavy})
+        elif version < TARGET_OPSET:
+            refuse(f"opset {version} cannot be written as {TARGET_OPSET}: {why}")
     model.ir_version = max(8, helper.find_min_ir_version_for(model.opset_import, ignore_unknown=True))
 
 
-def _convert(model: onnx.ModelProto) -> None:
-    light, heavy = _split(model)
-    try:
-        converted = version_converter.convert_version(light, TARGET_OPSET)
-    except (version_converter.ConvertError, onnx.checker.ValidationError, RuntimeError, ValueError) as error:
-        refuse(f"opset {opset(model)} cannot be written as {TARGET_OPSET}: {_first(error)}")
-    aside = {tensor.name for tensor in heavy}
+def _written_as_target(light: onnx.ModelProto) -> tuple[onnx.ModelProto | None, str]:
+    """The model in the target opset, or None and why not."""
+    ways = [version_converter.convert_version, restamped][: 2 if opset(light) > TARGET_OPSET else 1]
+    why = ""
+    for way in ways:
+        try:
+            changed: onnx.ModelProto = way(light, TARGET_OPSET)
+            onnx.checker.check_model(changed)
+        except _NATIVE_ERRORS as error:
+            why = why or _first(error)
+        else:
+            return changed, ""
+    return None, why
+
+
+def _adopt(model: onnx.ModelProto, changed: onnx.ModelProto, aside: set[str]) -> None:
+    """Take over in place what the converter made of the light model; `aside` are its large weights."""
     keep_initializers(model, aside)
     for field in ("node", "input", "output"):
         kept = [
-            entry for entry in getattr(converted.graph, field) if entry.name not in aside or field == "node"
+            entry for entry in getattr(changed.graph, field) if entry.name not in aside or field == "node"
         ]
         del getattr(model.graph, field)[:]
         getattr(model.graph, field).extend(kept)
-    model.graph.initializer.extend(converted.graph.initializer)
+    model.graph.initializer.extend(changed.graph.initializer)
     del model.opset_import[:]
-    model.opset_import.extend(converted.opset_import)
-    check(model)
+    model.opset_import.extend(changed.opset_import)
 
 
 def _split(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[TensorProto]]:
@@ -117,6 +136,11 @@ def _split(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[TensorProto]]:
         info = helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
         light.graph.input.append(info)
     return light, heavy
+
+
+def _declare_shapes(model: onnx.ModelProto) -> None:
+    for output in model.graph.output:
+        output.type.tensor_type.shape.SetInParent()  # demanded, though it says nothing new
 
 
 def _first(error: Exception) -> str:
