@@ -171,6 +171,37 @@ def test_an_exported_batch_is_freed_also_in_reshapes():
     np.testing.assert_allclose(run_onnx(result, inputs), inputs.reshape(4, -1) @ constants["w"], rtol=1e-4)
 
 
+def _with_class_token(batch: int) -> onnx.ModelProto:
+    """A token put before those of the image, as many as the exported batch; then all in one row."""
+    nodes = [
+        node("Reshape", ["input", "tokens"], ["image"]),
+        node("Concat", ["token", "image"], ["all"], axis=1),
+        node("Reshape", ["all", "row"], ["y"]),
+    ]
+    constants = {
+        "tokens": np.array([batch, 3, 64]),
+        "token": np.ones((batch, 1, 64), np.float32),
+        "row": np.array([batch, -1]),
+    }
+    return build(nodes, constants, shape=(batch, 3, 8, 8))
+
+
+def test_a_batch_of_one_that_is_built_in_for_good_stays_one():
+    model = _with_class_token(1)
+    inputs = RANDOM.normal(size=(1, 3, 8, 8)).astype(np.float32)
+    expected = run_onnx(model, inputs)
+    result = normalise(model)
+    ends = (*result.graph.input, *result.graph.output)
+    assert [end.type.tensor_type.shape.dim[0].dim_value for end in ends] == [1, 1]
+    assert {tensor.name for tensor in result.graph.initializer} == {"tokens", "token", "row"}
+    np.testing.assert_array_equal(run_onnx(result, inputs), expected)
+
+
+def test_a_batch_of_several_that_is_built_in_is_refused():
+    with pytest.raises(UnsupportedModelError, match=r"shapes do not fit|does not keep the batch first"):
+        normalise(_with_class_token(4))
+
+
 def test_names_become_valid_and_stay_unique():
     nodes = [
         node("Relu", ["input"], ["a:0"], "n"),

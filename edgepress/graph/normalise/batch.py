@@ -4,31 +4,48 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from edgepress.errors import UnsupportedModelError
 from edgepress.graph.normalise.limits import refuse
 from edgepress.graph.normalise.native import inferred
-from edgepress.graph.normalise.structure import check_shape
+from edgepress.graph.normalise.structure import check_shape, drop_unused_initializers
 from edgepress.graph.view import set_initializer
 
 BATCH = "batch"
 
 
-def free_batch(model: onnx.ModelProto) -> None:
+def free_batch(model: onnx.ModelProto) -> bool:
     """Make the batch symbolic, in place, also where a Reshape has the exported batch built in.
 
+    Where more than that holds a batch of one, e.g. the windows of an attention, it stays one.
+
+    Returns:
+        Whether it is symbolic now.
+
     Raises:
-        UnsupportedModelError: the input is not float32 or its size is not fixed, or nothing else but the
-            exported batch can go through the network.
+        UnsupportedModelError: the input is not float32 or its size is not fixed, or nothing else but an
+            exported batch of several can go through the network.
     """
     entry = model.graph.input[0]
     sizes = check_shape(entry)
     _check_input(entry, sizes)
-    if isinstance(sizes[0], int) and sizes[0] > 0:
-        _free_reshapes(model, sizes[0])
-    entry.type.tensor_type.shape.dim[0].dim_param = BATCH
+    given = sizes[0] if isinstance(sizes[0], int) and sizes[0] > 0 else None
+    changed = [] if given is None else _free_reshapes(model, given)
     for output in model.graph.output:
         output.type.tensor_type.ClearField("shape")
-    for output in model.graph.output:
-        output.CopyFrom(_inferred_output(model, output.name))
+    entry.type.tensor_type.shape.dim[0].dim_param = BATCH
+    try:
+        outputs, free = _outputs(model, free=True), True
+    except UnsupportedModelError:
+        if given != 1:
+            raise
+        entry.type.tensor_type.shape.dim[0].dim_value = 1
+        for node, shape in changed:
+            node.input[1] = shape
+        drop_unused_initializers(model)
+        outputs, free = _outputs(model, free=False), False
+    for output, found in zip(model.graph.output, outputs, strict=True):
+        output.CopyFrom(found)
+    return free
 
 
 def _check_input(entry: onnx.ValueInfoProto, sizes: list[int | str]) -> None:
@@ -44,9 +61,13 @@ def _check_input(entry: onnx.ValueInfoProto, sizes: list[int | str]) -> None:
         )
 
 
-def _free_reshapes(model: onnx.ModelProto, batch: int) -> None:
-    """Where a constant shape begins with the batch, as its operand does, let the batch be inferred."""
+def _free_reshapes(model: onnx.ModelProto, batch: int) -> list[tuple[onnx.NodeProto, str]]:
+    """Where a constant shape begins with the batch, as its operand does, let the batch be inferred.
+
+    Returns the nodes, and the names of the shapes they had.
+    """
     held, shapes = {tensor.name: tensor for tensor in model.graph.initializer}, inferred(model)
+    changed = []
     for node in model.graph.node:
         if node.op_type != "Reshape" or node.input[1] not in held:
             continue
@@ -55,9 +76,10 @@ def _free_reshapes(model: onnx.ModelProto, batch: int) -> None:
         if target[:1].tolist() != [batch] or None in result[1:]:
             continue
         if _sizes(shapes, node.input[0])[:1] == [batch] and result[:1] == [batch]:
-            name = f"{node.output[0]}.shape"
-            set_initializer(model, name, np.array([-1, *result[1:]], np.int64))
-            node.input[1] = name
+            changed.append((node, node.input[1]))
+            node.input[1] = f"{node.output[0]}.shape"
+            set_initializer(model, node.input[1], np.array([-1, *result[1:]], np.int64))
+    return changed
 
 
 def _sizes(shapes: dict[str, onnx.ValueInfoProto], name: str) -> list[int | None]:
@@ -67,14 +89,21 @@ def _sizes(shapes: dict[str, onnx.ValueInfoProto], name: str) -> list[int | None
     return [dim.dim_value if dim.HasField("dim_value") else None for dim in dims]
 
 
-def _inferred_output(model: onnx.ModelProto, name: str) -> onnx.ValueInfoProto:
-    info = inferred(model, strict=True).get(name)
-    if info is None or not info.type.tensor_type.HasField("shape"):
-        refuse(f"the shape of the output {name!r} cannot be inferred", "export it with fixed shapes")
-    first = info.type.tensor_type.shape.dim[:1]
-    if not first or first[0].HasField("dim_value"):
-        refuse(
-            f"the output {name!r} does not keep the batch first: a batch is built into the network",
-            "export it with a dynamic batch",
-        )
-    return info
+def _outputs(model: onnx.ModelProto, free: bool) -> list[onnx.ValueInfoProto]:
+    """The outputs with the shapes that follow from the input's; a free batch must stay first in them."""
+    infos = inferred(model, strict=True)
+    outputs = []
+    for output in model.graph.output:
+        info = infos.get(output.name)
+        if info is None or not info.type.tensor_type.HasField("shape"):
+            refuse(
+                f"the shape of the output {output.name!r} cannot be inferred", "export it with fixed shapes"
+            )
+        first = info.type.tensor_type.shape.dim[:1]
+        if free and (not first or first[0].HasField("dim_value")):
+            refuse(
+                f"the output {output.name!r} does not keep the batch first, which is built into the network",
+                "export it with a dynamic batch, or for a batch of 1",
+            )
+        outputs.append(info)
+    return outputs

@@ -45,14 +45,15 @@ _BROADCAST = (
 _FOLDABLE = {*_SIZES, *_UNARY, *_BROADCAST, "Concat", "ReduceProd", "ReduceSum", "ReduceMax", "ReduceMin"}
 
 
-def fold_constants(model: onnx.ModelProto) -> None:
+def fold_constants(model: onnx.ModelProto, batches: tuple[int, int] = _BATCHES) -> None:
     """Fold constants, in place; a Reshape to a shape that holds the batch once gets −1 there.
 
+    What is the same for both of `batches` counts as constant; a batch that is fixed is given twice.
     Kernels behind DequantizeLinear stay int8: that is how a quantised model holds them.
     """
     for _ in range(_ROUNDS):
         before = len(model.graph.node)
-        first, second = (_known(model, batch) for batch in _BATCHES)
+        first, second = (_known(model, batch) for batch in batches)
         one, two = first.values, second.values
         changed = _infer_batch_of_reshapes(model, first, second)
         _replace(model, {name: one[name] for name in one if name in two and _same(one[name], two[name])})

@@ -25,9 +25,10 @@ def load_normalised(path: Path) -> onnx.ModelProto:
 def normalise(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model as the passes here expect it; `model` itself is tidied too.
 
-    Ensures: opset 15 (or the model's own, if newer and onnx cannot lower it), one float32 input of fixed size
-    but for a symbolic batch, shapes inferred, constants folded into initializers, all of them used and none
-    an input, nodes sorted, names valid in TensorFlow and unique.
+    Ensures: opset 15 (or the model's own, if newer and it cannot be lowered), one float32 input of fixed size
+    but for a symbolic batch (or a batch of 1, where the network has that built in), shapes inferred,
+    constants folded into initializers, all of them used and none an input, nodes sorted, names valid in
+    TensorFlow and unique.
 
     Raises:
         UnsupportedModelError: it is broken, hostile, or beyond what this project takes; in one line.
@@ -42,8 +43,10 @@ def normalise(model: onnx.ModelProto) -> onnx.ModelProto:
     fresh.graph.ClearField("doc_string")
     to_target_opset(fresh)
     fold_constants(fresh)
-    free_batch(fresh)
-    fold_constants(fresh)
+    if free_batch(fresh):
+        fold_constants(fresh)
+    else:
+        fold_constants(fresh, (1, 1))
     make_names_valid(fresh)
     ends = {entry.name for entry in (*fresh.graph.input, *fresh.graph.output)}
     shapes = inferred(fresh, strict=True)
