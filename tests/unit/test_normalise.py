@@ -171,6 +171,28 @@ def test_an_exported_batch_is_freed_also_in_reshapes():
     np.testing.assert_allclose(run_onnx(result, inputs), inputs.reshape(4, -1) @ constants["w"], rtol=1e-4)
 
 
+def test_kernels_that_are_standardised_in_the_graph_are_computed_once():
+    nodes = [
+        node("ReduceMean", ["rows"], ["mean"], axes=[0, 2]),
+        node("Squeeze", ["mean"], ["means"]),
+        node("BatchNormalization", ["rows", "ones", "zeros", "means", "ones"], ["even"]),
+        node("Reshape", ["even", "target"], ["w"]),
+        node("Conv", ["input", "w"], ["y"]),
+    ]
+    constants = {
+        "rows": RANDOM.normal(size=(1, 4, 27)).astype(np.float32),
+        "ones": np.ones(4, np.float32),
+        "zeros": np.zeros(4, np.float32),
+        "target": np.array([4, 3, 3, 3]),
+    }
+    model = build(nodes, constants)
+    inputs = RANDOM.normal(size=(2, 3, 8, 8)).astype(np.float32)
+    expected = run_onnx(model, inputs)
+    result = normalise(model)
+    assert [each.op_type for each in result.graph.node] == ["Conv"]
+    np.testing.assert_allclose(run_onnx(result, inputs), expected, atol=1e-5)
+
+
 def _with_class_token(batch: int) -> onnx.ModelProto:
     """A token put before those of the image, as many as the exported batch; then all in one row."""
     nodes = [

@@ -23,8 +23,8 @@ def _torchvision(name: str, family: str, size: int = 128) -> Architecture:
 
 
 ARCHITECTURES = (
-    _torchvision("alexnet", "AlexNet"),
-    _torchvision("vgg11_bn", "VGG"),
+    _torchvision("alexnet", "AlexNet", 224),
+    _torchvision("vgg11_bn", "VGG", 224),
     _torchvision("resnet18", "ResNet"),
     _torchvision("resnext50_32x4d", "ResNeXt"),
     _torchvision("squeezenet1_1", "SqueezeNet"),

@@ -42,7 +42,8 @@ _UNARY = (
 _BROADCAST = (
     "Add", "And", "Div", "Equal", "Greater", "Less", "Max", "Min", "Mod", "Mul", "Or", "Pow", "Sub", "Where",
 )  # fmt: skip
-_FOLDABLE = {*_SIZES, *_UNARY, *_BROADCAST, "Concat", "ReduceProd", "ReduceSum", "ReduceMax", "ReduceMin"}
+_REDUCTIONS = ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum")
+_FOLDABLE = {*_SIZES, *_UNARY, *_BROADCAST, *_REDUCTIONS, "BatchNormalization", "Concat"}
 
 
 def fold_constants(model: onnx.ModelProto, batches: tuple[int, int] = _BATCHES) -> None:
