@@ -103,11 +103,23 @@ class _Detector(nn.Module):
 
 
 def _draw_constants(net: nn.Module) -> None:
-    """Scales, shifts and layer scales that begin as one value get many, around 0.75 and around 0."""
+    """Scales, shifts and layer scales that begin as one value get many.
+
+    BatchNormalization shifts upwards, as trained networks do. With shifts around 0, random networks are
+    chaotic: each rectifier cuts half of what it gets, and a rounding in an early layer grows with depth
+    (Yang et al., "A Mean Field Theory of Batch Normalization", 2019) until the output is noise.
+    """
+    shifted = {
+        id(module.bias) for module in net.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)
+    }
     for name, values in net.named_parameters():
         if values.numel() > 1 and values.min() == values.max():
-            shift = name.endswith("bias") or name.endswith("beta")
-            (nn.init.normal_(values, 0, 0.1) if shift else nn.init.uniform_(values, 0.5, 1))
+            if id(values) in shifted:
+                nn.init.normal_(values, 1, 0.5)
+            elif name.endswith(("bias", "beta")):
+                nn.init.normal_(values, 0, 0.1)
+            else:
+                nn.init.uniform_(values, 0.5, 1)
         elif values.numel() == 1 and "gain" in name:
             nn.init.constant_(values, 0.7)
 
@@ -139,7 +151,7 @@ def _fit_classifier(net: nn.Module, images: torch.Tensor, classes: np.ndarray) -
         x = torch.cat(features).flatten(1).double()
         centre, targets = x.mean(0), torch.eye(CLASSES, dtype=torch.double)[classes] * 8
         kernel = (x - centre) @ (x - centre).T
-        ridge = kernel.trace() / len(x) * 0.1
+        ridge = kernel.trace() / len(x)
         weights = (x - centre).T @ torch.linalg.solve(kernel + ridge * torch.eye(len(x)), targets)
         head.weight.copy_(weights.T)
         if head.bias is not None:
