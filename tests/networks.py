@@ -128,7 +128,7 @@ def run_function(plan: Plan, inputs: np.ndarray) -> np.ndarray:
     before = tf.config.optimizer.get_experimental_options()
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     try:
-        return concrete_function(plan, len(inputs))(tf.constant(stored(inputs))).numpy()
+        return as_onnx(plan, concrete_function(plan, len(inputs))(tf.constant(stored(inputs))).numpy())
     finally:
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False, **before})
 
@@ -138,7 +138,13 @@ def run_keras(plan: Plan, inputs: np.ndarray) -> np.ndarray:
     tensorflow()
     from edgepress.translate.keras_face import build_keras
 
-    return build_keras(plan).model(stored(inputs), training=False).numpy()
+    return as_onnx(plan, build_keras(plan).model(stored(inputs), training=False).numpy())
+
+
+def as_onnx(plan: Plan, output: np.ndarray) -> np.ndarray:
+    """A plan's one output in the order of ONNX's axes."""
+    (order,) = plan.output_orders
+    return np.transpose(output, np.argsort(order))
 
 
 FACES: dict[str, Callable[[Plan, np.ndarray], np.ndarray]] = {"function": run_function, "keras": run_keras}

@@ -1,6 +1,6 @@
 """TFLiteConverter, set up alike for every converter here."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from edgepress.datasets.prepared import Array
@@ -26,6 +26,17 @@ def set_format(converter: Any, number_format: NumberFormat, int8_io: bool) -> No
 def representative(inputs: Array) -> Callable[[], Iterator[list[Array]]]:
     """Calibration inputs one at a time, as TFLiteConverter wants them."""
     return lambda: ([sample[None]] for sample in inputs)
+
+
+def with_output_names(content: bytes, names: Sequence[str]) -> bytes:
+    """The same model with these names for its outputs, in order; TensorFlow numbers them."""
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    graph = model.subgraphs[0]
+    for index, name in zip(graph.outputs, names, strict=True):
+        graph.tensors[index].name = name.encode()
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
 def run(converter: Any, name: str) -> bytes:

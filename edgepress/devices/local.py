@@ -84,14 +84,21 @@ def predict(model: Path, inputs: Path, threads: int) -> Array:
     Raises:
         DeviceError: as `Device.measure`.
     """
-    return _of_classifier(predict_any(model, inputs, threads, _LAYOUTS["tflite"]), model)
+    return _of_classifier(_predicted(model, inputs, threads, _LAYOUTS["tflite"]), model)
 
 
-def predict_any(model: Path, inputs: Path, threads: int, layout: str) -> Array:
-    """As `predict`, with outputs (N, ...) of any rank; `layout` NCHW takes the samples as they are stored."""
+def predict_any(model: Path, inputs: Path, threads: int, layout: str, output: int) -> Array:
+    """As `predict`, for the output of that number, (N, ...) of any rank.
+
+    `layout` NCHW takes the samples as they are stored.
+    """
+    return _predicted(model, inputs, threads, layout, output=output)
+
+
+def _predicted(model: Path, inputs: Path, threads: int, layout: str, **choice: int) -> Array:
     with start_runner("tflite", model, threads, TIMEOUT_S) as runner:
         runner.ask("start", runtime="tflite")
-        answer = runner.ask("load", model=str(model), threads=threads)
+        answer = runner.ask("load", model=str(model), threads=threads, **choice)
         runner.ask("inputs", path=str(inputs), layout=layout)
         return _predict_any(_Loaded(runner, model, answer))
 

@@ -5,7 +5,8 @@ of this project. Copy the file to a device and start it with `python runner.py`.
 per line from standard input and answers each with one line on standard output:
 
     {"do": "start", "runtime": "tflite" | "onnxruntime"}      imports the runtime
-    {"do": "load", "model": path, "threads": n}               → load_ms, input, output
+    {"do": "load", "model": path, "threads": n}               → load_ms, input, output; with "output": i, the
+                                                                one of several outputs that counts
     {"do": "inputs", "path": npy, "layout": "NCHW" | "NHWC" | "auto"}   the samples to run, stored as NCHW
     {"do": "time", "runs": n}                                 → durations_ns of n inferences of one sample
     {"do": "stats"}                                           → memory, versions, op resolver, machine
@@ -64,7 +65,7 @@ class Tensor(NamedTuple):
 class TfliteModel:
     """A `.tflite` in LiteRT, with its default kernels and delegates."""
 
-    def __init__(self, library: Any, path: str, threads: int) -> None:
+    def __init__(self, library: Any, path: str, threads: int, output: int | None) -> None:
         resolver = library.OpResolverType.BUILTIN
         self._interpreter = library.Interpreter(
             model_path=path, num_threads=threads, experimental_op_resolver_type=resolver
@@ -72,7 +73,7 @@ class TfliteModel:
         self._nodes = self._interpreter._get_ops_details()
         self._interpreter.allocate_tensors()
         self._input = _single(self._interpreter.get_input_details(), "inputs")
-        self._output = _single(self._interpreter.get_output_details(), "outputs")
+        self._output = _chosen(self._interpreter.get_output_details(), output)
         self.input, self.output = _tflite_tensor(self._input), self._describe_output()
 
     def run(self, tensor: Array) -> Array:
@@ -101,7 +102,7 @@ class TfliteModel:
 class OnnxModel:
     """An `.onnx` in ONNX Runtime on the CPU."""
 
-    def __init__(self, library: Any, path: str, threads: int) -> None:
+    def __init__(self, library: Any, path: str, threads: int, output: int | None) -> None:
         options = library.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -114,10 +115,11 @@ class OnnxModel:
             raise RequestError(
                 "runtime", f"onnxruntime runs on {self._session.get_providers()}, not {_PROVIDERS}"
             )
-        self._names = [_single(self._session.get_outputs(), "outputs").name]
+        chosen = _chosen(self._session.get_outputs(), output)
+        self._names = [chosen.name]
         self._input = _single(self._session.get_inputs(), "inputs").name
         self.input = _onnx_tensor(self._session.get_inputs()[0])
-        self.output = _onnx_tensor(self._session.get_outputs()[0])
+        self.output = _onnx_tensor(chosen)
 
     def run(self, tensor: Array) -> Array:
         """One inference."""
@@ -169,13 +171,13 @@ class Session:
         self._idle_memory = peak_memory_bytes()
         return {}
 
-    def load(self, model: str, threads: int) -> Answer:
+    def load(self, model: str, threads: int, output: int | None = None) -> Answer:
         """Make a model ready to run; `load_ms` is the time that takes."""
         if self._runtime is None:
             raise RequestError("request", "load before start")
         begin = time.perf_counter_ns()
         with _blame_model():
-            self._model = self._runtime.model(self._library, model, threads)
+            self._model = self._runtime.model(self._library, model, threads, output)
         elapsed = time.perf_counter_ns() - begin
         tensors = {"input": self._model.input._asdict(), "output": self._model.output._asdict()}
         return {"load_ms": elapsed / 1e6, **tensors}
@@ -299,6 +301,10 @@ def _fits(shape: list[int], dims: Dims) -> bool:
 
 def _show(dims: Dims) -> str:
     return "(" + ", ".join("N" if length is None else str(length) for length in dims) + ")"
+
+
+def _chosen(outputs: Any, index: int | None) -> Any:
+    return _single(outputs, "outputs") if index is None else outputs[index]
 
 
 def _single(values: Any, what: str) -> Any:

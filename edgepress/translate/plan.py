@@ -76,10 +76,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Plan:
-    """The whole network."""
+    """The whole network; `output_orders` say how the axes of each output are stored, as in `Entry`."""
 
     entries: tuple[Entry, ...]
     outputs: tuple[str, ...]
+    output_orders: tuple[tuple[int, ...], ...]
     steps: tuple[Step, ...]
 
     @property

@@ -247,8 +247,9 @@ def plan_graph(model: onnx.ModelProto) -> Plan:
     entries = tuple(_entry(planner, name) for name in inputs_of(folded))
     for node in nodes:
         PLANNERS[node.op](node, planner)
-    outputs = tuple(_plain_output(planner, output.name) for output in folded.graph.output)
-    return Plan(entries, outputs, tuple(planner.steps))
+    outputs = [_output(planner, output.name) for output in folded.graph.output]
+    orders = tuple(output.layout.order for output in outputs)
+    return Plan(entries, tuple(output.name for output in outputs), orders, tuple(planner.steps))
 
 
 def _entry(planner: Planner, name: str) -> Entry:
@@ -259,12 +260,12 @@ def _entry(planner: Planner, name: str) -> Entry:
     return Entry(name, stored, layout.order, np.dtype(planner.dtype(name)).name)
 
 
-def _plain_output(planner: Planner, name: str) -> str:
+def _output(planner: Planner, name: str) -> Value:
+    """An output of four axes is an image, NHWC as the input; others are stored as in ONNX."""
     output = planner.value(name)
-    if output.layout != plain(len(output.shape)):
-        node = Node("output", "output", (), (f"{output.name}.onnx",), {})
-        output = planner.stored_as(node, output, plain(len(output.shape)))
-    return output.name
+    rank = len(output.shape)
+    node = Node("output", "output", (), (f"{output.name}.onnx",), {})
+    return planner.stored_as(node, output, channels_last(rank) if rank == 4 else plain(rank))
 
 
 def _refuse_unknown(nodes: list[Node], known: dict[str, OpPlanner]) -> None:

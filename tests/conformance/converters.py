@@ -27,7 +27,11 @@ def by_nhwc(case: Case) -> list[np.ndarray]:
             stored = np.array(np.transpose(case.inputs[entry.name], entry.order), order="C")
             interpreter.set_tensor(details[index], stored)
     interpreter.invoke()
-    return [interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()]
+    outputs = [interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()]
+    return [
+        np.transpose(output, np.argsort(order))
+        for output, order in zip(outputs, plan.output_orders, strict=True)
+    ]
 
 
 def _index(name: str) -> int:
