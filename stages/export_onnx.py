@@ -1,41 +1,80 @@
-"""export-onnx: `models/train/model.pt` → `models/export-onnx/model.onnx`, with its parity with PyTorch."""
+"""export-onnx: `models/train/` → `models/export-onnx/model.onnx`, and how far the two agree."""
+
+from typing import TYPE_CHECKING
 
 from edgepress.artifacts import PREPARED, metrics_path, model_path, run_stage, write_json
-from edgepress.config.load import load_choice, load_runtime
-from edgepress.config.model import CHOICES
+from edgepress.config.load import Runtime, load_choice, load_runtime
+from edgepress.config.model import CHOICES, ModelConfig, Onnx
+
+if TYPE_CHECKING:
+    import onnx
+
+    from edgepress.datasets.prepared import Description, Split
+    from edgepress.measure.parity import Reference
 
 STAGE = "export-onnx"
 
 
 def main() -> None:
-    """Rebuild the trained network, export it, and compare the two on the validation split."""
-    model = load_choice("model", CHOICES)
+    """Bring the network into the form of all later stages, and compare the two on the validation split."""
+    config = load_choice("model", CHOICES)
     runtime = load_runtime()
 
-    from edgepress.architectures.registry import build
     from edgepress.datasets.prepared import load_description, load_split
     from edgepress.graph.io import save_model
     from edgepress.measure.inference import logits
     from edgepress.measure.model_metrics import model_metrics
-    from edgepress.training.checkpoint import load_weights
-    from edgepress.training.export import export, parity
-    from edgepress.training.loop import predict, prepare_torch
-    from edgepress.training.normalised import Normalised
+    from edgepress.measure.parity import parity
 
     description = load_description(PREPARED / "description.json")
     validation = load_split(PREPARED / "validation")
-    prepare_torch(runtime)
-    net = Normalised(
-        build(model, description.input_shape, description.classes), description.mean, description.std
-    )
-    load_weights(model_path("train", "model.pt"), net)
+    if isinstance(config, Onnx):
+        model, reference = _imported(config, description, validation, runtime)
+    else:
+        model, reference = _trained(config, description, validation, runtime)
     path = model_path(STAGE)
-    save_model(path, export(net, description.input_shape))
-    compared = parity(predict(net, validation), logits(path, validation, runtime.threads))
+    save_model(path, model)
+    compared = parity(reference, logits(path, validation, runtime.threads))
     metrics = {**model_metrics(path, validation, runtime.threads), **compared}
     write_json(metrics_path(STAGE), metrics)
     accuracy, difference = metrics["accuracy"], metrics["max_abs_diff"]
-    print(f"{STAGE}: validation accuracy {accuracy:.4f}, logits within {difference:.2g} of PyTorch's")
+    print(
+        f"{STAGE}: validation accuracy {accuracy:.4f}, logits within {difference:.2g} of "
+        f"{reference.origin.name}"
+    )
+
+
+def _trained(
+    config: ModelConfig, description: "Description", validation: "Split", runtime: Runtime
+) -> "tuple[onnx.ModelProto, Reference]":
+    """Rebuild the trained network and export it."""
+    from edgepress.architectures.registry import build
+    from edgepress.measure.parity import PYTORCH, Reference
+    from edgepress.training.checkpoint import load_weights
+    from edgepress.training.export import export
+    from edgepress.training.loop import predict, prepare_torch
+    from edgepress.training.normalised import Normalised
+
+    prepare_torch(runtime)
+    net = build(config, description.input_shape, description.classes)
+    whole = Normalised(net, description.mean, description.std)
+    load_weights(model_path("train", "model.pt"), whole)
+    return export(whole, description.input_shape), Reference(predict(whole, validation), PYTORCH)
+
+
+def _imported(
+    config: Onnx, description: "Description", validation: "Split", runtime: Runtime
+) -> "tuple[onnx.ModelProto, Reference]":
+    """Normalise the network from a file and put the scaling of its inputs before it."""
+    from edgepress.graph.imported.network import imported
+    from edgepress.graph.io import load_model
+    from edgepress.measure.inference import fed_logits
+    from edgepress.measure.parity import FILE, Reference
+
+    source = model_path("train")
+    network = imported(load_model(source), config, description.input_shape, description.classes)
+    outputs = fed_logits(source, network.entry.feed, validation, runtime.threads)
+    return network.model, Reference(outputs, FILE, network.as_in_the_file)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,19 @@
-"""train: `data/prepared/` → `models/train/model.pt`, the float network behind its normalisation."""
+"""train: `data/prepared/` → `models/train/`: `model.pt`, trained here, or `model.onnx`, trained elsewhere."""
 
 from edgepress.artifacts import METRICS, PREPARED, metrics_path, model_path, run_stage, write_json
 from edgepress.config.load import load_choice, load_runtime, load_section
-from edgepress.config.model import CHOICES
+from edgepress.config.model import CHOICES, Onnx
 from edgepress.config.train import Train
+
+CURVE = METRICS / "learning_curves.csv"
 
 
 def main() -> None:
     """Build the network, train it, and save its best weights and the course of training."""
     model = load_choice("model", CHOICES)
+    if isinstance(model, Onnx):
+        _take_in(model)
+        return
     config = load_section("train", Train)
     runtime = load_runtime()
 
@@ -29,12 +34,40 @@ def main() -> None:
     )
     checkpoint = model_path("train", "model.pt")
     save_weights(checkpoint, result.net)
-    write_curve(METRICS / "learning_curves.csv", result.curve)
+    write_curve(CURVE, result.curve)
     metrics = {**train_metrics(result), **size_metrics(checkpoint)}
     write_json(metrics_path("train"), metrics)
     print(
         f"train: validation accuracy {metrics['accuracy']:.4f} with {metrics['parameters']} parameters, "
         f"best of {metrics['epochs']} epochs: {metrics['best_epoch']}"
+    )
+
+
+def _take_in(model: Onnx) -> None:
+    """Check that a trained network from a file fits the data, and keep it as it is, weights included."""
+    threads = load_runtime().threads
+
+    from edgepress.datasets.prepared import load_description, load_split
+    from edgepress.graph.imported.network import imported, read_source
+    from edgepress.graph.io import save_model
+    from edgepress.graph.weights import weight_statistics
+    from edgepress.measure.inference import accuracy, fed_logits
+    from edgepress.measure.sizes import size_metrics
+    from edgepress.training.record import write_curve
+
+    description = load_description(PREPARED / "description.json")
+    validation = load_split(PREPARED / "validation")
+    original = read_source(model)
+    network = imported(original, model, description.input_shape, description.classes)
+    taken = model_path("train")
+    save_model(taken, original)
+    write_curve(CURVE, ())
+    correct = accuracy(fed_logits(taken, network.entry.feed, validation, threads), validation.y)
+    parameters = weight_statistics(network.model).parameters
+    metrics = {"accuracy": correct, "parameters": parameters, "epochs": 0, "best_epoch": 0}
+    write_json(metrics_path("train"), {**metrics, **size_metrics(taken)})
+    print(
+        f"train: {model.path} is trained already: validation accuracy {correct:.4f}, {parameters} parameters"
     )
 
 

@@ -66,11 +66,31 @@ class Custom:
         require(dotted, "_target_", self._target_, "a dotted path to a class, e.g. my_net.MyNet")
 
 
-ModelConfig = ResNet8 | MobileNetV1 | DsCnn | Mlp | Custom
+@dataclass(frozen=True)
+class Onnx:
+    """A trained network in an ONNX file of any producer. `source` is the file or, where its weights lie
+    beside it, the folder of both.
+
+    The data's raw values become (x − mean) / std before the network, one number for all channels or one for
+    each; empty leaves them as they are.
+    """
+
+    path: str
+    source: str
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        require(self.path.endswith(".onnx"), "path", self.path, "a .onnx file")
+        require(all(value > 0 for value in self.std), "std", list(self.std), "numbers > 0")
+
+
+ModelConfig = ResNet8 | MobileNetV1 | DsCnn | Mlp | Custom | Onnx
 CHOICES: dict[str, type[ModelConfig]] = {
     "resnet8": ResNet8,
     "mobilenet_v1": MobileNetV1,
     "ds_cnn": DsCnn,
     "mlp": Mlp,
     "custom": Custom,
+    "onnx": Onnx,
 }

@@ -1,5 +1,6 @@
 """Running an ONNX model on the host, for accuracies and parities."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,22 @@ def logits(path: Path, split: Split, threads: int) -> Array:
     name = running.get_inputs()[0].name
     batches = (split.inputs(slice(i, i + BATCH)) for i in range(0, len(split), BATCH))
     return np.concatenate([running.run(None, {name: batch})[0] for batch in batches])
+
+
+def fed_logits(path: Path, feed: Callable[[Array], Array], split: Split, threads: int) -> Array:
+    """The outputs (N, classes) of a model from anywhere for a whole split, float32.
+
+    `feed` makes of raw inputs (n, C, H, W) what the model takes; where that has a fixed batch, the last one
+    is filled up.
+    """
+    running = session(path, threads)
+    entry = running.get_inputs()[0]
+    batch = entry.shape[0] if isinstance(entry.shape[0], int) else BATCH
+    outputs = []
+    for start in range(0, len(split), batch):
+        indices = np.arange(start, start + batch) % len(split)
+        outputs.append(running.run(None, {entry.name: feed(split.inputs(indices))})[0])
+    return np.concatenate(outputs)[: len(split)]
 
 
 def accuracy(outputs: Array, classes: Array) -> float:

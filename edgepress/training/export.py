@@ -1,4 +1,4 @@
-"""A PyTorch network as an ONNX model, and how well the two agree."""
+"""A PyTorch network as an ONNX model."""
 
 import contextlib
 import io
@@ -7,14 +7,12 @@ import re
 import warnings
 from collections.abc import Iterator
 
-import numpy as np
 import onnx
 import onnx_ir as ir
 import torch
 from onnx import version_converter
 from torch import nn
 
-from edgepress.datasets.prepared import Array
 from edgepress.errors import UnsupportedModelError
 from edgepress.graph.lowering import drop_new_defaults, restamped
 from edgepress.training.tidy import tidy
@@ -27,9 +25,6 @@ EXPORTED_OPSET = 18
 
 IR_VERSION = 10
 """What runtimes since 2024 load."""
-
-TOLERANCE = 1e-3
-"""How far logits may lie apart, relative to the largest one."""
 
 
 def export(net: nn.Module, input_shape: tuple[int, ...]) -> onnx.ModelProto:
@@ -51,28 +46,6 @@ def export(net: nn.Module, input_shape: tuple[int, ...]) -> onnx.ModelProto:
     onnx.checker.check_model(lowered, full_check=True)
     _check_ends(lowered, input_shape)
     return lowered
-
-
-def parity(reference: Array, exported: Array) -> dict[str, float]:
-    """How far the exported model's logits (N, classes) are from PyTorch's.
-
-    Raises:
-        UnsupportedModelError: the logits do not vary over the samples, or the two models disagree.
-    """
-    if not np.ptp(reference, axis=0).any():
-        raise UnsupportedModelError(
-            "the network gives the same logits for every sample; expected them to vary. "
-            "Check the architecture, or lower train.learning_rate"
-        )
-    difference = float(np.abs(reference - exported).max())
-    limit = TOLERANCE * float(np.abs(reference).max())
-    if not difference <= limit:
-        raise UnsupportedModelError(
-            f"the exported model's logits are {difference:g} from PyTorch's; expected at most {limit:g}. "
-            "Look for Python control flow or values computed outside torch in the network"
-        )
-    agreement = float((reference.argmax(axis=1) == exported.argmax(axis=1)).mean())
-    return {"max_abs_diff": difference, "top1_agreement": agreement}
 
 
 def _exported(net: nn.Module, input_shape: tuple[int, ...]) -> ir.Model:

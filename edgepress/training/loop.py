@@ -16,18 +16,9 @@ from edgepress.config.train import Train
 from edgepress.datasets.augment import augment
 from edgepress.datasets.prepared import Array, Split
 from edgepress.errors import TrainingError
+from edgepress.training.record import Epoch
 
 EVALUATION_BATCH = 256
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch reached: mean losses, and the share of correct classes on the validation split."""
-
-    epoch: int
-    train_loss: float
-    validation_loss: float
-    validation_accuracy: float
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,27 @@
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgepress.artifacts import write_bytes
-from edgepress.training.loop import Epoch, TrainResult
+
+if TYPE_CHECKING:  # a network from a file needs its empty curve without PyTorch
+    from edgepress.training.loop import TrainResult
 
 
-def train_metrics(result: TrainResult) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch reached: mean losses, and the share of correct classes on the validation split."""
+
+    epoch: int
+    train_loss: float
+    validation_loss: float
+    validation_accuracy: float
+
+
+def train_metrics(result: "TrainResult") -> dict[str, Any]:
     """Accuracy on the validation split with the best weights, and how long training took, in epochs.
 
     `parameters` are all numbers that the network stores, statistics and normalisation included, as they are

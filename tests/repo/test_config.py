@@ -16,6 +16,7 @@ GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
 OPTIONS = sorted((file.parent.name, file.stem) for file in CONF.glob("*/*.yaml"))
 REQUIRED = {
     ("model", "custom"): ["model._target_=my_net.MyNet", "model.source=my_net.py"],
+    ("model", "onnx"): ["model.path=net.onnx"],
     ("data", "image_folder"): ["data.path=photos.zip"],
     ("data", "npz"): ["data.path=my.npz", "data.layout=nhwc"],
 }
@@ -98,6 +99,7 @@ WRONG_VALUES = {
     "+extra=1": "section 'extra' is unknown; expected one of: cluster, convert,",
     "quant.calibration.method=minmx": "expected one of: entropy, minmax, percentile. Did you mean 'minmax'?",
     "model=custom": "model._target_ is not set; give it a value, e.g. dvc exp run -S 'model._target_=...'",
+    "model=onnx": "model.path is not set; give it a value, e.g. dvc exp run -S 'model.path=...'",
     "data=image_folder": "data.path is not set; give it a value, e.g. dvc exp run -S 'data.path=...'",
     "data.path=photos.zip": "data.path is 'photos.zip'; expected .*for data of your own choose data=image",
     "data.splits.test=0.9": "data.splits.test + splits.validation is 1.05; expected less than 1",

@@ -20,13 +20,12 @@ def test_the_library_imports_only_declared_packages() -> None:
 
 
 def test_the_tests_import_only_declared_packages() -> None:
-    declared = _names(PROJECT["dependencies"]) | _names(PROJECT["optional-dependencies"]["dev"])
-    assert _undeclared(["tests"], declared) == set()
+    assert _undeclared(["tests"], _names(PROJECT["dependencies"] + _extra("dev"))) == set()
 
 
 def test_every_declared_package_is_pinned_as_in_the_constraints() -> None:
     constraints = set(_constraints())
-    for requirement in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]:
+    for requirement in PROJECT["dependencies"] + _extra("dev"):
         assert requirement in constraints
 
 
@@ -34,6 +33,14 @@ def test_constraints_are_versions_and_nothing_else() -> None:
     for line in _constraints():
         assert re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*", line), line
     assert _names(_constraints()) >= WITHOUT_DEPENDENCIES
+
+
+def _extra(name: str) -> list[str]:
+    """The requirements of an extra, and of those that it asks for itself."""
+    asked = [
+        re.fullmatch(r"edgepress\[(\w+)\]|(.+)", each) for each in PROJECT["optional-dependencies"][name]
+    ]
+    return [line for each in asked if each for line in ([each[2]] if each[2] else _extra(each[1]))]
 
 
 def _constraints() -> list[str]:

@@ -68,4 +68,5 @@ def _overrides(command: str) -> list[str]:
     """The overrides of a command, of a sweep the first of each."""
     found = re.findall(r"-S (?:'([^']*)'|(\S+))", command)
     values = [quoted or plain for quoted, plain in found]
-    return [re.sub(r"=range\(([^,]+),.*", r"=\1", value).split(",")[0] for value in values]
+    single = [re.sub(r"=range\(([^,]+),.*", r"=\1", value) for value in values]
+    return [value if "[" in value else value.split(",")[0] for value in single]

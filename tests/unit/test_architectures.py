@@ -31,8 +31,8 @@ def norms(net: nn.Module) -> int:
 
 
 class TestBuiltIn:
-    def test_all_but_the_custom_choice_have_a_network(self) -> None:
-        assert NETWORKS.keys() == SMALL.keys() == CHOICES.keys() - {"custom"}
+    def test_all_but_those_of_the_user_have_a_network(self) -> None:
+        assert NETWORKS.keys() == SMALL.keys() == CHOICES.keys() - {"custom", "onnx"}
 
     @pytest.mark.parametrize("name", SMALL)
     @pytest.mark.parametrize("input_shape", [(1, 8, 8), (3, 32, 32), (1, 33, 47)])

@@ -16,7 +16,7 @@ from torch import nn
 from edgepress.architectures.registry import build
 from edgepress.config.model import DsCnn, Mlp, MobileNetV1, ModelConfig, ResNet8
 from edgepress.errors import UnsupportedModelError
-from edgepress.training.export import export, parity
+from edgepress.training.export import export
 from edgepress.training.normalised import Normalised
 
 SHAPE = (3, 16, 16)
@@ -285,27 +285,3 @@ class TestOwnNetworks:
         net = Own(lambda net, x: net.dense(net.conv(x).mean((2, 3)).reshape(2, 4)))
         with pytest.raises(UnsupportedModelError, match="expected the batch size to stay free"):
             export(net, SHAPE)
-
-
-class TestParity:
-    LOGITS = np.array([[0.0, 2.0, 1.0], [3.0, 1.0, 0.0], [0.0, 1.0, 1.001]], np.float32)
-
-    def test_measures_difference_and_agreement(self) -> None:
-        other = self.LOGITS + np.array([[0, 0, 0], [0, 0.0005, 0], [0, 0.002, 0]], np.float32)
-        metrics = parity(self.LOGITS, other)
-        assert metrics["max_abs_diff"] == pytest.approx(0.002, rel=1e-3)
-        assert metrics["top1_agreement"] == pytest.approx(2 / 3)
-
-    def test_constant_logits_prove_nothing(self) -> None:
-        constant = np.repeat(self.LOGITS[:1], 3, axis=0)
-        with pytest.raises(
-            UnsupportedModelError, match="same logits for every sample; expected them to vary"
-        ):
-            parity(constant, constant)
-
-    @pytest.mark.parametrize("wrong", [0.1, np.nan])
-    def test_disagreement_is_refused(self, wrong: float) -> None:
-        other = self.LOGITS.copy()
-        other[1, 1] += wrong
-        with pytest.raises(UnsupportedModelError, match=r"from PyTorch's; expected at most 0\.003"):
-            parity(self.LOGITS, other)

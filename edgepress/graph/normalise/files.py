@@ -34,6 +34,13 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     return model
 
 
+def external_files(path: Path) -> list[Path]:
+    """The files beside `path` that it says its weights lie in; raises as `read_onnx` does for the file."""
+    tensors = parse(_read(path), path).graph.initializer
+    entries = (entry for tensor in tensors for entry in tensor.external_data if entry.key == "location")
+    return sorted({path.parent / entry.value for entry in entries})
+
+
 def parse(content: bytes, path: Path) -> onnx.ModelProto:
     """A model from the bytes of `path`; it must hold a graph.
 

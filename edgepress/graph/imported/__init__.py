@@ -1,0 +1,1 @@
+"""A network from a file, made into what the pipeline's stages work on."""
