@@ -1,28 +1,48 @@
 """The default converter: the project's own translator, NHWC throughout, with the ONNX model's ranges."""
 
+from collections.abc import Sequence
+
 import onnx
 
-from edgepress.convert.tflite import run, set_format, with_output_names
+from edgepress.convert.hollow import Kernel, filled, hollow
 from edgepress.datasets.prepared import Array
 from edgepress.graph.batchnorm import fold_batchnorm
-from edgepress.graph.formats import number_format, to_float
-from edgepress.translate.function_face import concrete_function
+from edgepress.graph.formats import NumberFormat, number_format, to_float
+from edgepress.translate.plan import Plan
 from edgepress.translate.planner import plan_graph
-from edgepress.translate.tensorflow_setup import quiet, tf
 
 
 def convert(model: onnx.ModelProto, int8_io: bool, calibration: Array) -> bytes:
     """ONNX → TFLite with images in NHWC; quantised exactly as the ONNX model is: `calibration` is not read.
 
-    Several outputs keep their names and order.
+    Several outputs keep their names and order. TensorFlow is loaded when the plan stands: what the planner
+    refuses is refused at once, and the planning's memory is free again.
     """
     form = number_format(model)
-    source = to_float(model) if form in ("dynamic", "fp16") else model
-    plan = plan_graph(fold_batchnorm(source))
+    plan, names = planned(model), [output.name for output in model.graph.output]
+    if form in ("float32", "fp16"):
+        marked, kernels = hollow(plan)
+        if kernels and (content := filled(written(marked, form, int8_io, names, kernels), kernels)):
+            return content
+    return written(plan, form, int8_io, names)
+
+
+def planned(model: onnx.ModelProto) -> Plan:
+    """The plan of a model in any number format."""
+    source = to_float(model) if number_format(model) in ("dynamic", "fp16") else model
+    return plan_graph(fold_batchnorm(source))
+
+
+def written(
+    plan: Plan, form: NumberFormat, int8_io: bool, names: Sequence[str], kernels: Sequence[Kernel] = ()
+) -> bytes:
+    """The plan as a `.tflite` with these names of outputs; where it holds marks of kernels, with labels."""
+    from edgepress.convert.tflite import converter_of, run, set_format, with_output_names
+    from edgepress.translate.function_face import concrete_function
+    from edgepress.translate.tensorflow_setup import quiet
+
     with quiet():
-        function = concrete_function(plan)
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+        converter = converter_of(concrete_function(plan), kernels)
     set_format(converter, form, int8_io)
     content = run(converter, "nhwc")
-    names = [output.name for output in model.graph.output]
     return content if len(names) == 1 else with_output_names(content, names)

@@ -3,10 +3,33 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from edgepress.convert.hollow import Kernel, emptied
 from edgepress.datasets.prepared import Array
 from edgepress.errors import ConversionError
 from edgepress.graph.formats import NumberFormat
 from edgepress.translate.tensorflow_setup import quiet, tf
+
+
+class _MarkedConverter(tf.lite.TFLiteConverter):
+    """Takes the marked kernels out of the file before TensorFlow's last passes, each of which copies it."""
+
+    kernels: Sequence[Kernel]
+
+    def _optimize_tflite_model(self, model: bytes, *arguments: Any, **options: Any) -> bytes:
+        content: bytes = super()._optimize_tflite_model(emptied(model, self.kernels), *arguments, **options)
+        return content
+
+
+def converter_of(function: Any, kernels: Sequence[Kernel]) -> Any:
+    """TFLiteConverter for a concrete function, which may hold marks in place of these kernels.
+
+    The metadata of such a file are left out: they would hold a hash of the file without its kernels.
+    """
+    if not kernels:
+        return tf.lite.TFLiteConverter.from_concrete_functions([function])
+    converter = _MarkedConverter.from_concrete_functions([function])
+    converter.kernels, converter.exclude_conversion_metadata = kernels, True
+    return converter
 
 
 def set_format(converter: Any, number_format: NumberFormat, int8_io: bool) -> None:

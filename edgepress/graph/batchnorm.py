@@ -4,12 +4,14 @@ It stays in the graph while weights are fine-tuned and is folded into the layer 
 network is quantised or converted.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
 
 from edgepress.graph.constants import constants_as_initializers
+from edgepress.graph.shapes import inferred_infos
 from edgepress.graph.view import (
     Array,
     attributes,
@@ -94,7 +96,7 @@ def _pairs(model: onnx.ModelProto) -> list[_Pair]:
     return pairs
 
 
-def _takes_factors(constants: dict[str, Array], layer: onnx.NodeProto) -> bool:
+def _takes_factors(constants: Mapping[str, Array], layer: onnx.NodeProto) -> bool:
     """Whether each output channel has weights and at most one constant bias of its own."""
     a = attributes(layer)
     if a.get("beta", 1.0) != 1.0 or (layer.op_type == "ConvTranspose" and a.get("group", 1) > 1):
@@ -118,7 +120,7 @@ def _own(model: onnx.ModelProto, node: onnx.NodeProto, index: int) -> str:
     return own
 
 
-def _scale_and_shift(constants: dict[str, Array], batchnorm: onnx.NodeProto) -> tuple[Array, Array]:
+def _scale_and_shift(constants: Mapping[str, Array], batchnorm: onnx.NodeProto) -> tuple[Array, Array]:
     gamma, beta, mean, variance = (constants[name].astype(np.float64) for name in batchnorm.input[1:5])
     scale = gamma / np.sqrt(variance + attributes(batchnorm).get("epsilon", 1e-5))
     return scale.astype(np.float32), (beta - mean * scale).astype(np.float32)
@@ -160,8 +162,5 @@ def _as_multiply_add(model: onnx.ModelProto, batchnorm: onnx.NodeProto) -> list[
 
 
 def _rank(model: onnx.ModelProto, tensor: str) -> int:
-    inferred = onnx.shape_inference.infer_shapes(model).graph
-    for info in [*inferred.value_info, *inferred.input]:
-        if info.name == tensor:
-            return len(info.type.tensor_type.shape.dim)
-    return 4
+    info = inferred_infos(model).get(tensor)
+    return 4 if info is None else len(info.type.tensor_type.shape.dim)

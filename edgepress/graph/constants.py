@@ -5,11 +5,13 @@ sizes are known are constants too, and what nobody reads any more is dropped. Qu
 DequantizeLinear stay, since their scales say how the network is quantised.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import onnx
 
+from edgepress.graph.shapes import inferred_infos
 from edgepress.graph.view import Array, attributes, copy, initializers, replace_nodes, set_initializer
 
 MOST_ELEMENTS = 1 << 24
@@ -24,37 +26,40 @@ _WRITTEN_OUT = {
 }
 
 
-def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy that computes the same, in which no node has constant operands alone."""
-    folded = constants_as_initializers(model)
-    known, shapes = initializers(folded), _shapes(folded)
+def fold_constants(model: onnx.ModelProto) -> None:
+    """Fold in place: the model then computes the same, and no node has constant operands alone."""
+    _lift_constants(model)
+    known, shapes = initializers(model), _shapes(model)
     kept: list[onnx.NodeProto] = []
-    for node in folded.graph.node:
-        values = _value(folded, node, known, shapes)
+    for node in model.graph.node:
+        values = _value(model, node, known, shapes)
         if values is None:
             kept.append(node)
             continue
         for name, value in zip(node.output, values, strict=False):
-            known[name] = value
-            set_initializer(folded, name, value)
-    _fix_shapes(folded, kept, shapes)
-    replace_nodes(folded, _read(kept, {output.name for output in folded.graph.output}))
-    return folded
+            set_initializer(model, name, value)
+        known = initializers(model)
+    _fix_shapes(model, kept, shapes)
+    replace_nodes(model, _read(kept, {output.name for output in model.graph.output}))
 
 
 def constants_as_initializers(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy whose Constant nodes are initializers; sparse and text constants stay nodes."""
     changed = copy(model)
+    _lift_constants(changed)
+    return changed
+
+
+def _lift_constants(model: onnx.ModelProto) -> None:
     kept = []
-    for node in changed.graph.node:
+    for node in model.graph.node:
         value = _constant(node) if node.op_type == "Constant" else None
         if value is None:
             kept.append(node)
         else:
-            set_initializer(changed, node.output[0], value)
-    if len(kept) < len(changed.graph.node):
-        replace_nodes(changed, kept)
-    return changed
+            set_initializer(model, node.output[0], value)
+    if len(kept) < len(model.graph.node):
+        replace_nodes(model, kept)
 
 
 def _constant(node: onnx.NodeProto) -> Array | None:
@@ -68,7 +73,7 @@ def _constant(node: onnx.NodeProto) -> Array | None:
 
 
 def _value(
-    model: onnx.ModelProto, node: onnx.NodeProto, known: dict[str, Array], shapes: dict[str, Any]
+    model: onnx.ModelProto, node: onnx.NodeProto, known: Mapping[str, Array], shapes: dict[str, Any]
 ) -> list[Array] | None:
     """The node's outputs, or None where they are not constant."""
     if node.op_type in ("Shape", "Size") and node.input[0] not in known:
@@ -91,7 +96,9 @@ def _measured(node: onnx.NodeProto, sizes: tuple[int, ...]) -> Array:
     return np.array(sizes[given.get("start", 0) : given.get("end", len(sizes))], np.int64)
 
 
-def _evaluated(model: onnx.ModelProto, node: onnx.NodeProto, known: dict[str, Array]) -> list[Array] | None:
+def _evaluated(
+    model: onnx.ModelProto, node: onnx.NodeProto, known: Mapping[str, Array]
+) -> list[Array] | None:
     from onnx.reference import ReferenceEvaluator
 
     names = {name for name in node.input if name}
@@ -121,12 +128,9 @@ def _elements(sizes: tuple[int | None, ...] | None) -> int:
 
 
 def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int | None, ...]]:
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     return {
-        info.name: tuple(
-            d.dim_value if d.HasField("dim_value") else None for d in info.type.tensor_type.shape.dim
-        )
-        for info in [*inferred.input, *inferred.value_info, *inferred.output]
+        name: tuple(d.dim_value if d.HasField("dim_value") else None for d in info.type.tensor_type.shape.dim)
+        for name, info in inferred_infos(model).items()
         if info.type.tensor_type.HasField("shape")
     }
 

@@ -154,8 +154,8 @@ def _fold_constants(model: onnx.ModelProto) -> None:
         if node.op_type not in ("DequantizeLinear", "Cast", "Reshape") or not all(known):
             kept.append(node)
             continue
-        constants[node.output[0]] = _evaluate(node, [constants[name] for name in node.input])
-        set_initializer(model, node.output[0], constants[node.output[0]])
+        set_initializer(model, node.output[0], _evaluate(node, [constants[name] for name in node.input]))
+        constants = initializers(model)
     replace_nodes(model, kept)
 
 

@@ -1,6 +1,7 @@
 """Small read-only views of an ONNX graph that the passes here share."""
 
 from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,32 @@ def attributes(node: onnx.NodeProto) -> dict[str, Any]:
     return {key: v.decode() if isinstance(v, bytes) else v for key, v in values.items()}
 
 
-def initializers(model: onnx.ModelProto) -> dict[str, Array]:
-    """Every initializer as an array; those of bfloat16 and the like keep onnx's numpy type."""
-    return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+class Initializers(Mapping[str, Array]):
+    """Every initializer as an array; those of bfloat16 and the like keep onnx's numpy type.
+
+    An array is a copy, made when it is asked for: a look at one scale need not copy all weights.
+    """
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+
+    def __getitem__(self, name: str) -> Array:
+        values: Array = numpy_helper.to_array(self._tensors[name])
+        return values
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._tensors
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+
+def initializers(model: onnx.ModelProto) -> Mapping[str, Array]:
+    """The initializers that the model has now, by name."""
+    return Initializers(model)
 
 
 def producers(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
@@ -49,10 +73,15 @@ def set_initializer(model: onnx.ModelProto, name: str, values: Array) -> None:
 def remove_unused_initializers(model: onnx.ModelProto) -> None:
     """Drop initializers that no node reads and no output names."""
     used = {name for node in model.graph.node for name in node.input}
-    used |= {output.name for output in model.graph.output}
-    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(kept)
+    keep_initializers(model, used | {output.name for output in model.graph.output})
+
+
+def keep_initializers(model: onnx.ModelProto, names: set[str]) -> None:
+    """Drop all initializers but these, without a copy of the weights that stay."""
+    held = model.graph.initializer
+    for i in reversed(range(len(held))):
+        if held[i].name not in names:
+            del held[i]
 
 
 def replace_nodes(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from edgepress.translate.operations import activations, arithmetic, moving, recurrent, reductions, windows
-from edgepress.translate.operations.base import Operation, Tensor
+from edgepress.translate.operations.base import Operation, Tensor, constant
 from edgepress.translate.plan import Step, Weight
 from edgepress.translate.tensorflow_setup import tf
 
@@ -21,7 +21,7 @@ def fake_quantised_kernel(weight: Weight, channels_last: tuple[int, ...]) -> Ten
     `channels_last` is the shape in which its output channels are the last axis (a depthwise kernel's
     (kH, kW, C, m) as (kH, kW, C·m)): TensorFlow quantises per channel only there.
     """
-    kernel = tf.constant(weight.values)
+    kernel = constant(weight.values)
     if weight.quantisation is None:
         return kernel
     limit = 127.0 * weight.quantisation.scale.astype(np.float32)
@@ -59,7 +59,7 @@ def _conv_transpose(step: Step, inputs: list[Tensor]) -> Tensor:
     batch = value.shape[0] if value.shape[0] is not None else tf.shape(value)[0]
     outputs = [
         tf.nn.conv2d_transpose(
-            part, tf.constant(kernel), (batch, *a["size"], kernel.shape[2]), a["strides"], a["padding"]
+            part, constant(kernel), (batch, *a["size"], kernel.shape[2]), a["strides"], a["padding"]
         )
         for part, kernel in zip(parts, kernels, strict=True)
     ]
@@ -105,7 +105,7 @@ def _dense(step: Step, inputs: list[Tensor]) -> Tensor:
     """
     weight = step.weights["kernel"]
     if weight.quantisation is None:
-        return _biased(step, tf.matmul(inputs[0], tf.constant(weight.values)))
+        return _biased(step, tf.matmul(inputs[0], constant(weight.values)))
     features, outputs = weight.values.shape
     as_kernel = Weight(weight.values[None, None], quantisation=weight.quantisation)
     kernel = fake_quantised_kernel(as_kernel, as_kernel.values.shape)

@@ -15,10 +15,11 @@ import onnx
 
 from edgepress.errors import UnsupportedModelError
 from edgepress.graph.constants import fold_constants
-from edgepress.graph.view import attributes, consumers, initializers
+from edgepress.graph.shapes import inferred_infos
+from edgepress.graph.view import attributes, consumers, copy, initializers
 from edgepress.translate.layout import Layout, channels_last, flattened_rows, plain
 from edgepress.translate.plan import Array, Entry, Plan, Quantisation, Step, Weight
-from edgepress.translate.reading import Shape, inputs_of, named, refuse_several, tensor_infos, tensor_shape
+from edgepress.translate.reading import Shape, inputs_of, name_nodes, refuse_several, tensor_shape
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Planner:
         self.values: dict[str, Value] = {}
         self.constants = {name: Constant(v, name) for name, v in initializers(model).items()}
         self.opset = next(e.version for e in model.opset_import if e.domain in ("", "ai.onnx"))
-        infos = tensor_infos(model)
+        infos = inferred_infos(model)
         self._shapes = {name: tensor_shape(info) for name, info in infos.items()}
         self._types = {name: info.type.tensor_type.elem_type for name, info in infos.items()}
         self.readers = consumers(model)
@@ -237,7 +238,9 @@ def plan_graph(model: onnx.ModelProto) -> Plan:
     """Plan a network with any number of inputs and outputs; all else is as in `make_plan`."""
     from edgepress.translate.ops.table import PLANNERS
 
-    folded = fold_constants(named(model))
+    folded = copy(model)
+    name_nodes(folded)
+    fold_constants(folded)
     nodes = [_node(proto) for proto in folded.graph.node]
     _refuse_unknown(nodes, PLANNERS)
     planner = Planner(folded)

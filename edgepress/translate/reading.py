@@ -3,17 +3,14 @@
 import onnx
 
 from edgepress.errors import UnsupportedModelError
-from edgepress.graph.view import copy
 
 Shape = tuple[int | None, ...]
 
 
-def named(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy in which nodes without a name are called by their operator and place."""
-    changed = copy(model)
-    for index, node in enumerate(changed.graph.node):
+def name_nodes(model: onnx.ModelProto) -> None:
+    """Call nodes without a name by their operator and place."""
+    for index, node in enumerate(model.graph.node):
         node.name = node.name or f"{node.op_type}_{index}"
-    return changed
 
 
 def inputs_of(model: onnx.ModelProto) -> list[str]:
@@ -30,13 +27,6 @@ def refuse_several(model: onnx.ModelProto) -> None:
             raise UnsupportedModelError(
                 f"the model has {len(names)} {kind} ({', '.join(names)}); expected one"
             )
-
-
-def tensor_infos(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
-    """What shape inference knows of each tensor."""
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    infos = [*inferred.input, *inferred.value_info, *inferred.output]
-    return {info.name: info for info in infos}
 
 
 def tensor_shape(info: onnx.ValueInfoProto) -> Shape:

@@ -1,7 +1,7 @@
 """How the data's raw inputs become what a network from elsewhere takes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,7 +68,7 @@ class Entry:
             node.input[:] = [name if one in made else one for one in node.input]
         return True
 
-    def _undoes(self, node: onnx.NodeProto, input_shape: tuple[int, ...], known: dict[str, Array]) -> bool:
+    def _undoes(self, node: onnx.NodeProto, input_shape: tuple[int, ...], known: Mapping[str, Array]) -> bool:
         if self.channels_last:
             return node.op_type == "Transpose" and list(attributes(node)["perm"]) == _TO_FIRST
         sizes = known.get(node.input[1]) if node.op_type == "Reshape" else None

@@ -1,6 +1,6 @@
 """Layers in the one form that compression takes: weights of their own, matrix products without factors."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx
@@ -50,7 +50,7 @@ def _weights(model: onnx.ModelProto) -> Iterator[tuple[int, int]]:
             yield from ((number, place) for place in range(1, len(node.input)))
 
 
-def _without_factors(model: onnx.ModelProto, node: onnx.NodeProto, known: dict[str, Array]) -> None:
+def _without_factors(model: onnx.ModelProto, node: onnx.NodeProto, known: Mapping[str, Array]) -> None:
     """Multiply `alpha` and `beta` into constant operands; with a computed bias the node stays as it is."""
     given, kernel = attributes(node), known[node.input[1]]
     alpha, beta = (given.get(key, 1.0) for key in ("alpha", "beta"))

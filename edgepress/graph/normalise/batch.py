@@ -7,8 +7,8 @@ from onnx import numpy_helper
 from edgepress.errors import UnsupportedModelError
 from edgepress.graph.normalise.limits import refuse
 from edgepress.graph.normalise.native import inferred
-from edgepress.graph.normalise.structure import check_shape, drop_unused_initializers
-from edgepress.graph.view import set_initializer
+from edgepress.graph.normalise.structure import check_shape
+from edgepress.graph.view import remove_unused_initializers, set_initializer
 
 BATCH = "batch"
 
@@ -41,7 +41,7 @@ def free_batch(model: onnx.ModelProto) -> bool:
         entry.type.tensor_type.shape.dim[0].dim_value = 1
         for node, shape in changed:
             node.input[1] = shape
-        drop_unused_initializers(model)
+        remove_unused_initializers(model)
         outputs, free = _outputs(model, free=False), False
     for output, found in zip(model.graph.output, outputs, strict=True):
         output.CopyFrom(found)

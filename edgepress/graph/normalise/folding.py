@@ -14,9 +14,10 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from edgepress.graph.normalise.native import inferred
-from edgepress.graph.normalise.structure import drop_unused_initializers, opset
+from edgepress.graph.normalise.structure import opset
 from edgepress.graph.view import (
     Array,
+    remove_unused_initializers,
     replace_nodes,
     set_initializer,
 )
@@ -179,4 +180,4 @@ def _replace(model: onnx.ModelProto, values: dict[str, Array]) -> None:
         kept, wanted = alive, outputs | {name for node in alive for name in node.input}
     replace_nodes(model, kept)
     model.graph.initializer.extend(new)
-    drop_unused_initializers(model)
+    remove_unused_initializers(model)

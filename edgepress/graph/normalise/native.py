@@ -11,12 +11,13 @@ from onnx import TensorProto, helper, shape_inference, version_converter
 
 from edgepress.graph.lowering import drop_new_defaults, restamped
 from edgepress.graph.normalise.limits import MAX_ELEMENTS, one_line, refuse
-from edgepress.graph.normalise.structure import keep_initializers, opset
+from edgepress.graph.normalise.structure import opset
+from edgepress.graph.shapes import without_weights
+from edgepress.graph.view import keep_initializers
 
 TARGET_OPSET = 15
 """What the passes and both converters here understand."""
 
-_LARGE = 1024
 _NATIVE_ERRORS = (
     onnx.checker.ValidationError,
     shape_inference.InferenceError,
@@ -33,7 +34,7 @@ def check(model: onnx.ModelProto) -> None:
     Raises:
         UnsupportedModelError: onnx's checker or shape inference finds otherwise.
     """
-    light, _ = _split(model)
+    light, _ = without_weights(model)
     _declare_shapes(light)
     try:
         onnx.checker.check_model(light)
@@ -51,7 +52,7 @@ def inferred(
     Raises:
         UnsupportedModelError: the shapes contradict each other (if `strict`) or are too large.
     """
-    light, heavy = _split(model)
+    light, heavy = without_weights(model)
     if batch is not None:
         light.graph.input[0].type.tensor_type.shape.dim[0].dim_value = batch
         for output in light.graph.output:
@@ -81,7 +82,7 @@ def to_target_opset(model: onnx.ModelProto) -> None:
     """
     version = opset(model)
     if version != TARGET_OPSET:
-        light, heavy = _split(model)
+        light, heavy = without_weights(model)
         drop_new_defaults(light)
         _declare_shapes(light)
         changed, why = _written_as_target(light)
@@ -119,23 +120,6 @@ def _adopt(model: onnx.ModelProto, changed: onnx.ModelProto, aside: set[str]) ->
     model.graph.initializer.extend(changed.graph.initializer)
     del model.opset_import[:]
     model.opset_import.extend(changed.opset_import)
-
-
-def _split(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[TensorProto]]:
-    """A copy in which large initializers are inputs, and these initializers."""
-    light = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
-    light.graph.name = model.graph.name or "graph"
-    for field in ("node", "input", "output", "value_info"):
-        getattr(light.graph, field).extend(getattr(model.graph, field))
-    heavy = []
-    for tensor in model.graph.initializer:
-        if math.prod(tensor.dims) <= _LARGE:
-            light.graph.initializer.append(tensor)
-            continue
-        heavy.append(tensor)
-        info = helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
-        light.graph.input.append(info)
-    return light, heavy
 
 
 def _declare_shapes(model: onnx.ModelProto) -> None:

@@ -7,7 +7,7 @@ import onnx
 
 from edgepress.graph.normalise.limits import MAX_ELEMENTS, MAX_NAME, MAX_NODES, MAX_RANK, listed, refuse
 from edgepress.graph.normalise.tensors import attribute_tensors, check_tensor
-from edgepress.graph.view import replace_nodes
+from edgepress.graph.view import remove_unused_initializers, replace_nodes
 
 OLDEST_OPSET = 7
 
@@ -42,23 +42,9 @@ def tidy_structure(model: onnx.ModelProto) -> None:
     _refuse_ambiguous(model, [entry.name for entry in inputs])
     order = _sorted(model, constants | {entry.name for entry in inputs})
     replace_nodes(model, _needed(model, order))
-    drop_unused_initializers(model)
+    remove_unused_initializers(model)
     _keep(model.graph.input, [_one_input(model, inputs)])
     _keep(model.graph.value_info, [])
-
-
-def drop_unused_initializers(model: onnx.ModelProto) -> None:
-    """Drop in place what no node reads and no output names."""
-    used = {name for node in model.graph.node for name in node.input}
-    keep_initializers(model, used | {output.name for output in model.graph.output})
-
-
-def keep_initializers(model: onnx.ModelProto, names: set[str]) -> None:
-    """Drop in place all initializers but these, without a copy of the weights that stay."""
-    held = model.graph.initializer
-    for i in reversed(range(len(held))):
-        if held[i].name not in names:
-            del held[i]
 
 
 def check_shape(info: onnx.ValueInfoProto) -> list[int | str]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from edgepress.translate.plan import Step, Weight
+from edgepress.translate.plan import Array, Step, Weight
 from edgepress.translate.tensorflow_setup import tf
 
 Tensor = Any
@@ -39,6 +39,13 @@ def in_words(operation: Operation) -> Operation:
 
 def _in_words(weight: Weight) -> Weight:
     return replace(weight, values=weight.values.astype("int32")) if weight.values.dtype in _SMALL else weight
+
+
+def constant(values: Array) -> Tensor:
+    """A constant; one number that was broadcast to a shape stays one number in the graph."""
+    if values.size > 1 and not any(values.strides):
+        return tf.constant(values.flat[0], shape=values.shape)
+    return tf.constant(values)
 
 
 def operand(weight: Weight) -> Tensor:

@@ -1,0 +1,36 @@
+"""Shape inference without the weights: it needs their types and shapes alone, and copies what it is given."""
+
+import math
+
+import onnx
+from onnx import TensorProto, helper
+
+LARGE = 1024
+"""Constants of more elements say nothing about shapes; axes, sizes and scales have fewer."""
+
+
+def without_weights(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[TensorProto]]:
+    """A copy in which large initializers are inputs, and these initializers."""
+    light = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    light.graph.name = model.graph.name or "graph"
+    for field in ("node", "input", "output", "value_info"):
+        getattr(light.graph, field).extend(getattr(model.graph, field))
+    heavy, declared = [], {entry.name for entry in model.graph.input}
+    for tensor in model.graph.initializer:
+        if math.prod(tensor.dims) <= LARGE:
+            light.graph.initializer.append(tensor)
+            continue
+        heavy.append(tensor)
+        if tensor.name not in declared:
+            info = helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+            light.graph.input.append(info)
+    return light, heavy
+
+
+def inferred_infos(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
+    """Type and shape of each tensor but the constants, as far as onnx can tell."""
+    light, heavy = without_weights(model)
+    graph = onnx.shape_inference.infer_shapes(light, data_prop=True).graph
+    constants = {tensor.name for tensor in heavy}
+    infos = [*graph.input, *graph.value_info, *graph.output]
+    return {info.name: info for info in infos if info.name not in constants}

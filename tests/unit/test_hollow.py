@@ -1,0 +1,114 @@
+"""A network converted without its large kernels is the file that it is with them."""
+
+import numpy as np
+import onnx
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+
+from edgepress.compress.quantisation.fp16 import quantise as fp16
+from edgepress.compress.quantisation.registry import Sources
+from edgepress.config.quant import Fp16
+from edgepress.convert import nhwc
+from edgepress.convert.hollow import LARGE, filled, hollow
+from edgepress.graph.formats import number_format
+from edgepress.translate.function_face import concrete_function
+from tests.networks import Graph, assert_close, inputs_for, run_onnx, run_tflite, stored, tensorflow
+
+
+def layers() -> Graph:
+    """A convolution of each kind and a dense layer behind a flattened image."""
+    graph = Graph(4, 9, 9)
+    w = graph.weights
+    graph.add("Conv", "input", w(8, 4, 3, 3), w(8), pads=[1, 1, 1, 1])
+    graph.batchnorm(graph.add("Relu"), 8)
+    graph.add("Conv", graph.last, w(8, 2, 3, 3), group=4)
+    graph.add("Conv", graph.last, w(16, 1, 3, 3), group=8, pads=[1, 1, 1, 1], strides=[2, 2])
+    graph.add("Relu")
+    graph.add("ConvTranspose", graph.last, w(16, 6, 2, 2), strides=[2, 2])
+    graph.add("ConvTranspose", graph.last, w(6, 2, 2, 2), strides=[2, 2], group=2)
+    graph.add("Flatten")
+    graph.add("Gemm", graph.last, w(12, 4 * 256), w(12), transB=1)
+    graph.add("MatMul", graph.last, w(12, 5))
+    return graph
+
+
+def shared() -> Graph:
+    """A kernel that two layers read, and an equal one under another name."""
+    graph = Graph(4, 6, 6)
+    kernel = graph.weights(4, 4, 3, 3)
+    name = graph.constant(kernel)
+    for operand in (name, name, kernel):
+        graph.add("Relu", graph.add("Conv", graph.last, operand, pads=[1, 1, 1, 1]))
+    return graph
+
+
+def halved(model: onnx.ModelProto) -> onnx.ModelProto:
+    return fp16(model, Fp16(), Sources(lambda n: np.zeros(0), lambda: None, 0))
+
+
+def both_ways(model: onnx.ModelProto) -> tuple[bytes, bytes | None, int]:
+    """The file converted whole and the one filled afterwards, without metadata, and the kernels filled in."""
+    tensorflow()
+    form, plan, names = number_format(model), nhwc.planned(model), [o.name for o in model.graph.output]
+    marked, kernels = hollow(plan, least=8)
+    content = filled(nhwc.written(marked, form, False, names, kernels), kernels)
+    whole = without_metadata(nhwc.written(plan, form, False, names))
+    return whole, None if content is None else without_metadata(content), len(kernels)
+
+
+def without_metadata(content: bytes) -> bytes:
+    """The file without what TensorFlow notes of the conversion."""
+    import flatbuffers
+
+    model = schema.ModelT.InitFromPackedBuf(content)
+    for entry in [entry for entry in model.metadata if entry.name == b"CONVERSION_METADATA"]:
+        model.metadata.remove(entry)
+        assert entry.buffer == len(model.buffers) - 1
+        model.buffers.pop()
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
+
+
+@pytest.mark.parametrize(
+    ("model", "kernels"),
+    [(layers().model(), 6), (shared().model(), 1), (halved(layers().model()), 6)],
+    ids=["kinds", "shared", "fp16"],
+)
+def test_the_file_is_the_same_byte_for_byte(model, kernels):
+    whole, content, count = both_ways(model)
+    assert count == kernels
+    assert content == whole
+
+
+def test_a_kernel_that_the_converter_multiplies_cannot_wait():
+    graph = Graph(4, 6, 6)
+    kernel, factor = graph.weights(8, 4, 3, 3), graph.weights(1, 8, 1, 1)
+    graph.add("Mul", graph.add("Conv", "input", kernel), factor)
+    model = graph.model()
+    whole, content, count = both_ways(model)
+    assert (content, count) == (None, 1)
+    inputs = inputs_for(model)
+    assert_close(run_tflite(whole, inputs)[0], stored(run_onnx(model, inputs)))
+
+
+def test_a_large_network_computes_the_same():
+    graph = Graph(3, 6, 6)
+    graph.add("Relu", graph.add("Conv", "input", graph.weights(256, 3, 1, 1)))
+    graph.add("Relu", graph.add("Conv", graph.last, graph.weights(256, 256, 1, 1)))
+    graph.add("Gemm", graph.add("Flatten"), graph.weights(256 * 36, 10))
+    model = graph.model()
+    tensorflow()
+    _, kernels = hollow(nhwc.planned(model))
+    assert [kernel.values.size >= LARGE for kernel in kernels] == [True, True]
+    inputs = inputs_for(model)
+    actual, _ = run_tflite(nhwc.convert(model, False, np.zeros(0)), inputs)
+    assert_close(actual, run_onnx(model, inputs))
+
+
+def test_a_mark_is_one_number_in_the_graph():
+    graph = Graph(3, 6, 6)
+    graph.add("Conv", "input", graph.weights(256, 3, 9, 9), pads=[4, 4, 4, 4])
+    tensorflow()
+    marked, _ = hollow(nhwc.planned(graph.model()), least=8)
+    assert concrete_function(marked).graph.as_graph_def().ByteSize() < 10_000
