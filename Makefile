@@ -1,8 +1,8 @@
-# make install | repro | test | check | bench | conformance; each installs what is missing first.
+# make install | repro | test | check | bench | bench-converters | conformance; each installs what is missing first.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := repro
-.PHONY: install repro test check bench conformance lock
+.PHONY: install repro test check bench bench-converters conformance lock
 
 # Any Python 3.11 will do: make install PYTHON=/path/to/python3.11
 PYTHON ?=
@@ -46,6 +46,10 @@ check: install
 
 bench: install
 	@python -m tests.bench.bench
+
+# Against litert-torch, onnx2tf, onnx-tf and ai-edge-quantizer, in environments of their own in .bench/.
+bench-converters: install
+	@python -m tests.bench.peers.converters
 
 # The ONNX standard's node tests through both converters.
 conformance: install

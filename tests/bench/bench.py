@@ -7,13 +7,12 @@ It runs in a copy of the work tree, uncommitted changes and all, in a temporary 
 """
 
 import argparse
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from edgepress.devices.runner import machine
 from tests.bench import models, pipeline
+from tests.bench.figures import machine_line
 from tests.bench.workspace import Bench, prepare, say
 
 SECTIONS: dict[str, tuple[str, Callable[[Bench], str]]] = {
@@ -30,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if unknown := set(options.sections) - set(SECTIONS):
         parser.error(f"no section {', '.join(sorted(unknown))}; expected any of: {', '.join(SECTIONS)}")
-    print(_machine(), flush=True)
+    print(machine_line(), flush=True)
     if options.quick:
         print("Quick: small data, networks and numbers of rounds; the figures mean little.", flush=True)
     with tempfile.TemporaryDirectory(prefix="edgepress-bench-") as folder:
@@ -50,13 +49,6 @@ def _parser() -> argparse.ArgumentParser:
         "sections", nargs="*", metavar="section", help=f"run only these: {', '.join(SECTIONS)}"
     )
     return parser
-
-
-def _machine() -> str:
-    """The kind of machine, and how busy it is with other things."""
-    facts, load = machine(), os.getloadavg()[0]
-    cores = len(os.sched_getaffinity(0))
-    return f"{facts['cpu']} ({facts['architecture']}), {cores} cores; load before the start: {load:.2f}"
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
-"""Repeated measurements taken in turns, and tables of them."""
+"""Repeated measurements taken in turns, tables of them, and what they were taken on."""
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from tqdm import tqdm
+
+from edgepress.devices.runner import machine
 
 Times = dict[str, list[float]]
 
@@ -48,3 +51,10 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in cells)
     return "\n".join("  ".join(line) for line in lines)
+
+
+def machine_line() -> str:
+    """The kind of machine, and how busy it is with other things."""
+    facts, load = machine(), os.getloadavg()[0]
+    cores = len(os.sched_getaffinity(0))
+    return f"{facts['cpu']} ({facts['architecture']}), {cores} cores; load before the start: {load:.2f}"

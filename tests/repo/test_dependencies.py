@@ -11,6 +11,7 @@ from tests.repo.closure import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 WITHOUT_DEPENDENCIES = {"onnx-tf"}  # asks for a package that is gone; the Makefile installs it alone
+ELSEWHERE = ROOT / "tests/bench/peers/programs"  # run in the peers' own environments
 GIVEN_TO_ONNX_TF = {"onnx_tf", "tensorflow_addons", "tensorflow_probability"}
 
 
@@ -57,7 +58,9 @@ def _normal(name: str) -> str:
 
 
 def _undeclared(folders: list[str], declared: set[str]) -> set[str]:
-    files = [file for folder in folders for file in (ROOT / folder).rglob("*.py")]
+    files = [
+        file for folder in folders for file in (ROOT / folder).rglob("*.py") if ELSEWHERE not in file.parents
+    ]
     imported = {name.split(".")[0] for file in files for name in _imported(file)}
     own = {"edgepress", "stages", "tests"}
     third_party = imported - own - set(sys.stdlib_module_names) - GIVEN_TO_ONNX_TF

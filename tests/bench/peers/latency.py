@@ -1,0 +1,41 @@
+"""Several `.tflite` models timed in turns, each in a process of its own, and what they compute."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from edgepress.convert.flatbuffer import read_tflite
+from edgepress.devices.client import Runner, start_runner
+from edgepress.devices.local import TIMEOUT_S, predict
+
+
+def timed(models: dict[str, Path], inputs: Path, rounds: int, runs: int) -> dict[str, np.ndarray]:
+    """Milliseconds (rounds, runs) of single inferences on one thread; the order turns from round to round."""
+    times: dict[str, list[list[int]]] = {name: [] for name in models}
+    with ExitStack() as stack:
+        runners = {name: _loaded(stack, model, inputs) for name, model in models.items()}
+        for runner in runners.values():
+            runner.ask("time", runs=runs)
+        for number in range(rounds):
+            for name in list(runners)[:: 1 if number % 2 == 0 else -1]:
+                times[name].append(runners[name].ask("time", runs=runs + 1)["durations_ns"][1:])
+    return {name: np.array(each) / 1e6 for name, each in times.items()}
+
+
+def _loaded(stack: ExitStack, model: Path, inputs: Path) -> Runner:
+    runner = stack.enter_context(start_runner("tflite", model, 1, TIMEOUT_S))
+    runner.ask("start", runtime="tflite")
+    runner.ask("load", model=str(model), threads=1)
+    runner.ask("inputs", path=str(inputs), layout="auto")
+    return runner
+
+
+def outputs(model: Path, inputs: Path) -> np.ndarray:
+    """What a classifier gives for all inputs (N, C, H, W), as numbers where it gives integer codes."""
+    codes = predict(model, inputs, 1)
+    graph = read_tflite(model).graphs[0]
+    tensor = graph.tensors[graph.outputs[0]]
+    if codes.dtype.kind != "i":
+        return codes
+    return (codes.astype(np.float32) - tensor.zero_points[0]) * tensor.scales[0]
