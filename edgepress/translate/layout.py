@@ -38,29 +38,47 @@ def flattened_rows(image: tuple[int, int, int]) -> Array:
     return np.arange(np.prod(image)).reshape(image).transpose(1, 2, 0).reshape(-1)
 
 
+def moves_nothing(order: tuple[int, ...], sizes: list[int | None]) -> bool:
+    """Whether a transpose only moves axes of size 1, so that a reshape does the same."""
+    kept = [axis for axis in order if sizes[axis] != 1]
+    return kept == sorted(kept)
+
+
 Sizes = tuple[int | None, ...]
 Orders = tuple[tuple[int, ...], tuple[int, ...]]
 
 
-def regrouped(order: tuple[int, ...], shape: Sizes, target: Sizes) -> Orders | None:
+def regrouped(
+    order: tuple[int, ...], shape: Sizes, target: Sizes, wish: frozenset[tuple[int, ...]] = frozenset()
+) -> Orders | None:
     """How to reshape a tensor without putting it into ONNX's order first.
 
     `shape` and `target` are in ONNX's order. Axes that are split or joined form blocks; blocks keep the
-    place in which they are stored, and only the axes within one have to be in order. Returns the order of
+    place in which they are stored, and only the axes within one have to be in order. If they are not, so
+    that data has to move, blocks go where one of the orders in `wish` has them. Returns the order of
     stored axes that this takes, which is `order` wherever possible, and the order after it; None
     where sizes are open or 0 and only a plain reshape will do.
     """
     blocks = _blocks(shape, target)
     if blocks is None:
         return None
-    of = {axis: number for number, (axes, _) in enumerate(blocks) for axis in axes}
-    first: list[int] = []
-    for axis in order:
-        if axis in of and of[axis] not in first:
-            first.append(of[axis])
+    first = _places(order, [axes for axes, _ in blocks])
     needed = [axis for number in first for axis in blocks[number][0]]
+    if needed != [axis for axis in order if axis in needed]:
+        for wished in sorted(wish):
+            places = _places(wished, [axes for _, axes in blocks])
+            made = [axis for number in places for axis in blocks[number][1]]
+            if made == [axis for axis in wished if axis in made]:
+                needed = [axis for number in places for axis in blocks[number][0]]
+                return _with_ones(order, needed, shape), wished
     made = [axis for number in first for axis in blocks[number][1]]
     return _with_ones(order, needed, shape), _placed(made, target)
+
+
+def _places(order: tuple[int, ...], blocks: list[list[int]]) -> list[int]:
+    """The numbers of the blocks, in the order in which their first axes are stored."""
+    of = {axis: number for number, axes in enumerate(blocks) for axis in axes}
+    return list(dict.fromkeys(of[axis] for axis in order if axis in of))
 
 
 def _blocks(shape: Sizes, target: Sizes) -> list[tuple[list[int], list[int]]] | None:
@@ -94,9 +112,15 @@ def _with_ones(order: tuple[int, ...], needed: list[int], shape: Sizes) -> tuple
 
 
 def _placed(made: list[int], target: Sizes) -> tuple[int, ...]:
-    """The axes in their stored order with those of size 1 where an image or ONNX has them."""
+    """The axes in their stored order with those of size 1 where an image or ONNX has them.
+
+    Failing that, each stands behind the axis that it follows in ONNX.
+    """
     rank = len(target)
     for order in (channels_last(rank).order, plain(rank).order):
         if [axis for axis in order if target[axis] != 1] == made:
             return order
-    return (*(axis for axis in range(rank) if target[axis] == 1), *made)
+    placed = list(made)
+    for axis in (axis for axis in range(rank) if target[axis] == 1):
+        placed.insert(placed.index(axis - 1) + 1 if axis else 0, axis)
+    return tuple(placed)

@@ -17,9 +17,11 @@ from edgepress.errors import UnsupportedModelError
 from edgepress.graph.constants import fold_constants
 from edgepress.graph.shapes import inferred_infos
 from edgepress.graph.view import attributes, consumers, copy, initializers
-from edgepress.translate.layout import Layout, channels_last, flattened_rows, plain
+from edgepress.translate.grouping import find_group_norms
+from edgepress.translate.layout import Layout, channels_last, flattened_rows, moves_nothing, plain
 from edgepress.translate.plan import Array, Entry, Plan, Quantisation, Step, Weight
 from edgepress.translate.reading import Shape, inputs_of, name_nodes, refuse_several, tensor_shape
+from edgepress.translate.wishes import NONE, Wishes, nearest
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,9 @@ class Planner:
         self._types = {name: info.type.tensor_type.elem_type for name, info in infos.items()}
         self.readers = consumers(model)
         self.outputs = {output.name for output in model.graph.output}
+        sizes = {name: constant.values.shape for name, constant in self.constants.items()}
+        self.wishes = Wishes(self.readers, sizes, self.outputs, self.shape)
+        self._moved: dict[tuple[str, tuple[int, ...]], str] = {}
         self.quantised = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
 
     def value(self, name: str) -> Value:
@@ -108,7 +113,7 @@ class Planner:
 
     def shape(self, name: str) -> Shape:
         """The inferred shape of a tensor."""
-        return self._shapes[name]
+        return self.constants[name].values.shape if name in self.constants else self._shapes[name]
 
     def dtype(self, name: str) -> npt.DTypeLike:
         """The numpy type of a tensor's elements."""
@@ -181,14 +186,24 @@ class Planner:
         if value.layout.flattened:
             value = self._unflattened(node, value)
         order = tuple(value.layout.position(axis) for axis in layout.order)
-        if _moves_nothing(order, [value.shape[axis] for axis in value.layout.order]):
+        if (value.name, order) in self._moved:
+            return replace(value, name=self._moved[value.name, order], layout=layout)
+        if moves_nothing(order, [value.shape[axis] for axis in value.layout.order]):
             sizes = [value.shape[axis] for axis in layout.order]
             moved = self.emit_between(
                 node, "reshape", value, f"{value.name}.as_stored", shape=target_sizes(sizes)
             )
         else:
             moved = self.emit_between(node, "transpose", value, f"{value.name}.transposed", order=order)
+        self._moved[value.name, order] = moved.name
         return replace(moved, layout=layout)
+
+    def as_wished(self, node: Node, value: Value) -> Value:
+        """An operand of which the node takes parts, moved as a whole if all readers want them moved."""
+        wish = NONE if value.layout.flattened else self.wishes.of(node.inputs[0])
+        if not wish or value.layout.order in wish:
+            return value
+        return self.stored_as(node, value, Layout(nearest(value.layout.order, wish)))
 
     def _unflattened(self, node: Node, value: Value) -> Value:
         channels, height, width = value.layout.flattened or (0, 0, 0)
@@ -241,6 +256,7 @@ def plan_graph(model: onnx.ModelProto) -> Plan:
     folded = copy(model)
     name_nodes(folded)
     fold_constants(folded)
+    find_group_norms(folded)
     nodes = [_node(proto) for proto in folded.graph.node]
     _refuse_unknown(nodes, PLANNERS)
     planner = Planner(folded)
@@ -280,12 +296,6 @@ def _refuse_unknown(nodes: list[Node], known: dict[str, OpPlanner]) -> None:
 
 def _node(proto: onnx.NodeProto) -> Node:
     return Node(proto.op_type, proto.name, tuple(proto.input), tuple(proto.output), attributes(proto))
-
-
-def _moves_nothing(order: tuple[int, ...], sizes: list[int | None]) -> bool:
-    """Whether a transpose only moves axes of size 1, so that a reshape does the same."""
-    kept = [axis for axis in order if sizes[axis] != 1]
-    return kept == sorted(kept)
 
 
 def target_sizes(sizes: Sequence[int | None]) -> list[int]:

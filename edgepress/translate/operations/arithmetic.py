@@ -30,7 +30,8 @@ def _power(base: Tensor, exponent: Tensor) -> Tensor:
 
 
 def _matmul(step: Step, inputs: list[Tensor]) -> Tensor:
-    return tf.matmul(inputs[0], inputs[1])
+    a = step.attributes
+    return tf.matmul(inputs[0], inputs[1], transpose_a=a["left"], transpose_b=a["right"])
 
 
 def _gemm(step: Step, inputs: list[Tensor]) -> Tensor:

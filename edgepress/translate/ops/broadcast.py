@@ -1,5 +1,6 @@
 """Operations of several tensors that broadcast against each other, whatever their layouts."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -66,9 +67,27 @@ def aligned(node: Node, planner: Planner, values: list[Value]) -> list[Value]:
     values = [
         ranked(node, planner, value) if rank > 2 or value.layout.flattened else value for value in values
     ]
-    full = {value.layout for value in values if len(value.shape) == rank and not _one(value)}
-    common = full.pop() if len(full) == 1 else channels_last(rank) if rank == 4 else plain(rank)
+    full = [value for value in values if len(value.shape) == rank and not _one(value)]
+    common = common_layout(node, planner, full) if full else plain(rank)
     return [_stored_as(node, planner, value, common) for value in values]
+
+
+def common_layout(node: Node, planner: Planner, values: list[Value]) -> Layout:
+    """The layout, of those that operands of one rank have, in which the fewest elements have to move.
+
+    Among equals the readers of the result decide, else NHWC.
+    """
+    weights: dict[Layout, int] = {}
+    for value in values:
+        weights[value.layout] = weights.get(value.layout, 0) + _elements(value)
+    if len(weights) == 1:
+        return values[0].layout
+    wish, image = planner.wishes.of(node.outputs[0]), channels_last(len(values[0].shape))
+    return max(weights, key=lambda one: (weights[one], one.order in wish, one == image, one.order))
+
+
+def _elements(value: Value) -> int:
+    return math.prod(size or 1 for size in value.shape)
 
 
 def _stored_as(node: Node, planner: Planner, value: Value, layout: Layout) -> Value:

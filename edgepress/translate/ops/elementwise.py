@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from edgepress.translate.ops.broadcast import aligned, ranked
-from edgepress.translate.planner import Node, OpPlanner, Planner, unsupported
+from edgepress.translate.planner import Node, OpPlanner, Planner, Value, unsupported
 
 _UNARY: Mapping[str, tuple[str, dict[str, Any]]] = {
     "Relu": ("relu", {}),
@@ -73,17 +73,29 @@ def plan_prelu(node: Node, planner: Planner) -> None:
 
 
 def plan_softmax(node: Node, planner: Planner) -> None:
-    """Over one stored axis; up to opset 12 ONNX's runs over all axes from the given one on."""
+    """Over one stored axis; up to opset 12 ONNX's runs over all axes from the given one on.
+
+    TFLite's own needs the axis last, for which TensorFlow writes two transposes; so what lies elsewhere is
+    computed in parts, unless it is quantised.
+    """
     value = ranked(node, planner, planner.value(node.inputs[0]))
     log, rank = node.op == "LogSoftmax", len(value.shape)
     axis = node.attributes.get("axis", 1 if planner.opset < 13 else -1) % rank
     minimum = None if log else 0.0
-    if planner.opset < 13 and any(size != 1 for size in value.shape[axis + 1 :]):
-        axes = tuple(value.layout.position(one) for one in range(axis, rank))
+    several = planner.opset < 13 and any(size != 1 for size in value.shape[axis + 1 :])
+    if several or not (planner.quantised or _is_last(value, axis)):
+        over = range(axis, rank) if several else [axis]
+        axes = tuple(value.layout.position(one) for one in over)
         planner.emit(node, "softmax_over", (value,), value.layout, minimum=minimum, axes=axes, log=log)
         return
     op = "log_softmax" if log else "softmax"
     planner.emit(node, op, (value,), value.layout, minimum=minimum, axis=value.layout.position(axis))
+
+
+def _is_last(value: Value, axis: int) -> bool:
+    """Whether only axes of size 1 are stored behind this one."""
+    behind = value.layout.order[value.layout.position(axis) + 1 :]
+    return all(value.shape[one] == 1 for one in behind)
 
 
 def plan_identity(node: Node, planner: Planner) -> None:

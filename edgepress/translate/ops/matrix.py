@@ -1,11 +1,14 @@
 """Gemm, MatMul and Einsum; constant matrices are weights, computed ones operands."""
 
+from typing import Any
+
 import numpy as np
 
-from edgepress.translate.layout import flattened_rows, plain
+from edgepress.translate.layout import Layout, flattened_rows, plain
 from edgepress.translate.ops.convolution import bias, quantisation
 from edgepress.translate.plan import Weight
 from edgepress.translate.planner import Node, OpPlanner, Planner, Value
+from edgepress.translate.wishes import nearest, turned
 
 
 def plan_gemm(node: Node, planner: Planner) -> None:
@@ -69,17 +72,30 @@ def plan_matmul(node: Node, planner: Planner) -> None:
 def _plan_product(node: Node, planner: Planner, left: Value) -> None:
     """A vector counts as a matrix of one row on the left, of one column on the right."""
     right = planner.value(node.inputs[1])
-    left, right = (planner.stored_as(node, v, plain(len(v.shape))) for v in (left, right))
     target = planner.shape(node.outputs[0])
     if len(left.shape) > 1 and len(right.shape) > 1:
-        planner.emit(node, "matmul", (left, right), plain(len(target)))
+        (left, turned_left), (right, turned_right) = (_turned(node, planner, v) for v in (left, right))
+        options: dict[str, Any] = {"left": turned_left, "right": turned_right}
+        planner.emit(node, "matmul", (left, right), plain(len(target)), **options)
         return
+    left, right = (planner.stored_as(node, v, plain(len(v.shape))) for v in (left, right))
     if len(left.shape) == 1:
         left = planner.reshaped(node, left, (1, *left.shape), "row")
     if len(right.shape) == 1:
         right = planner.reshaped(node, right, (*right.shape, 1), "column")
-    product = planner.emit_helper(node, "matmul", (left, right), "product", left)
+    product = planner.emit_helper(node, "matmul", (left, right), "product", left, left=False, right=False)
     planner.emit(node, "reshape", (product,), plain(len(target)), shape=planner.target(node))
+
+
+def _turned(node: Node, planner: Planner, value: Value) -> tuple[Value, bool]:
+    """A matrix as stored, and whether TensorFlow is to turn it: that costs nothing."""
+    order = plain(len(value.shape)).order
+    if value.layout.flattened is None:
+        chosen = nearest(value.layout.order, frozenset([order, turned(order)]))
+        value = planner.stored_as(node, value, Layout(chosen))
+    else:
+        value = planner.stored_as(node, value, plain(2))
+    return value, value.layout.order != order
 
 
 def plan_einsum(node: Node, planner: Planner) -> None:

@@ -1,11 +1,21 @@
 """BatchNormalization, and normalisations by the tensor's own statistics."""
 
+from typing import Any
+
 import numpy as np
 
 from edgepress.translate.layout import channels_last, flattened_rows
 from edgepress.translate.ops.broadcast import ranked
-from edgepress.translate.plan import Weight
-from edgepress.translate.planner import Constant, Node, OpPlanner, Planner, Value, unsupported
+from edgepress.translate.plan import Array, Weight
+from edgepress.translate.planner import (
+    Constant,
+    Node,
+    OpPlanner,
+    Planner,
+    Value,
+    target_sizes,
+    unsupported,
+)
 
 _PARTS = ("gamma", "beta", "mean", "variance")
 
@@ -55,6 +65,40 @@ def plan_layer_norm(node: Node, planner: Planner) -> None:
             _emit(node, planner, value, axes, {}, index, part)
 
 
+def plan_group_norm(node: Node, planner: Planner) -> None:
+    """Over the image and the channels of each group; scale and shift are of each group or channel.
+
+    One group, or one for each channel, is normalised as it is stored; else the channels are split.
+    """
+    value = ranked(node, planner, planner.value(node.inputs[0]))
+    rank, channels, groups = len(value.shape), int(value.shape[1] or 0), node.attributes["num_groups"]
+    parts = {
+        "scale": _for_channels(node, planner, 1, channels),
+        "shift": _for_channels(node, planner, 2, channels),
+    }
+    if groups in (1, channels):
+        axes = tuple(sorted(value.layout.position(axis) for axis in range(1 if groups == 1 else 2, rank)))
+        columns = {part: Constant(values.reshape(-1, *(1,) * (rank - 2))) for part, values in parts.items()}
+        weights = {part: planner.operand_weight(column, value) for part, column in columns.items()}
+        _emit(node, planner, value, axes, weights)
+        return
+    value = planner.stored_as(node, value, channels_last(rank))
+    elements = int(np.prod([size or 1 for size in value.shape[2:]]))
+    shape = (value.shape[0], elements, groups, channels // groups)
+    grouped = planner.reshaped(node, value, shape, f"{node.outputs[0]}.grouped")
+    weights = {part: Weight(values.reshape(1, 1, groups, -1)) for part, values in parts.items()}
+    options: dict[str, Any] = {"axes": (1, 3), "epsilon": _epsilon(node), "part": "result"}
+    even = planner.emit_helper(node, "normalised", (grouped,), "even", grouped, weights, **options)
+    stored = target_sizes([value.shape[axis] for axis in value.layout.order])
+    planner.emit(node, "reshape", (even,), value.layout, shape=stored)
+
+
+def _for_channels(node: Node, planner: Planner, index: int, channels: int) -> Array:
+    """A constant of each group (opset 18) or channel (opset 21), for each channel."""
+    values = planner.constant(node, index).values
+    return np.repeat(values, channels // len(values))
+
+
 def plan_lp_norm(node: Node, planner: Planner) -> None:
     """x / ‖x‖ along one axis, for the norms 1 and 2."""
     value = ranked(node, planner, planner.value(node.inputs[0]))
@@ -71,7 +115,6 @@ def _emit(
     index: int = 0,
     part: str = "result",
 ) -> None:
-    epsilon = float(np.float32(node.attributes.get("epsilon", 1e-5)))
     planner.emit(
         node,
         "normalised",
@@ -80,14 +123,19 @@ def _emit(
         weights,
         index=index,
         axes=axes,
-        epsilon=epsilon,
+        epsilon=_epsilon(node),
         part=part,
     )
+
+
+def _epsilon(node: Node) -> float:
+    return float(np.float32(node.attributes.get("epsilon", 1e-5)))
 
 
 PLANNERS: dict[str, OpPlanner] = {
     "BatchNormalization": plan_batchnorm,
     "InstanceNormalization": plan_instance_norm,
     "LayerNormalization": plan_layer_norm,
+    "GroupNormalization": plan_group_norm,
     "LpNormalization": plan_lp_norm,
 }

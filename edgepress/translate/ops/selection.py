@@ -14,7 +14,7 @@ _BORDERS = ("reflect", "edge", "wrap")
 
 def plan_split(node: Node, planner: Planner) -> None:
     """Each part is cut out; the sizes are those of the outputs."""
-    value = ranked(node, planner, planner.value(node.inputs[0]))
+    value = planner.as_wished(node, ranked(node, planner, planner.value(node.inputs[0])))
     axis, start = node.attributes.get("axis", 0) % len(value.shape), 0
     for index, name in enumerate(node.outputs):
         size = planner.shape(name)[axis]
@@ -26,7 +26,7 @@ def plan_split(node: Node, planner: Planner) -> None:
 
 def plan_slice(node: Node, planner: Planner) -> None:
     """Spans are attributes up to opset 9 and inputs from 10; backwards ones are gathered."""
-    value = ranked(node, planner, planner.value(node.inputs[0]))
+    value = planner.as_wished(node, ranked(node, planner, planner.value(node.inputs[0])))
     rank = len(value.shape)
     starts, ends = (_given(node, planner, i, key, []) for i, key in ((1, "starts"), (2, "ends")))
     axes = [axis % rank for axis in _given(node, planner, 3, "axes", list(range(len(starts))))]
@@ -64,8 +64,9 @@ def plan_gather(node: Node, planner: Planner) -> None:
     """Elements of one axis at constant indices, or rows of a constant table at computed ones."""
     if node.inputs[1] not in planner.constants:
         raise unsupported(node, f"its indices ({node.inputs[1]}) are not a constant")
-    value = ranked(node, planner, planner.value(node.inputs[0]))
     indices = planner.constant(node, 1).values
+    value = ranked(node, planner, planner.value(node.inputs[0]))
+    value = value if indices.size > 1 else planner.as_wished(node, value)
     axis = node.attributes.get("axis", 0) % len(value.shape)
     size = value.shape[axis]
     if size is None:

@@ -1,7 +1,7 @@
 """Operators that regroup, reorder or join elements."""
 
 from edgepress.translate.layout import Layout, channels_last, plain, regrouped
-from edgepress.translate.ops.broadcast import ranked
+from edgepress.translate.ops.broadcast import common_layout, ranked
 from edgepress.translate.planner import Node, OpPlanner, Planner, Value, target_sizes, unsupported
 from edgepress.translate.reading import Shape
 
@@ -16,7 +16,7 @@ def plan_reshape(node: Node, planner: Planner) -> None:
         _emit_reshape(node, planner, value, target, layout)
         return
     value = ranked(node, planner, value)
-    found = regrouped(value.layout.order, value.shape, target)
+    found = regrouped(value.layout.order, value.shape, target, planner.wishes.of(node.outputs[0]))
     if found is None:
         value = planner.stored_as(node, value, plain(len(value.shape)))
         _emit_reshape(node, planner, value, target, plain(len(target)))
@@ -39,11 +39,9 @@ def plan_transpose(node: Node, planner: Planner) -> None:
 
 
 def plan_concat(node: Node, planner: Planner) -> None:
-    """Operands meet in NHWC where they are images."""
-    values = [planner.value(name) for name in node.inputs]
-    rank = len(values[0].shape)
-    layout = values[0].layout if len({v.layout for v in values}) == 1 else channels_last(rank)
-    layout = plain(2) if layout.flattened else layout
+    """Operands meet where the fewest elements have to move."""
+    values = [ranked(node, planner, planner.value(name)) for name in node.inputs]
+    layout = common_layout(node, planner, values)
     values = [planner.stored_as(node, value, layout) for value in values]
     lows = [v.minimum for v in values if v.minimum is not None]
     minimum = min(lows) if len(lows) == len(values) else None
