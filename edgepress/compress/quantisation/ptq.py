@@ -11,11 +11,11 @@ from onnxruntime.quantization import CalibrationMethod
 from onnxruntime.quantization.calibrate import create_calibrator
 
 from edgepress.compress.codebooks.coded_kernels import coded_kernels
+from edgepress.compress.quantisation.preparing import prepared, rewritten
 from edgepress.compress.quantisation.qdq import (
     InputReader,
     int8_scales,
     op_types,
-    prepared,
     with_fixed_ranges,
     without_advice,
     write_qdq,
@@ -35,6 +35,7 @@ _METHODS = {
 def quantise(model: onnx.ModelProto, config: Int8, sources: Sources) -> onnx.ModelProto:
     """Float → int8 QDQ; shared codebooks of at most `sources.clusters` values stay shared."""
     inputs = sources.calibration(config.calibration.samples)
+    model = rewritten(model)
     folded = prepared(fold_batchnorm(model))
     ranges = calibrate(folded, config.calibration, inputs)
     coded = coded_kernels(model, sources.clusters) if config.per_channel else {}
@@ -56,7 +57,7 @@ def calibrate(model: onnx.ModelProto, config: Calibration, inputs: Array) -> dic
         calibrator = create_calibrator(
             source, op_types(model), str(augmented), _METHODS[config.method], extra_options=options
         )
-        calibrator.collect_data(InputReader(model.graph.input[0].name, inputs))
+        calibrator.collect_data(InputReader(model.graph.input[0], inputs))
         data = calibrator.compute_data()
         del calibrator
     ranges = {name: (float(np.min(t.lowest)), float(np.max(t.highest))) for name, t in data.items()}

@@ -20,11 +20,11 @@ from edgepress.compress.codebooks.keras_kernels import (
     trained_scales,
     wrapped,
 )
+from edgepress.compress.quantisation.preparing import prepared, rewritten
 from edgepress.compress.quantisation.ptq import calibrate
 from edgepress.compress.quantisation.qdq import (
     activation_parameters,
     int8_scales,
-    prepared,
     tensors_of_fixed_range,
     write_qdq,
 )
@@ -98,6 +98,7 @@ class KernelQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
 def quantise(model: onnx.ModelProto, config: Int8Qat, sources: Sources) -> onnx.ModelProto:
     """Float → int8 QDQ, trained to be so."""
     inputs = sources.calibration(config.calibration.samples)
+    model = rewritten(model)
     folded = prepared(fold_batchnorm(model))
     ranges = calibrate(folded, config.calibration, inputs)
     started = write_qdq(folded, ranges, config.per_channel, {}, inputs[:1])

@@ -16,23 +16,18 @@ import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from edgepress.compress.codebooks.codebook import LEVELS
+from edgepress.compress.quantisation.clipping import restore_clipping
+from edgepress.compress.quantisation.floats import unquantised_nodes
+from edgepress.compress.quantisation.sharing import Ranges, shared_ranges
 from edgepress.datasets.prepared import Array
-from edgepress.graph.view import (
-    copy,
-    initializers,
-    producers,
-    remove_unused_initializers,
-    set_initializer,
-)
+from edgepress.graph.view import initializers, producers
 from edgepress.graph.weights import kernels
-
-Ranges = Mapping[str, tuple[float, float]]
 
 _FIXED_RANGES = {"Sigmoid": (0.0, 255 / 256), "Softmax": (0.0, 255 / 256), "Tanh": (-1.0, 127 / 128)}
 """TFLite's int8 kernels of these demand exactly these output scales: 1/256 and 1/128."""
 
 
-_TAKEN_SUFFIXES = ("_scale", "_zero_point", "_quantized")
+_BATCH = 32
 
 
 @contextlib.contextmanager
@@ -46,11 +41,12 @@ def without_advice() -> Iterator[None]:
 
 
 class InputReader(CalibrationDataReader):
-    """Feeds inputs (n, ...) to onnxruntime in batches."""
+    """Feeds inputs (n, ...) to onnxruntime in batches, of the size that is built into the model if one is."""
 
-    def __init__(self, name: str, inputs: Array, batch: int = 32) -> None:
+    def __init__(self, entry: onnx.ValueInfoProto, inputs: Array) -> None:
+        batch = entry.type.tensor_type.shape.dim[0].dim_value or _BATCH
         self._batches: Iterator[dict[str, Array]] = (
-            {name: inputs[i : i + batch]} for i in range(0, len(inputs), batch)
+            {entry.name: inputs[i : i + batch]} for i in range(0, len(inputs), batch)
         )
 
     def get_next(self) -> dict[str, Array] | None:
@@ -76,27 +72,6 @@ def int8_scales(channel_scales: Array) -> Array:
     return np.where(channel_scales > 0, channel_scales / np.float32(LEVELS), 1).astype(np.float32)
 
 
-def prepared(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model in a form that onnxruntime quantises fully; it computes the same.
-
-    Subtracting a constant becomes adding its negative, since there is an int8 kernel for Add alone, and
-    constants give up the names that onnxruntime makes for a tensor's scale and zero point.
-    """
-    changed = copy(model)
-    constants = initializers(changed)
-    for node in changed.graph.node:
-        if node.op_type == "Sub" and node.input[1] in constants:
-            negative = f"{node.input[1]}.negative"
-            set_initializer(changed, negative, -constants[node.input[1]])
-            node.op_type, node.input[1] = "Add", negative
-        for i, name in enumerate(node.input):
-            if name in constants and name.endswith(_TAKEN_SUFFIXES):
-                set_initializer(changed, f"{name}.constant", constants[name])
-                node.input[i] = f"{name}.constant"
-    remove_unused_initializers(changed)
-    return changed
-
-
 def write_qdq(
     model: onnx.ModelProto,
     ranges: Ranges,
@@ -116,7 +91,8 @@ def write_qdq(
 
     Ensures: a tensor whose range starts at 0 has zero point −128, so a Relu before it may be left out.
     """
-    overrides = {name: [_override(*bounds)] for name, bounds in ranges.items()}
+    shared = shared_ranges(model, ranges, tensors_of_fixed_range(model))
+    overrides = {name: [_override(*bounds)] for name, bounds in shared.items()}
     channel_axes = {kernel.initializer: kernel.channel_axis for kernel in kernels(model)}
     for name, scales in kernel_scales.items():
         overrides[name] = [
@@ -129,21 +105,23 @@ def write_qdq(
         quantize_static(
             source,
             target,
-            InputReader(model.graph.input[0].name, sample),
+            InputReader(model.graph.input[0], sample),
             quant_format=QuantFormat.QDQ,
             per_channel=per_channel,
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=op_types(model),
+            nodes_to_exclude=unquantised_nodes(model),
             extra_options=options,
         )
         quantised = onnx.load(target)
-    _check_zero_points(quantised, ranges)
+    quantised = restore_clipping(quantised, model)
+    _check_zero_points(quantised, shared)
     return quantised
 
 
 def op_types(model: onnx.ModelProto) -> list[str]:
-    """Every operator in the graph: none may stay float."""
+    """Every operator in the graph: which stay float, `floats` says node by node."""
     return sorted({node.op_type for node in model.graph.node})
 
 

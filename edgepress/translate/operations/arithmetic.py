@@ -22,6 +22,11 @@ def _divided(left: Tensor, right: Tensor) -> Tensor:
     return quotient * tf.sign(left) * tf.sign(right)
 
 
+def _float_divided(left: Tensor, right: Tensor) -> Tensor:
+    """x / y which TFLite's converter leaves in floats, since it has no int8 kernel of the signs."""
+    return tf.divide(-left, -right)
+
+
 def _power(base: Tensor, exponent: Tensor) -> Tensor:
     """Of the base's type; whole numbers are raised as such where the exponent is whole too."""
     if not base.dtype.is_floating and exponent.dtype.is_floating:
@@ -52,6 +57,7 @@ OPERATIONS: Table = {
     "sub": in_words(binary(tf.subtract)),
     "mul": in_words(binary(tf.multiply)),
     "div": in_words(binary(_divided)),
+    "float_div": binary(_float_divided),
     "pow": binary(_power),
     "max": in_words(binary(tf.maximum)),
     "min": in_words(binary(tf.minimum)),

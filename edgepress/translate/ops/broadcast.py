@@ -21,6 +21,14 @@ def plan_binary(node: Node, planner: Planner) -> None:
     types = [np.dtype(planner.dtype(name)) for name in node.inputs]
     if node.op == "Pow" and types[0] == np.int64 and types[1].kind != "f":
         raise unsupported(node, "TFLite has no power of int64; cast to int32 or float32")
+    if (
+        node.op == "Div"
+        and planner.quantised
+        and node.inputs[1] not in planner.constants
+        and types[0].kind == "f"
+    ):
+        _plan_pair(node, planner, "float_div")
+        return
     _plan_pair(node, planner, node.op.lower())
 
 

@@ -125,6 +125,7 @@ def _emit(
         axes=axes,
         epsilon=_epsilon(node),
         part=part,
+        in_floats=planner.quantised,
     )
 
 

@@ -1,0 +1,74 @@
+"""Relu and Clip that onnxruntime leaves out of a QDQ model, whether or not the codes clip alike."""
+
+import numpy as np
+import onnx
+
+from edgepress.graph.view import (
+    attributes,
+    consumers,
+    copy,
+    initializers,
+    producers,
+    replace_nodes,
+    set_initializer,
+)
+
+
+def restore_clipping(quantised: onnx.ModelProto, model: onnx.ModelProto) -> onnx.ModelProto:
+    """Put back those that the codes do not stand in for, after codes of their own.
+
+    `quantised` is the QDQ form of `model`. Where a tensor has the scale of one that it is joined with, or
+    pooled from, its codes reach further than a Relu lets it.
+    """
+    clips = {name: node for name, node in producers(model).items() if node.op_type in ("Relu", "Clip")}
+    restored, readers, constants = copy(quantised), consumers(quantised), initializers(model)
+    nodes = list[onnx.NodeProto]()
+    for node in restored.graph.node:
+        nodes.append(node)
+        clip, quantise = clips.get(node.output[0]), _quantiser(readers, node.output[0])
+        if clip is None or quantise is None or node.op_type == clip.op_type:
+            continue
+        if not _clips(restored, quantise, _bounds(clip, constants)):
+            node.output[0] += ".unclipped"
+            nodes.extend(_clipped(clip, quantise, node.output[0]))
+            for bound in clip.input[1:]:
+                set_initializer(restored, bound, constants[bound])
+    replace_nodes(restored, nodes)
+    return restored
+
+
+def _quantiser(readers: dict[str, list[onnx.NodeProto]], name: str) -> onnx.NodeProto | None:
+    return next((node for node in readers[name] if node.op_type == "QuantizeLinear"), None)
+
+
+def _bounds(clip: onnx.NodeProto, constants: dict[str, np.ndarray]) -> tuple[float, float]:
+    if clip.op_type == "Relu":
+        return 0.0, np.inf
+    given = attributes(clip)
+    low, high = (constants[name].item() if name else None for name in (*clip.input[1:], "", "")[:2])
+    return (
+        given.get("min", -np.inf) if low is None else low,
+        given.get("max", np.inf) if high is None else high,
+    )
+
+
+def _clips(model: onnx.ModelProto, quantise: onnx.NodeProto, bounds: tuple[float, float]) -> bool:
+    """Whether no code stands for a value more than half a step outside the bounds."""
+    constants = initializers(model)
+    scale, zero = (float(constants[name].item()) for name in quantise.input[1:3])
+    low, high = ((code - zero) * scale for code in (-128, 127))
+    return low >= bounds[0] - scale / 2 and high <= bounds[1] + scale / 2
+
+
+def _clipped(clip: onnx.NodeProto, quantise: onnx.NodeProto, stem: str) -> list[onnx.NodeProto]:
+    """Q and DQ of what the node before made, under the scale of the result, then the clipping."""
+    make, parameters = onnx.helper.make_node, quantise.input[1:]
+    codes, values = f"{stem}_QuantizeLinear_Output", f"{stem}_DequantizeLinear_Output"
+    again = onnx.NodeProto()
+    again.CopyFrom(clip)
+    again.input[0], again.output[0] = values, quantise.input[0]
+    return [
+        make("QuantizeLinear", [stem, *parameters], [codes], f"{stem}_QuantizeLinear"),
+        make("DequantizeLinear", [codes, *parameters], [values], f"{stem}_DequantizeLinear"),
+        again,
+    ]
