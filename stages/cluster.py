@@ -2,6 +2,7 @@
 
 from edgepress.artifacts import PREPARED, metrics_path, model_path, pass_through, run_stage, write_json
 from edgepress.config.cluster import CHOICES
+from edgepress.config.learning import refuse_without_classes
 from edgepress.config.load import Off, load_choice, load_runtime, load_section
 from edgepress.config.train import Augment
 
@@ -15,21 +16,27 @@ def main() -> None:
         return
     runtime, augment = load_runtime(), load_section("train.augment", Augment)
 
-    from edgepress.compress.clustering.registry import clustering
     from edgepress.compress.tuning.data import TuningData
     from edgepress.datasets.prepared import load_split
+
+    training = load_split(PREPARED / "train")
+    if not training.has_classes:
+        refuse_without_classes(STAGE, config)
+
+    from edgepress.compress.clustering.registry import clustering
     from edgepress.graph.io import load_model, save_model
+    from edgepress.measure.inference import told
     from edgepress.measure.model_metrics import model_metrics
     from edgepress.translate.tensorflow_setup import configure
 
     model = load_model(model_path(SOURCE))
     configure(runtime.seed, runtime.threads)
-    data = TuningData(load_split(PREPARED / "train"), augment, runtime.seed)
+    data = TuningData(training, augment, runtime.seed)
     save_model(model_path(STAGE), clustering(config)(model, config, data))
     metrics = model_metrics(model_path(STAGE), load_split(PREPARED / "validation"), runtime.threads)
     write_json(metrics_path(STAGE), metrics)
-    unique, accuracy = metrics["max_unique_weights"], metrics["accuracy"]
-    print(f"cluster: at most {unique} distinct weights in a kernel; accuracy {accuracy:.4f}")
+    unique, accuracy = metrics["max_unique_weights"], told(metrics["accuracy"])
+    print(f"cluster: at most {unique} distinct weights in a kernel; {accuracy}")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def main() -> None:
 
     from edgepress.datasets.prepared import load_description, load_split
     from edgepress.graph.io import save_model
-    from edgepress.measure.inference import logits
+    from edgepress.measure.inference import logits, told
     from edgepress.measure.model_metrics import model_metrics
     from edgepress.measure.parity import parity
 
@@ -37,11 +37,8 @@ def main() -> None:
     compared = parity(reference, logits(path, validation, runtime.threads))
     metrics = {**model_metrics(path, validation, runtime.threads), **compared}
     write_json(metrics_path(STAGE), metrics)
-    accuracy, difference = metrics["accuracy"], metrics["max_abs_diff"]
-    print(
-        f"{STAGE}: validation accuracy {accuracy:.4f}, logits within {difference:.2g} of "
-        f"{reference.origin.name}"
-    )
+    accuracy, difference = told(metrics["accuracy"]), metrics["max_abs_diff"]
+    print(f"{STAGE}: validation {accuracy}, logits within {difference:.2g} of {reference.origin.name}")
 
 
 def _trained(

@@ -1,6 +1,7 @@
 """train: `data/prepared/` → `models/train/`: `model.pt`, trained here, or `model.onnx`, trained elsewhere."""
 
 from edgepress.artifacts import METRICS, PREPARED, metrics_path, model_path, run_stage, write_json
+from edgepress.config.learning import refuse_without_classes
 from edgepress.config.load import load_choice, load_runtime, load_section
 from edgepress.config.model import CHOICES, Onnx
 from edgepress.config.train import Train
@@ -17,8 +18,13 @@ def main() -> None:
     config = load_section("train", Train)
     runtime = load_runtime()
 
-    from edgepress.architectures.registry import build
     from edgepress.datasets.prepared import load_description, load_split
+
+    training, validation = (load_split(PREPARED / name) for name in ("train", "validation"))
+    if not training.has_classes:
+        refuse_without_classes("model", model)
+
+    from edgepress.architectures.registry import build
     from edgepress.measure.sizes import size_metrics
     from edgepress.training.checkpoint import save_weights
     from edgepress.training.loop import prepare_torch, train
@@ -26,7 +32,6 @@ def main() -> None:
     from edgepress.training.record import train_metrics, write_curve
 
     description = load_description(PREPARED / "description.json")
-    training, validation = (load_split(PREPARED / name) for name in ("train", "validation"))
     prepare_torch(runtime)
     net = build(model, description.input_shape, description.classes)
     result = train(
@@ -51,7 +56,7 @@ def _take_in(model: Onnx) -> None:
     from edgepress.graph.imported.network import imported, read_source
     from edgepress.graph.io import save_model
     from edgepress.graph.weights import weight_statistics
-    from edgepress.measure.inference import accuracy, fed_logits
+    from edgepress.measure.inference import accuracy, fed_logits, told
     from edgepress.measure.sizes import size_metrics
     from edgepress.training.record import write_curve
 
@@ -66,9 +71,7 @@ def _take_in(model: Onnx) -> None:
     parameters = weight_statistics(network.model).parameters
     metrics = {"accuracy": correct, "parameters": parameters, "epochs": 0, "best_epoch": 0}
     write_json(metrics_path("train"), {**metrics, **size_metrics(taken)})
-    print(
-        f"train: {model.path} is trained already: validation accuracy {correct:.4f}, {parameters} parameters"
-    )
+    print(f"train: {model.path} is trained already: validation {told(correct)}, {parameters} parameters")
 
 
 if __name__ == "__main__":

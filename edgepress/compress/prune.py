@@ -21,7 +21,7 @@ _UPDATES = 20
 
 
 def prune(model: onnx.ModelProto, config: Magnitude | MByN, data: TuningData) -> onnx.ModelProto:
-    """Prune every convolution and dense kernel (not depthwise ones) and fine-tune.
+    """Prune every convolution and dense kernel (not depthwise ones) and fine-tune; at once, where it is not.
 
     Requires: BatchNormalization not folded. Ensures: each pruned kernel has its share of zeros.
 
@@ -37,11 +37,25 @@ def prune(model: onnx.ModelProto, config: Magnitude | MByN, data: TuningData) ->
         tuned = network.model
     teacher = build_keras(plan).model if config.fine_tune.distillation else None
     callbacks = [tfmot.sparsity.keras.UpdatePruningStep()]
-    fine_tune(tuned, data, config.fine_tune, "prune", teacher, callbacks)
+    if config.fine_tune.epochs:
+        fine_tune(tuned, data, config.fine_tune, "prune", teacher, callbacks)
+    else:
+        _prune_at_once(tuned)
     return write_back(model, network, network.values())
 
 
+def _prune_at_once(model: Any) -> None:
+    """What TFMOT's wrappers do in a training step, without the step."""
+    for layer in model.layers:
+        if hasattr(layer, "pruning_obj"):
+            layer.pruning_step.assign(1)  # the only one at which TFMOT makes m-by-n masks
+            layer.pruning_obj.conditional_mask_update()
+            layer.pruning_obj.weight_mask_op()
+
+
 def _schedule(config: Magnitude, data: TuningData) -> dict[str, Any]:
+    if not config.fine_tune.epochs:
+        return {"pruning_schedule": tfmot.sparsity.keras.ConstantSparsity(config.sparsity, 0, frequency=1)}
     steps = config.fine_tune.epochs * data.steps_per_epoch(config.fine_tune.batch_size)
     frequency = max(1, int(config.ramp * steps) // _UPDATES)
     end = max(1, int(config.ramp * steps) // frequency * frequency)

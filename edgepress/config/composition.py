@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from edgepress.config import cluster, convert, data, device, model, prune, quant
+from edgepress.config.learning import refuse_without_classes
 from edgepress.config.load import PARAMS, load_choice, load_runtime, load_section, read
 from edgepress.config.schema import unknown
 from edgepress.config.train import Train
@@ -58,19 +59,21 @@ def compose(overrides: Sequence[str] = (), conf: Path = CONF) -> str:
 
 
 def validate(params: Path = PARAMS) -> None:
-    """Refuse a file of parameters of which any section is missing, unknown or wrong.
+    """Refuse a file of parameters of which a section is missing, unknown, wrong or does not fit the data.
 
     Raises:
         ConfigError: naming the first such section.
     """
-    for section, choices in CHOICES.items():
-        load_choice(section, choices, params)
+    chosen = {section: load_choice(section, choices, params) for section, choices in CHOICES.items()}
     load_section("train", Train, params)
     load_runtime(params)
     sections = [*CHOICES, "train", "seed", "threads"]
     for key in read(params):
         if key not in sections:
             raise unknown("section", key, sections)
+    if isinstance(chosen["data"], data.Inputs):
+        for section, config in chosen.items():
+            refuse_without_classes(section, config)
 
 
 def check(params: Path = PARAMS, conf: Path = CONF) -> None:

@@ -70,6 +70,9 @@ class ImageFolder:
         require(8 <= self.size <= 1024, "size", self.size, "an integer in [8, 1024]")
 
 
+Layout = Literal["nchw", "nhwc", "nhw", "nf"]
+
+
 @dataclass(frozen=True)
 class Npz:
     """Arrays `x` and `y` in a .npz file; `layout` names the axes of `x`, of which `n` counts the samples.
@@ -80,12 +83,34 @@ class Npz:
     path: str
     source: str
     licence: str
-    layout: Literal["nchw", "nhwc", "nhw", "nf"]
+    layout: Layout
     splits: Splits
 
     def __post_init__(self) -> None:
         require(self.path != "", "path", self.path, "a .npz file")
 
 
-DataConfig = Digits | ImageFolder | Npz
-CHOICES: dict[str, type[DataConfig]] = {"digits": Digits, "image_folder": ImageFolder, "npz": Npz}
+@dataclass(frozen=True)
+class Inputs:
+    """Arrays without classes: `x` in a .npz file, a .npy file, or a folder of these; `layout` as in `Npz`.
+
+    Nothing can be learnt from them but what a network says of them itself, and no accuracy be measured.
+    """
+
+    path: str
+    source: str
+    licence: str
+    layout: Layout
+    splits: Splits
+
+    def __post_init__(self) -> None:
+        require(self.path != "", "path", self.path, "a .npz, a .npy or a folder of .npy files")
+
+
+DataConfig = Digits | ImageFolder | Npz | Inputs
+CHOICES: dict[str, type[DataConfig]] = {
+    "digits": Digits,
+    "image_folder": ImageFolder,
+    "npz": Npz,
+    "inputs": Inputs,
+}

@@ -21,7 +21,6 @@ class Magnitude:
     def __post_init__(self) -> None:
         require(0 <= self.sparsity < 1, "sparsity", self.sparsity, "a number in [0, 1)")
         require(0 < self.ramp <= 1, "ramp", self.ramp, "a number in (0, 1]")
-        _require_epochs(self.fine_tune)
 
 
 @dataclass(frozen=True)
@@ -40,12 +39,6 @@ class MByN:
     def __post_init__(self) -> None:
         require(self.n >= 2, "n", self.n, "an integer >= 2")
         require(0 < self.m < self.n, "m", self.m, f"an integer in (0, {self.n})")
-        _require_epochs(self.fine_tune)
-
-
-def _require_epochs(fine_tune: FineTune) -> None:
-    """Weights are pruned while the network is fine-tuned."""
-    require(fine_tune.epochs >= 1, "fine_tune.epochs", fine_tune.epochs, "an integer >= 1")
 
 
 PruneConfig = Off | Magnitude | Latency | MByN

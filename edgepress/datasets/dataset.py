@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from edgepress.datasets.prepared import Array
+from edgepress.datasets.prepared import UNKNOWN, Array
 
 
 class Rows(Protocol):
@@ -26,8 +26,9 @@ class Rows(Protocol):
 class Dataset:
     """Raw inputs `x` (N, C, H, W) and classes `y` (N,) int64; `value_range` is what `x` may hold.
 
-    `y` counts from 0 in the order of `class_names`. `source` and `licence` say whose data this is. `given`
-    has the indices of those splits that the data came with, other than training. `remarks` are for the user.
+    `y` counts from 0 in the order of `class_names`; where there are none it is `unknown_classes`. `source`
+    and `licence` say whose data this is. `given` has the indices of those splits that the data came with,
+    other than training. `remarks` are for the user.
     """
 
     x: Rows
@@ -42,4 +43,10 @@ class Dataset:
     def __post_init__(self) -> None:
         assert len(self.x.shape) == 4, f"inputs of shape {self.x.shape}, not (N, C, H, W)"
         assert self.y.shape == (self.x.shape[0],), f"{self.y.shape} classes for {self.x.shape[0]} inputs"
-        assert self.y.min() >= 0 and self.y.max() < len(self.class_names), "a class without a name"
+        least = 0 if self.class_names else UNKNOWN
+        assert self.y.min() >= least and self.y.max() < len(self.class_names), "a class without a name"
+
+
+def unknown_classes(samples: int) -> Array:
+    """The classes (samples,) int64 of a data set that has none."""
+    return np.full(samples, UNKNOWN, np.int64)

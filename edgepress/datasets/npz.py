@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.config.data import Npz
+from edgepress.config.data import Layout, Npz
 from edgepress.datasets.dataset import Dataset
 from edgepress.datasets.prepared import Array
 from edgepress.errors import DataError
@@ -45,13 +45,13 @@ def load(config: Npz) -> Dataset:
         DataError: the file, an array, its shape, its type or its values are not what they should be.
     """
     arrays = _read(Path(config.path))
-    x = _inputs(arrays["x"], config)
+    x = as_images(arrays["x"], config.layout, config.path)
     y, class_names = _classes(arrays, len(x.array), config.path)
     return Dataset(
         x=x,
         y=y,
         class_names=class_names,
-        value_range=_value_range(x, config.path),
+        value_range=value_range(x, config.path),
         source=config.source,
         licence=config.licence,
     )
@@ -82,22 +82,23 @@ def _require_keys(names: list[str], path: Path) -> None:
         )
 
 
-def _inputs(x: Array, config: Npz) -> Converted:
-    """A view (N, C, H, W)."""
+def as_images(x: Array, layout: Layout, path: str) -> Converted:
+    """A view (N, C, H, W) of the inputs of a file.
+
+    Raises:
+        DataError: they are no numbers, none at all, or of another rank than the layout.
+    """
     if x.dtype.kind not in "buif":
-        raise DataError(
-            f"x in {config.path} is of type {x.dtype}; expected integers or floating-point numbers"
-        )
-    if x.ndim != _AXES[config.layout]:
+        raise DataError(f"x in {path} is of type {x.dtype}; expected integers or floating-point numbers")
+    if x.ndim != _AXES[layout]:
         fitting = [name for name, axes in _AXES.items() if axes == x.ndim]
         remedy = f"data.layout={' or '.join(fitting)} has as many" if fitting else "reshape it"
         raise DataError(
-            f"x in {config.path} has shape {x.shape}, but data.layout is {config.layout!r}, "
-            f"{_AXES[config.layout]} axes; {remedy}"
+            f"x in {path} has shape {x.shape}, but data.layout is {layout!r}, {_AXES[layout]} axes; {remedy}"
         )
     if x.size == 0:
-        raise DataError(f"x in {config.path} has shape {x.shape}, which holds nothing")
-    image = x.reshape(*x.shape, *[1] * (4 - x.ndim)).transpose(_TO_NCHW[config.layout])
+        raise DataError(f"x in {path} has shape {x.shape}, which holds nothing")
+    image = x.reshape(*x.shape, *[1] * (4 - x.ndim)).transpose(_TO_NCHW[layout])
     kept = np.dtype(x.dtype.name if x.dtype.name in KEPT else "uint8" if x.dtype.kind == "b" else "float32")
     return Converted(image, kept)
 
@@ -139,8 +140,12 @@ def _at_least_two(names: list[str], path: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _value_range(x: Converted, path: str) -> tuple[float, float]:
-    """0 to 255 for bytes, else the least and largest value, all of which must be finite."""
+def value_range(x: Converted, path: str) -> tuple[float, float]:
+    """0 to 255 for bytes, else the least and largest value.
+
+    Raises:
+        DataError: one is not finite.
+    """
     if x.dtype == np.uint8:
         return (0.0, 255.0)
     lows, highs = [], []

@@ -14,16 +14,26 @@ from edgepress.errors import ArtifactError, DataError
 
 Array = npt.NDArray[Any]
 
+UNKNOWN = -1
+"""The class of each sample in a data set without classes."""
+
 
 @dataclass(frozen=True)
 class Split:
-    """Raw inputs `x` (N, C, H, W) as the data set stores them (e.g. uint8), and classes `y` (N,) int64."""
+    """Raw inputs `x` (N, C, H, W) as the data set stores them (e.g. uint8), and classes `y` (N,) int64.
+
+    In a data set without classes, all of `y` is `UNKNOWN`.
+    """
 
     x: Array
     y: Array
 
     def __len__(self) -> int:
         return len(self.y)
+
+    @property
+    def has_classes(self) -> bool:
+        return UNKNOWN not in self.y[:1]
 
     def inputs(self, indices: "slice | Array" = slice(None)) -> Array:
         """Raw inputs as float32 (n, C, H, W), the form every network here takes."""

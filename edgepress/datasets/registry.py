@@ -9,6 +9,7 @@ LOADERS = {
     "digits": "edgepress.datasets.digits:load",
     "image_folder": "edgepress.datasets.image_folder:load",
     "npz": "edgepress.datasets.npz:load",
+    "inputs": "edgepress.datasets.inputs:load",
 }
 """From the name in `data.name` to a function that takes its config; imported only when chosen."""
 

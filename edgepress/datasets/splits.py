@@ -46,14 +46,15 @@ def split(dataset: Dataset, config: Splits, seed: int) -> dict[str, Array]:
     Raises:
         DataError: a class has too few samples, or calibration would leave nothing to train on.
     """
-    free = np.ones(len(dataset.y), bool)
+    labels = dataset.y if dataset.class_names else np.zeros_like(dataset.y)
+    free = np.ones(len(labels), bool)
     for indices in dataset.given.values():
         free[indices] = False
-    counts = np.bincount(dataset.y[free], minlength=len(dataset.class_names))
+    counts = np.bincount(labels[free], minlength=len(dataset.class_names))
     sizes = _sizes(counts, config, dataset.given)
     _check(sizes, counts, dataset, config)
     rng = np.random.default_rng(seed)
-    members = [rng.permutation(np.flatnonzero(free & (dataset.y == label))) for label in range(len(counts))]
+    members = [rng.permutation(np.flatnonzero(free & (labels == label))) for label in range(len(counts))]
     parts = {}
     taken = np.zeros_like(counts)
     for name, size in sizes.items():
@@ -64,11 +65,15 @@ def split(dataset: Dataset, config: Splits, seed: int) -> dict[str, Array]:
 
 
 def save(dataset: Dataset, parts: dict[str, Array], folder: Path) -> Moments:
-    """Write each part to `folder/<part>`, a little at a time; the result is of the training split."""
+    """Write each part to `folder/<part>`, a little at a time; the result is of the training split.
+
+    Where that is empty, as it may be without classes, it is of all the others.
+    """
     moments: list[Moments] = []
+    observed = ("train",) if len(parts["train"]) else tuple(parts)
     for name, indices in parts.items():
         batches = _batches(dataset.x, indices)
-        if name == "train":
+        if name in observed:
             batches = _observed(batches, moments)
         shape = (len(indices), *dataset.x.shape[1:])
         save_array(folder / name / "x.npy", shape, dataset.x.dtype, batches)
@@ -132,7 +137,7 @@ def _apportion(weights: Array, total: int) -> Array:
 
 
 def _check(sizes: dict[str, Array], counts: Array, dataset: Dataset, config: Splits) -> None:
-    names = dataset.class_names
+    names = [f"class {name}" for name in dataset.class_names] or ["the data"]
     left = sizes["train"] + sizes["calibration"]
     for part, size in (("test", sizes["test"]), ("validation", sizes["validation"]), ("train", left)):
         if part in dataset.given:
@@ -140,13 +145,14 @@ def _check(sizes: dict[str, Array], counts: Array, dataset: Dataset, config: Spl
         label = int(size.argmin())
         if size[label] < 1:
             raise DataError(
-                f"class {names[label]} has {counts[label]} samples, of which {part} gets none; expected at "
+                f"{names[label]} has {counts[label]} samples, of which {part} gets none; expected at "
                 "least one. Bring more, or change data.splits.test and data.splits.validation"
             )
-    if sizes["train"].min() < 1:
+    if sizes["train"].min() < (1 if dataset.class_names else 0):
+        training = " and training needs at least one of each class" if dataset.class_names else ""
         raise DataError(
             f"data.splits.calibration is {config.calibration}, but test and validation leave {left.sum()} "
-            "samples and training needs at least one of each class. Lower it"
+            f"samples{training}. Lower it"
         )
 
 

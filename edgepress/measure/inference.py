@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime as ort
 
 from edgepress.artifacts import broken, read_bytes
-from edgepress.datasets.prepared import Array, Split
+from edgepress.datasets.prepared import UNKNOWN, Array, Split
 
 BATCH = 64
 
@@ -52,6 +52,11 @@ def fed_logits(path: Path, feed: Callable[[Array], Array], split: Split, threads
     return np.concatenate(outputs)[: len(split)]
 
 
-def accuracy(outputs: Array, classes: Array) -> float:
-    """The share of samples whose largest output is at their class."""
-    return float((outputs.argmax(axis=1) == classes).mean())
+def accuracy(outputs: Array, classes: Array) -> float | None:
+    """The share of samples whose largest output is at their class; None where classes are not known."""
+    return None if UNKNOWN in classes else float((outputs.argmax(axis=1) == classes).mean())
+
+
+def told(accuracy: float | None) -> str:
+    """An accuracy in a stage's last line."""
+    return "accuracy not known, without classes" if accuracy is None else f"accuracy {accuracy:.4f}"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from edgepress.config.device import DeviceConfig
+from edgepress.datasets.prepared import UNKNOWN
 from edgepress.devices.base import Array, Measurement, ModelRun, Pair, RuntimeName
 from edgepress.errors import DeviceError
 from edgepress.measure.inference import accuracy
@@ -24,7 +25,7 @@ Report = dict[str, Any]
 
 
 def check_outputs(measurement: Measurement, classes: int) -> None:
-    """Refuse outputs that no accuracy or agreement should be claimed of.
+    """Refuse outputs that no accuracy or agreement should be claimed of; `classes` is 0 where there are none.
 
     Raises:
         DeviceError: a model has another number of outputs, gives NaN, or the same for every sample.
@@ -37,7 +38,7 @@ def check_outputs(measurement: Measurement, classes: int) -> None:
 
 
 def accuracy_report(measured: Measurements, classes: Array) -> Report:
-    """The content of `accuracy.json`; accuracies and drops are fractions of the samples.
+    """The content of `accuracy.json`; accuracies and drops are fractions of the samples, or None.
 
     `baseline_accuracy` is that of ONNX Runtime; each drop and ratio is against the same runtime's baseline.
     """
@@ -84,23 +85,30 @@ def agreement(tflite: ModelRun, onnxruntime: ModelRun) -> Report:
 
 
 def confusion_csv(run: ModelRun, classes: Array, class_names: Sequence[str]) -> bytes:
-    """A row `actual,predicted` for each sample, as DVC's plot template `confusion` takes them."""
+    """A row `actual,predicted` for each sample, as DVC's plot template `confusion` takes them.
+
+    Without classes there is no row.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["actual", "predicted"])
     for actual, predicted in zip(classes, run.logits.argmax(axis=1), strict=True):
-        writer.writerow([class_names[actual], class_names[predicted]])
+        if actual != UNKNOWN:
+            writer.writerow([class_names[actual], class_names[predicted]])
     return text.getvalue().encode()
 
 
 def summary(accuracy: Report, latency: Report) -> str:
     """One runtime's part of both reports in a line."""
-    correct = f"accuracy {accuracy['accuracy']:.4f} (float32 {accuracy['baseline_accuracy']:.4f})"
-    return f"{correct}, {latency['p50_ms']:.3f} ms ({latency['speedup']:.2f} times the speed of float32)"
+    if accuracy["accuracy"] is None:
+        quality = f"the class of float32 for {accuracy['baseline_agreement']['top1']:.1%} of samples"
+    else:
+        quality = f"accuracy {accuracy['accuracy']:.4f} (float32 {accuracy['baseline_accuracy']:.4f})"
+    return f"{quality}, {latency['p50_ms']:.3f} ms ({latency['speedup']:.2f} times the speed of float32)"
 
 
 def _fault(logits: Array, classes: int) -> str | None:
-    if logits.shape[1] != classes:
+    if classes and logits.shape[1] != classes:
         return f"has {logits.shape[1]} outputs, but the data set has {classes} classes; run: dvc repro"
     if not np.isfinite(logits).all():
         return "gives outputs that are NaN or infinite; lower the learning rates or compress it less"
@@ -112,7 +120,24 @@ def _fault(logits: Array, classes: int) -> str | None:
 
 def _accuracies(measurement: Measurement, classes: Array) -> Report:
     baseline, candidate = (accuracy(r.logits, classes) for r in (measurement.baseline, measurement.candidate))
-    return {"baseline_accuracy": baseline, "accuracy": candidate, "accuracy_drop": baseline - candidate}
+    drop = None if baseline is None or candidate is None else baseline - candidate
+    return {
+        "baseline_accuracy": baseline,
+        "accuracy": candidate,
+        "accuracy_drop": drop,
+        "baseline_agreement": _closeness(measurement.candidate, measurement.baseline),
+    }
+
+
+def _closeness(candidate: ModelRun, baseline: ModelRun) -> Report:
+    """The share of samples with the same class, and how far the logits are apart."""
+    ours, theirs = candidate.logits.astype(np.float64), baseline.logits.astype(np.float64)
+    difference = np.abs(ours - theirs)
+    return {
+        "top1": float((ours.argmax(axis=1) == theirs.argmax(axis=1)).mean()),
+        "max_abs_diff": float(difference.max()),
+        "mean_abs_diff": float(difference.mean()),
+    }
 
 
 def _sizes(pair: Pair) -> Report:

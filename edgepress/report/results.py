@@ -26,7 +26,7 @@ def render() -> str:
         _stage_table(stages),
         _device_title(accuracy, latency),
         _device_table(accuracy, latency),
-        f"{_agreement(accuracy)}\n{_costliest(stages)}",
+        f"{_agreement(accuracy)}\n{_cost(stages, accuracy)}",
     ]
     return "\n\n".join(parts)
 
@@ -66,7 +66,7 @@ def _stage_table(stages: dict[str, _Metrics]) -> str:
 def _stage_row(stage: str, metrics: _Metrics) -> tuple[str, ...]:
     return (
         stage,
-        f"{metrics.number('accuracy'):.4f}",
+        _format(metrics.optional("accuracy"), ".4f"),
         _size(metrics.number("size_bytes")),
         _size(metrics.number("size_gzip_bytes")),
         _format(metrics.optional("sparsity"), ".1%"),
@@ -77,7 +77,7 @@ def _stage_row(stage: str, metrics: _Metrics) -> tuple[str, ...]:
 
 def _device_title(accuracy: _Metrics, latency: _Metrics) -> str:
     samples, threads = int(accuracy.number("samples")), int(latency.number("threads"))
-    baseline = f"float32 accuracy {accuracy.number('baseline_accuracy'):.4f}"
+    baseline = f"float32 accuracy {_format(accuracy.optional('baseline_accuracy'), '.4f')}"
     place = f"{latency.any('kind')} on {latency.any('device.cpu')} ({latency.any('device.architecture')})"
     first = f"On the test split ({samples} samples, {baseline}), against each runtime's float32 model;"
     return f"{first}\n{place}, threads: {threads}:"
@@ -101,8 +101,8 @@ def _device_table(accuracy: _Metrics, latency: _Metrics) -> str:
 def _device_row(runtime: str, accuracy: _Metrics, latency: _Metrics) -> tuple[str, ...]:
     return (
         runtime,
-        f"{accuracy.number(f'{runtime}.accuracy'):.4f}",
-        f"{accuracy.number(f'{runtime}.accuracy_drop'):.4f}",
+        _format(accuracy.optional(f"{runtime}.accuracy"), ".4f"),
+        _format(accuracy.optional(f"{runtime}.accuracy_drop"), ".4f"),
         _size(accuracy.number(f"{runtime}.size_bytes")),
         f"{accuracy.number(f'{runtime}.size_ratio'):.2f}×",
         f"{accuracy.number(f'{runtime}.size_gzip_ratio'):.2f}×",
@@ -117,6 +117,13 @@ def _agreement(accuracy: _Metrics) -> str:
     steps = accuracy.optional("agreement.max_step_diff")
     apart = "" if steps is None else f"; largest difference in output steps: {steps:g}"
     return f"The runtimes agree on {top1:.1%} of classes and {logits:.1%} of logits{apart}."
+
+
+def _cost(stages: dict[str, _Metrics], accuracy: _Metrics) -> str:
+    if accuracy.optional("baseline_accuracy") is not None:
+        return _costliest(stages)
+    top1 = accuracy.number("tflite.baseline_agreement.top1")
+    return f"The data has no classes. The .tflite gives its float32 model's class for {top1:.1%} of samples."
 
 
 def _costliest(stages: dict[str, _Metrics]) -> str:

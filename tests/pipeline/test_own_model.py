@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 
 from tests import foreign
-from tests.networks import network, task
+from tests.networks import CLASSES, network, task
 from tests.pipeline.project import BEFORE_ANY_RUN, STAGES, Project, clone_project, stages_run
 
 SCALING = [f"model.mean=[{foreign.MEAN}]", f"model.std=[{foreign.STD}]"]
@@ -104,3 +105,51 @@ def _composed(ran: Project, folder: Path, *overrides: str) -> Project:
 def _save_external(model: onnx.ModelProto, folder: Path) -> None:
     path = folder / "net.onnx"
     onnx.save(model, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+
+
+def test_inputs_without_classes_calibrate_and_compare(ran: Project, keras_like: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "inputs.npy", task(200, seed=3).x)
+    model = ["model=onnx", f"model.path={keras_like}", *SCALING]
+    data = ["data=inputs", f"data.path={tmp_path / 'inputs.npy'}", "data.splits.calibration=64"]
+    teaching = ["prune.sparsity=0.2", "prune.fine_tune.distillation=1", "cluster.fine_tune.epochs=0"]
+    project = _composed(ran, tmp_path, *model, *data, *teaching)
+    assert stages_run(project.dvc("repro")) == STAGES
+    for stage in (*STAGES[1:7], "accuracy"):
+        assert set(_accuracies(json.loads(project.read(f"metrics/{stage}.json")))) == {None}
+    assert json.loads(project.read("metrics/prune.json"))["sparsity"] == pytest.approx(0.2, abs=0.01)
+    report = json.loads(project.read("metrics/accuracy.json"))
+    assert report["tflite"]["baseline_agreement"]["top1"] > 2 / CLASSES
+    assert report["agreement"]["top1"] > 0.98
+    assert project.read("metrics/confusion.csv") == "actual,predicted\n"
+    assert "The data has no classes." in project.run("python", "-m", "edgepress.cli", "results").stdout
+    project.dvc("plots", "show")
+
+
+@pytest.mark.parametrize("stage", ["train", "prune", "cluster", "quantize"])
+def test_what_needs_classes_says_so_before_it_starts(project: Project, tmp_path: Path, stage: str) -> None:
+    np.save(tmp_path / "inputs.npy", task(200, seed=3).x)
+    path = project.folder / "data" / "prepared" / "train" / "y.npy"
+    y = np.load(path)
+    path.unlink()
+    np.save(path, np.full_like(y, -1))
+    if stage == "quantize":
+        project.run("python", "-m", "edgepress.cli", "compose", "quant=int8_qat")
+    result = project.stage(stage)
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert "the data has no classes to learn; expected " in line
+
+
+def test_the_check_refuses_learning_without_classes(project: Project) -> None:
+    overrides = ["data=inputs", "data.path=x.npy", "model=onnx", "model.path=net.onnx"]
+    command = ("python", "-m", "edgepress.cli", "compose", *overrides)
+    result = project.run(*command, check=False)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: prune.fine_tune.epochs is 1, but the data has no classes")
+    assert "resnet8" in project.read("params.yaml")
+
+
+def _accuracies(values: dict[str, Any]) -> list[Any]:
+    """All that a metrics file says of accuracy."""
+    inner = [each for value in values.values() if isinstance(value, dict) for each in _accuracies(value)]
+    return [value for key, value in values.items() if "accuracy" in key] + inner

@@ -14,10 +14,12 @@ from tests.repo.closure import ROOT
 CONF = ROOT / "conf"
 GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
 OPTIONS = sorted((file.parent.name, file.stem) for file in CONF.glob("*/*.yaml"))
+OFF = ["prune=none", "cluster=none"]
 REQUIRED = {
     ("model", "custom"): ["model._target_=my_net.MyNet", "model.source=my_net.py"],
     ("model", "onnx"): ["model.path=net.onnx"],
     ("data", "image_folder"): ["data.path=photos.zip"],
+    ("data", "inputs"): ["data.path=x.npz", "model=onnx", "model.path=net.onnx", *OFF],
     ("data", "npz"): ["data.path=my.npz", "data.layout=nhwc"],
 }
 PARAMS = (ROOT / "params.yaml").read_text(encoding="utf-8")

@@ -6,7 +6,7 @@ import pytest
 
 from edgepress.compress.prune import prune
 from edgepress.config.prune import Latency, Magnitude, MByN
-from edgepress.errors import ConfigError, DataError, TrainingError, UnsupportedModelError
+from edgepress.errors import DataError, TrainingError, UnsupportedModelError
 from edgepress.graph.view import initializers
 from edgepress.graph.weights import kernels
 from edgepress.translate.planner import make_plan
@@ -142,9 +142,14 @@ def test_too_few_samples_for_one_batch():
         prune(network(), Magnitude(0.5, 0.6, fine_tuning()), tuning(60))
 
 
-@pytest.mark.parametrize("choice", [Magnitude, Latency])
-def test_pruning_takes_place_while_fine_tuning(choice):
-    with pytest.raises(ConfigError, match=r"fine_tune\.epochs is 0; expected an integer >= 1"):
-        choice(0.5, 0.6, fine_tuning(epochs=0))
-    with pytest.raises(ConfigError, match=r"fine_tune\.epochs is 0; expected an integer >= 1"):
-        MByN(2, 4, fine_tuning(epochs=0))
+@pytest.mark.parametrize(
+    "config", [Magnitude(0.5, 0.6, fine_tuning(epochs=0)), MByN(2, 4, fine_tuning(epochs=0))]
+)
+def test_without_fine_tuning_the_smallest_weights_go_at_once_and_no_other_changes(config):
+    model, before = prune(network(), config, tuning(0)), network()
+    reached = sparsities(model)
+    assert (reached["depthwise"], reached["pointwise"], reached["dense"]) == (0, 0.5, 0.5)
+    for old, new in zip(kernels(before), kernels(model), strict=True):
+        np.testing.assert_array_equal(new.values, np.where(new.values == 0, 0, old.values))
+        if isinstance(config, Magnitude) and new.prunable:
+            assert np.abs(old.values[new.values == 0]).max() <= np.abs(new.values[new.values != 0]).min()

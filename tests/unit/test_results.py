@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgepress.errors import ArtifactError
-from edgepress.report.results import STAGES, render
+from edgepress.report.results import RUNTIMES, STAGES, render
 
 VALIDATION = {
     "train": 0.99,
@@ -23,6 +23,7 @@ DEVICE = {
     "size_bytes": 91_234,
     "size_ratio": 3.61,
     "size_gzip_ratio": 8.123,
+    "baseline_agreement": {"top1": 0.986, "max_abs_diff": 2.5, "mean_abs_diff": 0.25},
 }
 LATENCY = {"p50_ms": 0.1234, "speedup": 2.5, "peak_memory_bytes": 45_600_000}
 
@@ -107,6 +108,17 @@ def test_the_costliest_stage_is_named(project):
     assert "accuracy is prune: 49.00 points, 0.9900 → 0.5000" in render()
 
 
+def test_without_classes_nothing_is_claimed(project):
+    for stage in STAGES:
+        edit(project, stage, "accuracy", None)
+    for key in ("baseline_accuracy", *(f"{r}.{k}" for r in RUNTIMES for k in ("accuracy", "accuracy_drop"))):
+        edit(project, "accuracy", key, None)
+    assert row("prune")[1] == "–"
+    assert row("tflite")[1:4] == ["–", "–", "91.2"]
+    assert "float32 accuracy –" in render()
+    assert render().splitlines()[-1].endswith("gives its float32 model's class for 98.6% of samples.")
+
+
 def test_no_stage_is_blamed_where_none_lost(project):
     for stage in STAGES:
         edit(project, stage, "accuracy", 0.97)
@@ -130,7 +142,7 @@ def test_a_missing_file_is_named_with_a_remedy(project, name):
 
 @pytest.mark.parametrize(
     ("name", "key", "value"),
-    [("prune", "accuracy", None), ("accuracy", "tflite", 3), ("latency", "tflite.p50_ms", "quick")],
+    [("prune", "size_bytes", None), ("accuracy", "tflite", 3), ("latency", "tflite.p50_ms", "quick")],
 )
 def test_a_file_without_a_number_is_named_with_a_remedy(project, name, key, value):
     edit(project, name, key, value)

@@ -63,7 +63,7 @@ def read_source(config: Onnx) -> onnx.ModelProto:
 def imported(
     original: onnx.ModelProto, config: Onnx, input_shape: tuple[int, ...], classes: int
 ) -> ImportedNetwork:
-    """Normalise a file's network and fit it to data of a shape (C, H, W) and a number of classes.
+    """Normalise a file's network and fit it to data of a shape (C, H, W) and a number of classes, 0 for none.
 
     Ensures: one input `input`, raw and (batch, *input_shape), one output `logits`; opset 15, or newer where
     onnx cannot lower it; each layer's weights are initializers that it alone reads; `original` stays.
@@ -84,6 +84,7 @@ def _imported(
     entry = _entry(model, config, input_shape)
     normal = normalise(model)
     _check_format(normal, config)
+    _check_batch(normal, config)
     _check_output(normal, classes, config)
     entry.put_before(normal, input_shape)
     dropped = _drop_activation(normal)
@@ -119,6 +120,14 @@ def _check_format(model: onnx.ModelProto, config: Onnx) -> None:
         )
 
 
+def _check_batch(model: onnx.ModelProto, config: Onnx) -> None:
+    if not model.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
+        raise UnsupportedModelError(
+            "the network is built for a batch of 1; expected one of any size. Export it with a dynamic "
+            f"batch, or convert it as it is: edgepress convert {config.path} -o model.tflite"
+        )
+
+
 def _check_output(model: onnx.ModelProto, classes: int, config: Onnx) -> None:
     outputs = model.graph.output
     sizes = [[dim.dim_value for dim in output.type.tensor_type.shape.dim[1:]] for output in outputs]
@@ -129,7 +138,7 @@ def _check_output(model: onnx.ModelProto, classes: int, config: Onnx) -> None:
             f"the network gives {names[:200]}; expected one output (batch, classes), float32. "
             f"To convert a network of another kind: edgepress convert {config.path} -o model.tflite"
         )
-    if sizes[0] != [classes]:
+    if classes and sizes[0] != [classes]:
         raise UnsupportedModelError(
             f"the network tells {sizes[0][0]} classes apart, but the data has {classes}; expected the same. "
             "Bring its data: -S data=image_folder -S data.path=FOLDER"
