@@ -71,12 +71,18 @@ def _fresh(architecture: Architecture) -> nn.Module:
         return timm.create_model(architecture.name, num_classes=CLASSES)
     models = torchvision.models
     if "ssd" in architecture.name:
-        return _Detector(models.get_model(architecture.name, weights=None, weights_backbone=None))
+        return _Detector(_without_backbone(architecture.name))
     if "seg" in models.get_model_builder(architecture.name).__module__:
-        net = models.get_model(architecture.name, weights=None, weights_backbone=None, num_classes=CLASSES)
-        return _Segmenter(net)
+        return _Segmenter(_without_backbone(architecture.name))
     options = {"aux_logits": False, "init_weights": True} if architecture.name in _AUXILIARY else {}
     return models.get_model(architecture.name, weights=None, num_classes=CLASSES, **options)
+
+
+def _without_backbone(name: str) -> Any:
+    """A network that would otherwise download the weights of its backbone."""
+    return import_torchvision().models.get_model(
+        name, weights=None, weights_backbone=None, num_classes=CLASSES
+    )
 
 
 class _Segmenter(nn.Module):
@@ -140,19 +146,36 @@ def _take_statistics(net: nn.Module, images: torch.Tensor) -> None:
 
 @torch.no_grad()
 def _fit_classifier(net: nn.Module, images: torch.Tensor, classes: np.ndarray) -> None:
-    """Ridge regression from the features of `images` to their classes, into each last linear layer."""
-    heads = [m for m in net.modules() if isinstance(m, nn.Linear) and m.out_features == CLASSES]
-    for head in heads:
+    """Ridge regression from the features of `images` to their classes, into each last layer.
+
+    A convolution that ends a segmenter or detector gets, at each place and for each anchor, what tells the
+    whole image's class from its mean features.
+    """
+    targets = torch.eye(CLASSES, dtype=torch.double)[classes] * 8
+    for head in [module for name, module in net.named_modules() if _classifies(name, module)]:
         features: list[torch.Tensor] = []
         hook = head.register_forward_pre_hook(lambda _, inputs, kept=features: kept.append(inputs[0]))
         for batch in images.split(20):
             net(batch)
         hook.remove()
-        x = torch.cat(features).flatten(1).double()
-        centre, targets = x.mean(0), torch.eye(CLASSES, dtype=torch.double)[classes] * 8
-        kernel = (x - centre) @ (x - centre).T
-        ridge = kernel.trace() / len(x)
-        weights = (x - centre).T @ torch.linalg.solve(kernel + ridge * torch.eye(len(x)), targets)
-        head.weight.copy_(weights.T)
+        x = torch.cat(features).flatten(2).mean(2) if features[0].ndim == 4 else torch.cat(features)
+        weights, bias = _ridge(x.double(), targets)
+        repeats = len(head.weight) // CLASSES
+        head.weight.copy_(weights.T.repeat(repeats, 1).reshape(head.weight.shape))
         if head.bias is not None:
-            head.bias.copy_(targets.mean(0) - centre @ weights)
+            head.bias.copy_(bias.repeat(repeats))
+
+
+def _classifies(name: str, module: nn.Module) -> bool:
+    if isinstance(module, nn.Conv2d):
+        return "classif" in name and module.kernel_size == (1, 1) and module.out_channels % CLASSES == 0
+    return isinstance(module, nn.Linear) and module.out_features == CLASSES
+
+
+def _ridge(x: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights (features, classes) and bias (classes,) from x (n, features) to targets (n, classes)."""
+    centre = x.mean(0)
+    kernel = (x - centre) @ (x - centre).T
+    ridge = kernel.trace() / len(x) * torch.eye(len(x))
+    weights = (x - centre).T @ torch.linalg.solve(kernel + ridge, targets)
+    return weights, targets.mean(0) - centre @ weights
