@@ -1,9 +1,12 @@
 """Relu and Clip that onnxruntime leaves out of a QDQ model, whether or not the codes clip alike."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnx
 
 from edgepress.graph.view import (
+    Array,
     attributes,
     consumers,
     copy,
@@ -41,7 +44,7 @@ def _quantiser(readers: dict[str, list[onnx.NodeProto]], name: str) -> onnx.Node
     return next((node for node in readers[name] if node.op_type == "QuantizeLinear"), None)
 
 
-def _bounds(clip: onnx.NodeProto, constants: dict[str, np.ndarray]) -> tuple[float, float]:
+def _bounds(clip: onnx.NodeProto, constants: Mapping[str, Array]) -> tuple[float, float]:
     if clip.op_type == "Relu":
         return 0.0, np.inf
     given = attributes(clip)

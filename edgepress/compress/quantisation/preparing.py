@@ -23,7 +23,8 @@ def rewritten(model: onnx.ModelProto) -> onnx.ModelProto:
     Constants are folded; a sum of several tensors becomes sums of two; x² becomes x·x; HardSigmoid becomes
     BatchNormalization, which goes into the layer before it, and Clip. So to be called before folding.
     """
-    changed = fold_constants(model)
+    changed = copy(model)
+    fold_constants(changed)
     nodes: list[onnx.NodeProto] = []
     for node in changed.graph.node:
         node.name = node.name or node.output[0]
