@@ -194,6 +194,14 @@ class TestNhwc(ConverterContract):
         expected = "ADD CONV_2D CONV_2D DEPTHWISE_CONV_2D FULLY_CONNECTED MAX_POOL_2D MUL PAD RESHAPE SUB"
         assert sorted(operators) == expected.split()
 
+    def test_a_hard_sigmoid_is_fused_into_its_layer_but_for_one_product(self, read):
+        tensorflow()
+        graph = Graph(4, 6, 6)
+        graph.add("Conv", "input", graph.weights(8, 4, 3, 3))
+        graph.add("HardSigmoid", graph.last, alpha=1 / 6, beta=0.5)
+        content = convert_pair(graph.model(), tiny(), Nhwc("auto"), CALIBRATION).candidate
+        assert read(content).operators == ("CONV_2D", "MUL")
+
     def test_unknown_operators_are_named_with_the_other_converter(self):
         graph = Graph(2, 8, 8)
         graph.add("Flatten", graph.add("GlobalLpPool", name="odd_pool"))

@@ -28,6 +28,8 @@ _FIXED_RANGES = {"Sigmoid": (0.0, 255 / 256), "Softmax": (0.0, 255 / 256), "Tanh
 
 
 _BATCH = 32
+_BATCH_ELEMENTS = 1 << 18
+"""Elements of the inputs in a batch; onnxruntime holds many times as many of activations."""
 
 
 @contextlib.contextmanager
@@ -41,10 +43,14 @@ def without_advice() -> Iterator[None]:
 
 
 class InputReader(CalibrationDataReader):
-    """Feeds inputs (n, ...) to onnxruntime in batches, of the size that is built into the model if one is."""
+    """Feeds inputs (n, ...) to onnxruntime in batches of the size that is built into the model if one is.
+
+    Else they are the smaller the larger an input is.
+    """
 
     def __init__(self, entry: onnx.ValueInfoProto, inputs: Array) -> None:
-        batch = entry.type.tensor_type.shape.dim[0].dim_value or _BATCH
+        fitting = min(max(_BATCH_ELEMENTS // max(inputs[:1].size, 1), 1), _BATCH)
+        batch = entry.type.tensor_type.shape.dim[0].dim_value or fitting
         self._batches: Iterator[dict[str, Array]] = (
             {entry.name: inputs[i : i + batch]} for i in range(0, len(inputs), batch)
         )

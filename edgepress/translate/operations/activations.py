@@ -1,5 +1,6 @@
 """Activations and other functions of single elements."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -31,7 +32,10 @@ def _like(value: Tensor, number: float) -> Tensor:
 
 
 def _hard_sigmoid(value: Tensor, alpha: float, beta: float) -> Tensor:
-    return tf.clip_by_value(alpha * value + beta, 0.0, 1.0)
+    """A sixth of a ReLU6, which TFLite fuses into the layer before it, and 6·beta too if alpha is 1/6."""
+    slope = 6.0 * alpha
+    scaled = value if math.isclose(slope, 1.0, rel_tol=1e-6) else slope * value
+    return tf.nn.relu6(scaled + 6.0 * beta) * (1.0 / 6.0)
 
 
 def _hard_swish(value: Tensor) -> Tensor:
