@@ -31,11 +31,15 @@ class KernelReport:
 
 @dataclass(frozen=True)
 class TransposeReport:
-    """A transpose that stayed in the network, by the node (ONNX) or output tensor (TFLite) that it is."""
+    """A transpose that stayed in the network, by the node (ONNX) or output tensor (TFLite) that it is.
+
+    `origin` is the ONNX node that it stems from and why, '' where that is not known.
+    """
 
     name: str
     source: str
     order: tuple[int, ...] | None
+    origin: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ def render(report: Report) -> str:
         f"{'tensor arena' if report.form == 'TFLite' else 'activations':16}"
         f"{_count(report.peak_activation_bytes, ' bytes')} (estimate)",
         f"transposes      {len(report.transposes)}",
-        *(f"  {each.name} {_order(each)} of {each.source}" for each in report.transposes),
+        *render_transposes(report.transposes),
         "",
         *render_operators(report.op_counts),
     ]
@@ -105,6 +109,13 @@ def render_operators(counts: Mapping[str, int]) -> list[str]:
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     total = sum(counts.values())
     return table([("operator", "count"), *((name, str(n)) for name, n in ordered), ("total", str(total))])
+
+
+def render_transposes(transposes: Iterable[TransposeReport]) -> list[str]:
+    """A line for each: the node that it stems from, or else its own name and operand."""
+    return [
+        f"  {each.origin or f'{each.name} of {each.source}'} {_order(each)}".rstrip() for each in transposes
+    ]
 
 
 def _kernels(kernels: tuple[KernelReport, ...]) -> list[str]:

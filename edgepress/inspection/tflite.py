@@ -10,6 +10,7 @@ from edgepress.graph.normalise.limits import one_line
 from edgepress.inspection.arena import arena_bytes, lifetimes
 from edgepress.inspection.report import End, KernelReport, Report, TransposeReport
 from edgepress.measure.sizes import size_metrics
+from edgepress.translate.origins import origin
 
 _BITS = {"INT4": 4, "64": 64, "32": 32, "16": 16}
 """Of a type by how its name ends; the others (8-bit integers, booleans) have 8."""
@@ -69,7 +70,7 @@ def _report(path: Path, model: TfliteModel) -> Report:
             )
         ),
         kernels=tuple(kernels),
-        transposes=tuple(_transpose(graph, op) for op in graph.operators if op.name == "TRANSPOSE"),
+        transposes=transposes(model),
     )
 
 
@@ -117,9 +118,17 @@ def _order(graph: Graph, transpose: Operator) -> tuple[int, ...] | None:
     return None if data is None else tuple(int(axis) for axis in data.reshape(-1)[:16])
 
 
+def transposes(model: TfliteModel) -> tuple[TransposeReport, ...]:
+    """The transposes of a model and what each stems from."""
+    graph = model.graphs[0]
+    return tuple(_transpose(graph, op) for op in graph.operators if op.name == "TRANSPOSE")
+
+
 def _transpose(graph: Graph, transpose: Operator) -> TransposeReport:
     made, read = (ends[0] if ends else -1 for ends in (transpose.outputs, transpose.inputs))
-    return TransposeReport(graph.tensors[made].name, graph.tensors[read].name, _order(graph, transpose))
+    name, source = graph.tensors[made].name, graph.tensors[read].name
+    told = origin(name) or origin(source)
+    return TransposeReport(name, source, _order(graph, transpose), str(told or ""))
 
 
 def _kernel(kernel: Kernel) -> KernelReport:

@@ -18,8 +18,8 @@ from edgepress.datasets.prepared import Array
 from edgepress.errors import ConfigError, ConversionError, EdgepressError
 from edgepress.graph.formats import number_format
 from edgepress.graph.normalise.normalise import load_normalised
-from edgepress.inspection.report import render_operators
-from edgepress.inspection.tflite import tflite_format
+from edgepress.inspection.report import render_operators, render_transposes
+from edgepress.inspection.tflite import tflite_format, transposes
 from edgepress.standalone.inputs import draw_inputs, load_inputs
 from edgepress.standalone.parity import Parity, compare
 from edgepress.standalone.request import Request
@@ -59,16 +59,17 @@ class Outcome:
     compared_on: str
 
     def text(self) -> str:
-        """The result line, and the comparison and the table of operators where there is a comparison."""
+        """The result line, what each transpose stems from, and the comparison and operators if compared."""
         model = self.model
         line = (
             f"{self.target}: {self.converter}, {tflite_format(model)}, {len(model.operators)} operators, "
             f"{model.transpose_ops} transposes, {self.target.stat().st_size:,} bytes"
         )
+        told = [line, *render_transposes(transposes(model))]
         if not self.parities:
-            return line
+            return "\n".join(told)
         compared = [f"  {name}: {_figures(each)}" for name, each in self.parities.items()]
-        return "\n".join([line, "", f"compared with ONNX Runtime on {self.compared_on}", *compared, "",
+        return "\n".join([*told, "", f"compared with ONNX Runtime on {self.compared_on}", *compared, "",
                           *render_operators(model.op_counts)])  # fmt: skip
 
 

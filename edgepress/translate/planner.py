@@ -26,12 +26,16 @@ from edgepress.translate.wishes import NONE, Wishes, nearest
 
 @dataclass(frozen=True)
 class Value:
-    """A computed tensor: `shape` in ONNX order with None for the batch; `minimum` a proven lower bound."""
+    """A computed tensor: `shape` in ONNX order with None for the batch; `minimum` a proven lower bound.
+
+    `turned_by` is the Transpose node to which it owes its layout, '' for none.
+    """
 
     name: str
     shape: Shape
     layout: Layout
     minimum: float | None = None
+    turned_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,7 +141,8 @@ class Planner:
         """Write the step that makes the node's output, or its output number `index`."""
         name = node.outputs[index]
         self.steps.append(Step(op, tuple(v.name for v in inputs), name, node.name, attributes, weights or {}))
-        self.values[name] = Value(name, self.shape(name), layout, minimum)
+        turned_by = next((v.turned_by for v in inputs if v.turned_by and v.layout == layout), "")
+        self.values[name] = Value(name, self.shape(name), layout, minimum, turned_by)
         return self.values[name]
 
     def emit_between(self, node: Node, op: str, value: Value, suffix: str, **attributes: Any) -> Value:
@@ -194,7 +199,8 @@ class Planner:
                 node, "reshape", value, f"{value.name}.as_stored", shape=target_sizes(sizes)
             )
         else:
-            moved = self.emit_between(node, "transpose", value, f"{value.name}.transposed", order=order)
+            why: dict[str, Any] = {"order": order, "asked_by": node.op, "turned_by": value.turned_by}
+            moved = self.emit_between(node, "transpose", value, f"{value.name}.transposed", **why)
         self._moved[value.name, order] = moved.name
         return replace(moved, layout=layout)
 
@@ -210,7 +216,8 @@ class Planner:
         image = self.emit_between(
             node, "reshape", value, f"{value.name}.image", shape=[-1, height, width, channels]
         )
-        turned = self.emit_between(node, "transpose", image, f"{value.name}.chw", order=(0, 3, 1, 2))
+        why: dict[str, Any] = {"order": (0, 3, 1, 2), "asked_by": node.op, "turned_by": ""}
+        turned = self.emit_between(node, "transpose", image, f"{value.name}.chw", **why)
         flat = self.emit_between(
             node, "reshape", turned, f"{value.name}.flat", shape=[-1, channels * height * width]
         )

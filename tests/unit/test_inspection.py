@@ -13,6 +13,8 @@ from edgepress.errors import ArtifactError, EdgepressError
 from edgepress.inspection.arena import Buffer, arena_bytes, lifetimes
 from edgepress.inspection.inspect import describe, inspect
 from edgepress.inspection.report import render
+from edgepress.standalone.convert import convert
+from edgepress.standalone.request import Request
 from tests.networks import Graph
 
 # The network of small_models.py: padded 3×3 convolution of (3, 8, 6) into 8 channels; one depthwise; 8 → 5.
@@ -117,6 +119,25 @@ def test_a_transposes_origin_and_order_are_named(small_models, tmp_path):
     graph.add("Transpose", "input", perm=[0, 2, 3, 1], name="turn")
     (transpose,) = inspect(saved(tmp_path, graph.model())).transposes
     assert (transpose.name, transpose.source, transpose.order) == ("turn", "input", (0, 2, 3, 1))
+
+
+def test_a_transpose_names_the_nodes_that_it_stems_from(tmp_path):
+    graph = Graph(8, 6, 6)
+    graph.add("Conv", "input", graph.weights(8, 8, 1, 1))
+    graph.add("Reshape", graph.last, np.array([-1, 2, 4, 6, 6]))
+    graph.add("Transpose", graph.last, name="/shuffle/turn", perm=[0, 2, 1, 3, 4])
+    graph.add("Reshape", graph.last, np.array([-1, 8, 6, 6]), name="/shuffle/join")
+    graph.add("Conv", graph.last, graph.weights(4, 8, 1, 1))
+    graph.add("Relu")
+    graph.add("Reshape", graph.last, np.array([-1, 12, 12]), name="rows")
+    outcome = convert(Request(saved(tmp_path, graph.model()), tmp_path / "model.tflite"), print)
+    reports = inspect(tmp_path / "model.tflite").transposes
+    assert [each.origin for each in reports] == [
+        "Transpose shuffle/turn, before Reshape shuffle/join",
+        "relu_5, whose result is read in another order",
+    ]
+    shown = outcome.text().splitlines()[1:]
+    assert shown == [f"  {each.origin} {each.order}" for each in reports]
 
 
 def test_a_transposed_convolution_counts_by_its_input(small_models):

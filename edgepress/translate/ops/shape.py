@@ -35,7 +35,8 @@ def plan_transpose(node: Node, planner: Planner) -> None:
     value = ranked(node, planner, planner.value(node.inputs[0]))
     order = node.attributes.get("perm", list(range(len(value.shape)))[::-1])
     layout = Layout(tuple(order.index(axis) for axis in value.layout.order))
-    planner.alias(node, Value(value.name, planner.shape(node.outputs[0]), layout, value.minimum))
+    shape = planner.shape(node.outputs[0])
+    planner.alias(node, Value(value.name, shape, layout, value.minimum, node.name))
 
 
 def plan_concat(node: Node, planner: Planner) -> None:
