@@ -87,7 +87,7 @@ def plan_group_norm(node: Node, planner: Planner) -> None:
     shape = (value.shape[0], elements, groups, channels // groups)
     grouped = planner.reshaped(node, value, shape, f"{node.outputs[0]}.grouped")
     weights = {part: Weight(values.reshape(1, 1, groups, -1)) for part, values in parts.items()}
-    options: dict[str, Any] = {"axes": (1, 3), "epsilon": _epsilon(node), "part": "result"}
+    options = _options(node, planner, (1, 3), "result")
     even = planner.emit_helper(node, "normalised", (grouped,), "even", grouped, weights, **options)
     stored = target_sizes([value.shape[axis] for axis in value.layout.order])
     planner.emit(node, "reshape", (even,), value.layout, shape=stored)
@@ -115,22 +115,13 @@ def _emit(
     index: int = 0,
     part: str = "result",
 ) -> None:
-    planner.emit(
-        node,
-        "normalised",
-        (value,),
-        value.layout,
-        weights,
-        index=index,
-        axes=axes,
-        epsilon=_epsilon(node),
-        part=part,
-        in_floats=planner.quantised,
-    )
+    options = _options(node, planner, axes, part)
+    planner.emit(node, "normalised", (value,), value.layout, weights, index=index, **options)
 
 
-def _epsilon(node: Node) -> float:
-    return float(np.float32(node.attributes.get("epsilon", 1e-5)))
+def _options(node: Node, planner: Planner, axes: tuple[int, ...], part: str) -> dict[str, Any]:
+    epsilon = float(np.float32(node.attributes.get("epsilon", 1e-5)))
+    return {"axes": axes, "epsilon": epsilon, "part": part, "in_floats": planner.quantised}
 
 
 PLANNERS: dict[str, OpPlanner] = {
