@@ -1,8 +1,8 @@
-# make install | repro | test | check | bench | bench-converters | conformance; each installs what is missing first.
+# make install | repro | test | check | bench | bench-converters | conformance | zoo; each installs what is missing first.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := repro
-.PHONY: install repro test check bench bench-converters conformance lock
+.PHONY: install repro test check bench bench-converters conformance zoo lock
 
 # Any Python 3.11 will do: make install PYTHON=/path/to/python3.11
 PYTHON ?=
@@ -54,6 +54,10 @@ bench-converters: install
 # The ONNX standard's node tests through both converters.
 conformance: install
 	@python -m tests.conformance.conformance
+
+# 70 architectures of torchvision and timm, float32 and int8, into docs/architectures.md: more than an hour.
+zoo: install
+	@python -m tests.zoo.zoo
 
 # Pins what .venv holds now, after dependencies were changed by hand.
 lock:

@@ -1,0 +1,37 @@
+"""A few architectures of torchvision and timm, small, from PyTorch's exporter to a `.tflite` in float32."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.networks import tensorflow
+from tests.zoo.architectures import ARCHITECTURES
+from tests.zoo.measure import measure_float
+from tests.zoo.networks import export
+from tests.zoo.table import Row, misses, rendered
+
+SMALL = (
+    "shufflenet_v2_x0_5",
+    "mobilenetv3_small_050",
+    "ghostnet_050",
+    "convnextv2_atto",
+    "edgenext_xx_small",
+)
+"""Channel shuffle; squeeze and excitation; joined branches; LayerNorm between permutations; attention."""
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_an_architecture_keeps_its_bounds(name, tmp_path):
+    architecture = replace(next(each for each in ARCHITECTURES if each.name == name), size=64)
+    tensorflow()
+    export(architecture, tmp_path / "model.onnx")
+    row = measure_float(architecture, tmp_path / "model.onnx")
+    assert misses(Row(architecture, vars(row), None)) == []
+
+
+def test_a_row_that_misses_a_bound_or_failed_is_marked():
+    found = {"ops": 9, "transposes": 3, "asked": 2, "max_abs_diff": 2e-4}
+    row = Row(ARCHITECTURES[0], found, {"error": "int8: no | way"})
+    assert misses(row) == ["max diff", "transposes", "int8: no | way"]
+    assert rendered(row).endswith("| 9 | **3 of 2** | **2.0e-04** | **int8: no / way** |  |  |")
+    assert not misses(Row(ARCHITECTURES[0], {**found, "asked": 3, "max_abs_diff": 1e-4}, None))

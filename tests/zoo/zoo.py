@@ -1,0 +1,94 @@
+"""`make zoo`: each architecture through the translator, float32 and int8, into docs/architectures.md.
+
+    python -m tests.zoo.zoo [--resume] [--only float|int8] [NAME ...]
+
+Each export and each measurement runs in a process of its own, so that what one leaves behind, or breaks on,
+touches no other. Exports are kept in .zoo/, as are results; `--resume` measures only what has none. With
+names the rows are printed and the document stays as it is. The exit status is 1 if a row misses its bounds.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from typing import Any
+
+from tests.repo.closure import ROOT
+from tests.zoo.architectures import ARCHITECTURES, Architecture
+from tests.zoo.table import Row, document, misses, rendered
+
+CACHE, TARGET = ROOT / ".zoo", ROOT / "docs" / "architectures.md"
+TIMEOUT_S = 1200
+TASKS = ("float", "int8")
+
+
+def main() -> int:
+    """Measure what is asked for, and write or print the table."""
+    options = _options()
+    chosen = [each for each in ARCHITECTURES if not options.names or each.name in options.names]
+    if unknown := set(options.names) - {each.name for each in ARCHITECTURES}:
+        print(f"unknown: {', '.join(sorted(unknown))}; see tests/zoo/architectures.py", file=sys.stderr)
+        return 2
+    tasks = [options.only] if options.only else list(TASKS)
+    CACHE.mkdir(exist_ok=True)
+    rows = []
+    for number, architecture in enumerate(chosen, 1):
+        started = time.perf_counter()
+        results = {task: _result(architecture, task, options.resume) for task in tasks}
+        rows.append(Row(architecture, results.get("float"), results.get("int8")))
+        elapsed = time.perf_counter() - started
+        print(f"{number}/{len(chosen)} {rendered(rows[-1])} {elapsed:.0f} s", file=sys.stderr, flush=True)
+    if len(rows) == len(ARCHITECTURES) and len(tasks) == len(TASKS):
+        TARGET.parent.mkdir(exist_ok=True)
+        TARGET.write_text(document(rows), encoding="utf-8")
+        print(f"wrote {TARGET.relative_to(ROOT)}")
+    else:
+        print("\n".join(rendered(row) for row in rows))
+    missed = [row.architecture.name for row in rows if misses(row)]
+    if missed:
+        print(f"{len(missed)} of {len(rows)} miss a bound: {', '.join(missed)}", file=sys.stderr)
+    return 1 if missed else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.zoo.zoo")
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--resume", action="store_true", help="keep results that are there")
+    parser.add_argument("--only", choices=TASKS)
+    return parser.parse_args()
+
+
+def _result(architecture: Architecture, task: str, resume: bool) -> dict[str, Any]:
+    """A measurement as plain values, or `error` and why there is none."""
+    target = CACHE / f"{architecture.name}.{task}.json"
+    if resume and target.is_file():
+        kept: dict[str, Any] = json.loads(target.read_text(encoding="utf-8"))
+        return kept
+    source = CACHE / f"{architecture.name}.{architecture.library}.{architecture.size}.onnx"
+    error = "" if source.is_file() else _run("export", architecture.name, source)
+    error = error or _run(task, architecture.name, source, target)
+    if not error:
+        measured: dict[str, Any] = json.loads(target.read_text(encoding="utf-8"))
+        return measured
+    target.unlink(missing_ok=True)
+    return {"error": error}
+
+
+def _run(task: str, *arguments: object) -> str:
+    """Run one task in a fresh process; what went wrong, in a line, or ''."""
+    command = [sys.executable, "-m", "tests.zoo.one", task, *map(str, arguments)]
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"{task} took more than {TIMEOUT_S} s"
+    if done.returncode == 0:
+        return ""
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    return f"{task}: {lines[-1][:300] if lines else f'exit status {done.returncode}'}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
