@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from edgepress.artifacts import PREPARED, metrics_path, model_path, run_stage, write_json
 from edgepress.config.load import Runtime, load_choice, load_runtime
-from edgepress.config.model import CHOICES, ModelConfig, Onnx
+from edgepress.config.model import CHOICES, ModelConfig, Onnx, untrained
 
 if TYPE_CHECKING:
     import onnx
@@ -53,7 +53,7 @@ def _trained(
     from edgepress.training.normalised import Normalised
 
     prepare_torch(runtime)
-    net = build(config, description.input_shape, description.classes)
+    net = build(untrained(config), description.input_shape, description.classes)
     whole = Normalised(net, description.mean, description.std)
     load_weights(model_path("train", "model.pt"), whole)
     return export(whole, description.input_shape), Reference(predict(whole, validation), PYTORCH)

@@ -24,7 +24,7 @@ def main() -> None:
     if not training.has_classes:
         refuse_without_classes("model", model)
 
-    from edgepress.architectures.registry import build
+    from edgepress.architectures.registry import build, input_scaling
     from edgepress.measure.sizes import size_metrics
     from edgepress.training.checkpoint import save_weights
     from edgepress.training.loop import prepare_torch, train
@@ -34,9 +34,8 @@ def main() -> None:
     description = load_description(PREPARED / "description.json")
     prepare_torch(runtime)
     net = build(model, description.input_shape, description.classes)
-    result = train(
-        Normalised(net, description.mean, description.std), training, validation, config, runtime.seed
-    )
+    scaling = input_scaling(model, description.mean, description.std, description.value_range)
+    result = train(Normalised(net, *scaling), training, validation, config, runtime.seed)
     checkpoint = model_path("train", "model.pt")
     save_weights(checkpoint, result.net)
     write_curve(CURVE, result.curve)

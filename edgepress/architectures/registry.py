@@ -6,14 +6,16 @@ To add one: a module here, a class in `config/model.py`, a line in `NETWORKS`.
 import importlib
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from pkgutil import resolve_name
 from types import ModuleType
 
+import numpy as np
 import torch
 from torch import nn
 
-from edgepress.config.model import CHOICES, Custom, ModelConfig
+from edgepress.config.model import CHOICES, Custom, ModelConfig, Timm
 from edgepress.errors import ConfigError
 
 NETWORKS = {
@@ -21,6 +23,7 @@ NETWORKS = {
     "mobilenet_v1": "edgepress.architectures.mobilenet_v1:MobileNetV1",
     "ds_cnn": "edgepress.architectures.ds_cnn:DsCnn",
     "mlp": "edgepress.architectures.mlp:Mlp",
+    "timm": "edgepress.architectures.timm:build",
 }
 """From `model.name` to a class called with input shape, classes and config; imported only when chosen."""
 
@@ -37,7 +40,26 @@ def build(config: ModelConfig, input_shape: tuple[int, ...], classes: int) -> nn
     name = next(name for name, cls in CHOICES.items() if cls is type(config))
     net = resolve_name(NETWORKS[name])(input_shape, classes, config)
     assert isinstance(net, nn.Module)
+    if isinstance(config, Timm):  # of which not all take images of any size
+        _check_output(net, f"model.name {config.name}", input_shape, classes)
     return net
+
+
+def input_scaling(
+    config: ModelConfig, mean: Sequence[float], std: Sequence[float], value_range: tuple[float, float]
+) -> tuple[Sequence[float], Sequence[float]]:
+    """The mean and standard deviation per channel to normalise inputs with.
+
+    They are the data's own, but with weights from elsewhere those that these were trained with, moved from
+    [0, 1] to the data's `value_range`. Images of other than three channels get the mean of the three.
+    """
+    if not isinstance(config, Timm) or not (config.pretrained or config.weights):
+        return mean, std
+    from edgepress.architectures.timm import expected_scaling
+
+    channels, (low, high) = len(mean), value_range
+    means, stds = (v if len(v) == channels else (np.mean(v),) * channels for v in expected_scaling(config))
+    return [float(low + m * (high - low)) for m in means], [float(s * (high - low)) for s in stds]
 
 
 def _build_custom(config: Custom, input_shape: tuple[int, ...], classes: int) -> nn.Module:
@@ -113,7 +135,7 @@ def _check_output(net: nn.Module, what: str, input_shape: tuple[int, ...], class
             logits = net.eval()(torch.zeros(2, *input_shape))
     except Exception as error:
         raise ConfigError(
-            f"{what} cannot take inputs of shape (2, *{input_shape}): {_reason(error)}"
+            f"{what} cannot take inputs of shape {(2, *input_shape)}: {_reason(error)}"
         ) from error
     net.train(training)
     shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__

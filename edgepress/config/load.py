@@ -44,15 +44,18 @@ def load_section(section: str, cls: type[T], params: Path = PARAMS) -> T:
 def load_choice(section: str, choices: Mapping[str, type[T]], params: Path = PARAMS) -> T:
     """The section of a config group as an instance of the class that its `name` selects.
 
+    Where the name is something else, as with `model=timm`, the key `choice` does.
+
     Raises:
         ConfigError: the name is not one of `choices`, or the rest does not fit the class.
     """
 
     def choose() -> T:
         raw = dict(_lookup(section, params))
-        name = raw.pop("name", None)
+        key = "choice" if "choice" in raw else "name"
+        name = raw.pop(key, None)
         if not isinstance(name, str) or name not in choices:
-            raise unknown(f"{section}.name", name, list(choices))
+            raise unknown(f"{section}.{key}", name, list(choices))
         return build(choices[name], raw, section)
 
     return _with_remedy(section, choose)

@@ -1,7 +1,8 @@
 """Section `model`: the architecture. `source` is a DVC dependency of `train`, so an edit retrains."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from edgepress.config.schema import require
@@ -85,7 +86,26 @@ class Onnx:
         require(all(value > 0 for value in self.std), "std", list(self.std), "numbers > 0")
 
 
-ModelConfig = ResNet8 | MobileNetV1 | DsCnn | Mlp | Custom | Onnx
+@dataclass(frozen=True)
+class Timm:
+    """The network `name` of timm or torchvision, with random weights, with those that the library offers
+    (`pretrained`), or with those of a file (`weights`).
+    """
+
+    source: str
+    name: str
+    pretrained: bool
+    weights: str | None
+
+    def __post_init__(self) -> None:
+        require(self.name != "", "name", self.name, "a network of timm or torchvision")
+        own = self.weights is None or Path(self.weights).suffix in (".safetensors", ".pth", ".pt", ".bin")
+        require(own, "weights", self.weights, "a .safetensors or .pth file")
+        watched = self.weights is None or self.source == self.weights
+        require(watched, "source", self.source, f"{self.weights!r}, the weights, so that an edit is noticed")
+
+
+ModelConfig = ResNet8 | MobileNetV1 | DsCnn | Mlp | Custom | Onnx | Timm
 CHOICES: dict[str, type[ModelConfig]] = {
     "resnet8": ResNet8,
     "mobilenet_v1": MobileNetV1,
@@ -93,4 +113,10 @@ CHOICES: dict[str, type[ModelConfig]] = {
     "mlp": Mlp,
     "custom": Custom,
     "onnx": Onnx,
+    "timm": Timm,
 }
+
+
+def untrained(config: ModelConfig) -> ModelConfig:
+    """The same architecture without weights from elsewhere, e.g. to load trained ones into."""
+    return replace(config, pretrained=False, weights=None) if isinstance(config, Timm) else config

@@ -56,6 +56,8 @@ def build(cls: type[T], raw: object, where: str) -> T:
 
 def _convert(hint: Any, value: object, where: str) -> Any:
     if value == "???":
+        if type(None) in typing.get_args(hint):
+            return None
         raise ConfigError(f"{where} is not set; give it a value, e.g. dvc exp run -S '{where}=...'")
     if dataclasses.is_dataclass(hint):
         return build(typing.cast(type, hint), value, where)

@@ -153,3 +153,36 @@ def _accuracies(values: dict[str, Any]) -> list[Any]:
     """All that a metrics file says of accuracy."""
     inner = [each for value in values.values() if isinstance(value, dict) for each in _accuracies(value)]
     return [value for key, value in values.items() if "accuracy" in key] + inner
+
+
+DECLARED = Path(__file__).parents[1] / "torchvision_declared"
+
+
+@pytest.fixture
+def with_torchvision(ran: Project, tmp_path: Path) -> Project:
+    """A project in which nothing was run yet, whose processes can import torchvision."""
+    fresh = clone_project(ran, tmp_path / "fresh", BEFORE_ANY_RUN)
+    plain = fresh.run("python", "-W", "ignore", "-c", "import torchvision", check=False)
+    return fresh if plain.returncode == 0 else Project(fresh.folder, {"PYTHONPATH": str(DECLARED)})
+
+
+def test_a_network_of_timm_goes_through_the_whole_pipeline(with_torchvision: Project) -> None:
+    choice = ["-S", "model=timm", "-S", "model.name=mobilenetv3_small_050", "-S", "train.epochs=1"]
+    result = with_torchvision.dvc("exp", "run", *choice)
+    assert stages_run(result) == STAGES
+    assert with_torchvision.params()["model"]["name"] == "mobilenetv3_small_050"
+    pruned, converted = (
+        json.loads(with_torchvision.read(f"metrics/{stage}.json")) for stage in ("prune", "convert-tflite")
+    )
+    assert pruned["sparsity"] == pytest.approx(0.5, abs=0.01)
+    assert converted["transpose_ops"] == 0
+    assert json.loads(with_torchvision.read("metrics/accuracy.json"))["agreement"]["top1"] > 0.9
+
+
+def test_a_network_of_torchvision_trains_the_same_twice(with_torchvision: Project) -> None:
+    overrides = ["model=timm", "model.name=shufflenet_v2_x0_5", "train.epochs=1"]
+    with_torchvision.run("python", "-m", "edgepress.cli", "compose", *overrides)
+    assert stages_run(with_torchvision.dvc("repro", "export-onnx")) == STAGES[:3]
+    before = with_torchvision.hashes()
+    assert stages_run(with_torchvision.dvc("repro", "--force", "export-onnx")) == STAGES[:3]
+    assert with_torchvision.hashes() == before

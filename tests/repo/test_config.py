@@ -31,7 +31,8 @@ def test_every_option_composes_and_validates(group: str, choice: str, tmp_path: 
     params = tmp_path / "params.yaml"
     params.write_text(composition.compose(overrides, CONF))
     composition.validate(params)
-    assert yaml.safe_load(params.read_text())[group].get("name", choice) == choice
+    section = yaml.safe_load(params.read_text())[group]
+    assert section.get("choice", section.get("name", choice)) == choice
 
 
 @pytest.mark.parametrize("group", sorted(composition.CHOICES))

@@ -32,7 +32,7 @@ def norms(net: nn.Module) -> int:
 
 class TestBuiltIn:
     def test_all_but_those_of_the_user_have_a_network(self) -> None:
-        assert NETWORKS.keys() == SMALL.keys() == CHOICES.keys() - {"custom", "onnx"}
+        assert NETWORKS.keys() == SMALL.keys() | {"timm"} == CHOICES.keys() - {"custom", "onnx"}
 
     @pytest.mark.parametrize("name", SMALL)
     @pytest.mark.parametrize("input_shape", [(1, 8, 8), (3, 32, 32), (1, 33, 47)])
@@ -171,7 +171,7 @@ class TestCustom:
                 "own_net.py",
                 "own_net.Failing",
                 {},
-                "cannot take inputs of shape (2, *(1, 9, 9)): RuntimeError",
+                "cannot take inputs of shape (2, 1, 9, 9): RuntimeError",
             ),
             ("nets", "own_net.Own", {}, "own_net.py, where an edit would go unnoticed"),
             ("absent.py", "own_net.Own", {}, "own_net.py, where an edit would go unnoticed"),

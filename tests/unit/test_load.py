@@ -116,3 +116,17 @@ def test_a_file_that_holds_no_sections_is_refused_in_one_line(params: Path, cont
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"params\.yaml does not exist; run this in the project's folder"):
         load_runtime(tmp_path / "params.yaml")
+
+
+@dataclass(frozen=True)
+class Named:
+    name: str
+
+
+def test_a_key_choice_says_which_where_name_is_a_value_of_its_own(params: Path) -> None:
+    choices: dict[str, type[Fast | Named]] = {"fast": Fast, "electric": Named}
+    params.write_text("motor: {choice: electric, name: fast}")
+    assert load_choice("motor", choices, params) == Named("fast")
+    params.write_text("motor: {choice: electrik, name: fast}")
+    with pytest.raises(ConfigError, match=r"motor\.choice 'electrik' is unknown; .* Did you mean 'electric'"):
+        load_choice("motor", choices, params)

@@ -100,3 +100,7 @@ def test_refuses_what_is_no_section() -> None:
 
 def test_suggests_nothing_where_nothing_is_near() -> None:
     assert str(unknown("quant", "zzz", ["b", "a"])) == "quant 'zzz' is unknown; expected one of: a, b."
+
+
+def test_what_may_be_none_and_is_not_set_is_none() -> None:
+    assert build(Outer, {**GOOD, "limit": "???"}, "s").limit is None
