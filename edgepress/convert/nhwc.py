@@ -29,8 +29,9 @@ def convert(model: onnx.ModelProto, int8_io: bool, calibration: Array) -> bytes:
 
 def planned(model: onnx.ModelProto) -> Plan:
     """The plan of a model in any number format."""
-    source = to_float(model) if number_format(model) in ("dynamic", "fp16") else model
-    return plan_graph(fold_batchnorm(source))
+    if number_format(model) in ("dynamic", "fp16"):
+        return plan_graph(fold_batchnorm(to_float(model)))
+    return plan_graph(fold_batchnorm(model))
 
 
 def written(

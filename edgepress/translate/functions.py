@@ -1,6 +1,7 @@
 """Steps as TensorFlow operations. Weights are fake-quantised where the plan holds their scales."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -8,6 +9,8 @@ from edgepress.translate.operations import activations, arithmetic, moving, recu
 from edgepress.translate.operations.base import Operation, Tensor, constant
 from edgepress.translate.plan import Step, Weight
 from edgepress.translate.tensorflow_setup import tf
+
+LARGEST_MATRIX = 1 << 24
 
 
 def apply_step(step: Step, inputs: list[Tensor]) -> Tensor:
@@ -107,12 +110,31 @@ def _dense(step: Step, inputs: list[Tensor]) -> Tensor:
     if weight.quantisation is None:
         return _biased(step, tf.matmul(inputs[0], constant(weight.values)))
     features, outputs = weight.values.shape
-    as_kernel = Weight(weight.values[None, None], quantisation=weight.quantisation)
-    kernel = fake_quantised_kernel(as_kernel, as_kernel.values.shape)
     image = tf.reshape(inputs[0], (-1, 1, 1, features))
-    return tf.reshape(
-        _biased(step, tf.nn.conv2d(image, kernel, 1, "VALID")), (-1, *inputs[0].shape[1:-1], outputs)
-    )
+    parts = [
+        tf.nn.conv2d(image, fake_quantised_kernel(part, part.values.shape), 1, "VALID")
+        for part in _parts(weight)
+    ]
+    product = parts[0] if len(parts) == 1 else tf.concat(parts, 3)
+    return tf.reshape(_biased(step, product), (-1, *inputs[0].shape[1:-1], outputs))
+
+
+def _parts(weight: Weight) -> list[Weight]:
+    """A matrix (in, out) as 1×1 kernels of some of its outputs each.
+
+    The converter leaves constants of more than 2²⁵ elements alone, and then finds no kernel for their fake
+    quantisation.
+    """
+    assert weight.quantisation is not None
+    count = -(-weight.values.size // LARGEST_MATRIX)
+    return [
+        Weight(values[None, None], quantisation=replace(weight.quantisation, scale=scale))
+        for values, scale in zip(
+            np.array_split(weight.values, count, axis=1),
+            np.array_split(weight.quantisation.scale, count),
+            strict=True,
+        )
+    ]
 
 
 def _biased(step: Step, output: Tensor) -> Tensor:

@@ -7,22 +7,21 @@ from edgepress.compress.quantisation.registry import Sources
 from edgepress.config.quant import Fp16
 from edgepress.errors import UnsupportedModelError
 from edgepress.graph.batchnorm import fold_batchnorm
-from edgepress.graph.view import Array, copy, initializers, replace_nodes, set_initializer
+from edgepress.graph.view import Array, initializers, keep_initializers, replace_nodes
 
 
 def quantise(model: onnx.ModelProto, config: Fp16, sources: Sources) -> onnx.ModelProto:
     """Each float32 initializer becomes a float16 one and a Cast back."""
-    folded = fold_batchnorm(model)
-    halved = copy(folded)
-    casts = []
-    for name, values in initializers(folded).items():
+    halved = fold_batchnorm(model)
+    halves, casts, others = [], [], set[str]()
+    for name, values in initializers(halved).items():
         if values.dtype != np.float32:
+            others.add(name)
             continue
-        set_initializer(halved, f"{name}.fp16", _halved(name, values))
+        halves.append(onnx.numpy_helper.from_array(_halved(name, values), f"{name}.fp16"))
         casts.append(onnx.helper.make_node("Cast", [f"{name}.fp16"], [name], f"{name}.cast", to=1))
-    kept = [tensor for tensor in halved.graph.initializer if tensor.data_type != onnx.TensorProto.FLOAT]
-    del halved.graph.initializer[:]
-    halved.graph.initializer.extend(kept)
+    keep_initializers(halved, others)
+    halved.graph.initializer.extend(halves)
     replace_nodes(halved, [*casts, *halved.graph.node])
     return halved
 
