@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import onnx
@@ -13,6 +14,7 @@ from edgepress.compress.tuning.data import TuningData
 from edgepress.config.convert import ConvertConfig, Nhwc, OnnxTf
 from edgepress.config.quant import Calibration, Dynamic, Fp16, Int8, QuantConfig
 from edgepress.convert.flatbuffer import TfliteModel, read_tflite
+from edgepress.convert.nhwc import planned
 from edgepress.convert.registry import convert_single
 from edgepress.datasets.prepared import Array
 from edgepress.errors import ConfigError, ConversionError, EdgepressError
@@ -46,6 +48,7 @@ _WORDS = {
 """Remedies that name the pipeline's configuration, in this command's words."""
 
 Progress = Callable[[str], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ class Outcome:
             f"{self.target}: {self.converter}, {tflite_format(model)}, {len(model.operators)} operators, "
             f"{model.transpose_ops} transposes, {self.target.stat().st_size:,} bytes"
         )
-        told = [line, *render_transposes(transposes(model))]
+        known = [each for each in transposes(model) if each.origin]
+        told = [line, *render_transposes(known)]
         if not self.parities:
             return "\n".join(told)
         compared = [f"  {name}: {_figures(each)}" for name, each in self.parities.items()]
@@ -93,6 +97,8 @@ def _convert(request: Request, progress: Progress) -> Outcome:
     model = load_normalised(request.source)
     shape = tuple(dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim[1:])
     given = None if request.calibration is None else load_inputs(request.calibration, shape, SAMPLES)
+    if request.converter == "nhwc" and request.quant != "none":
+        _explained(request, lambda: planned(model))  # what it cannot take is told before the work
     quantised = _quantised(request, model, given, progress)
     form = number_format(quantised)
     if request.io_dtype == "int8" and form != "int8":
@@ -110,8 +116,13 @@ def _convert(request: Request, progress: Progress) -> Outcome:
 
 def _converted(request: Request, model: onnx.ModelProto, calibration: Array) -> bytes:
     config = _CONVERTERS[request.converter](request.io_dtype)
+    return _explained(request, lambda: convert_single(model, config, calibration))
+
+
+def _explained(request: Request, work: Callable[[], T]) -> T:
+    """What `work` gives; whatever it stumbles over is an error of the model's."""
     try:
-        return convert_single(model, config, calibration)
+        return work()
     except (LookupError, ValueError, TypeError) as error:  # a network of a form that no pass here expected
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise ConversionError(

@@ -5,7 +5,7 @@ operators with one (a convolution, a reshape) ask for it, and only there a trans
 flattened image stays in its stored order until a matrix product absorbs the permutation into its rows.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -184,6 +184,12 @@ class Planner:
         """The node changes nothing: its output is its input."""
         self.values[node.outputs[0]] = value
 
+    def stand_in(self, node: Node) -> None:
+        """Results for a node that cannot be planned, so that those behind it can be looked at."""
+        for name in filter(None, node.outputs):
+            shape = self._shapes.get(name, ())
+            self.values[name] = Value(name, shape, channels_last(len(shape)))
+
     def stored_as(self, node: Node, value: Value, layout: Layout) -> Value:
         """The operand in the wanted layout; a transpose is written only if it is not there already."""
         if value.layout == layout:
@@ -239,18 +245,24 @@ class Planner:
         return Weight(np.transpose(values, like.layout.order), quantisation=quantisation)
 
 
-def unsupported(node: Node, why: str) -> UnsupportedModelError:
+class RefusedNodeError(UnsupportedModelError):
+    """A node that the translator cannot take; `what` names it and says why."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"node {what}; the nhwc translator cannot take it. {REMEDY}")
+        self.what = what
+
+
+def unsupported(node: Node, why: str) -> RefusedNodeError:
     """The error for a node that the translator cannot take."""
-    return UnsupportedModelError(
-        f"node {node.name!r} ({node.op}): {why}; the nhwc translator cannot take it. {REMEDY}"
-    )
+    return RefusedNodeError(f"{node.name!r} ({node.op}): {why}")
 
 
 def make_plan(model: onnx.ModelProto) -> Plan:
     """Plan a network with one image (N, C, H, W) or vector (N, F) input, batch first, and one output.
 
     Raises:
-        UnsupportedModelError: nodes that have no translation; all of unknown type are named at once.
+        UnsupportedModelError: nodes that have no translation; all are named at once.
     """
     refuse_several(model)
     return plan_graph(model)
@@ -265,14 +277,12 @@ def plan_graph(model: onnx.ModelProto) -> Plan:
     fold_constants(folded)
     find_group_norms(folded)
     nodes = [_node(proto) for proto in folded.graph.node]
-    _refuse_unknown(nodes, PLANNERS)
     planner = Planner(folded)
     own = {tensor.name for tensor in model.graph.initializer}
     for name in planner.constants.keys() - own:
         planner.constants[name] = replace(planner.constants[name], initializer=None)
     entries = tuple(_entry(planner, name) for name in inputs_of(folded))
-    for node in nodes:
-        PLANNERS[node.op](node, planner)
+    _plan_nodes(nodes, planner, PLANNERS)
     outputs = [_output(planner, output.name) for output in folded.graph.output]
     orders = tuple(output.layout.order for output in outputs)
     return Plan(entries, tuple(output.name for output in outputs), orders, tuple(planner.steps))
@@ -294,15 +304,38 @@ def _output(planner: Planner, name: str) -> Value:
     return planner.stored_as(node, output, channels_last(rank) if rank == 4 else plain(rank))
 
 
-def _refuse_unknown(nodes: list[Node], known: dict[str, OpPlanner]) -> None:
-    strangers = [node for node in nodes if node.op not in known]
+def _plan_nodes(nodes: list[Node], planner: Planner, planners: Mapping[str, OpPlanner]) -> None:
+    """Plan all nodes or name all that cannot be: behind one that cannot, others are still looked at."""
+    refusals: list[RefusedNodeError] = []
+    strangers = [node for node in nodes if node.op not in planners]
+    for node in nodes:
+        if node in strangers:
+            planner.stand_in(node)
+            continue
+        try:
+            planners[node.op](node, planner)
+        except RefusedNodeError as refusal:
+            refusals.append(refusal)
+            planner.stand_in(node)
+        except Exception:  # of no interest if it follows from what is refused
+            if not refusals and not strangers:
+                raise
+            planner.stand_in(node)
     if strangers:
         listed = ", ".join(f"{node.name!r} ({node.op})" for node in strangers)
-        raise UnsupportedModelError(f"the nhwc translator has no translation for node {listed}. {REMEDY}")
+        others = "".join(f"; it cannot take {refusal.what}" for refusal in refusals)
+        raise UnsupportedModelError(
+            f"the nhwc translator has no translation for node {listed}{others}. {REMEDY}"
+        )
+    if refusals:
+        raise (
+            refusals[0] if len(refusals) == 1 else RefusedNodeError("; node ".join(r.what for r in refusals))
+        )
 
 
 def _node(proto: onnx.NodeProto) -> Node:
-    return Node(proto.op_type, proto.name, tuple(proto.input), tuple(proto.output), attributes(proto))
+    op = proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
+    return Node(op, proto.name, tuple(proto.input), tuple(proto.output), attributes(proto))
 
 
 def target_sizes(sizes: Sequence[int | None]) -> list[int]:

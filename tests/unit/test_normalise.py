@@ -276,6 +276,14 @@ ADD = build([node("Add", ["input", "second"], ["y"])], inputs=[SECOND])
 CYCLE = build([node("Add", ["input", "b"], ["a"]), node("Relu", ["a"], ["b"])])
 MISFIT = build([node("MatMul", ["input", "w"], ["y"])], {"w": np.ones((5, 2), np.float32)})
 BOMB = build([node("Expand", ["input", "s"], ["y"])], {"s": np.array([2**31, 2**31, 1, 1, 1, 1])})
+STRANGE = build(
+    [
+        node("Nonsense", ["input"], ["a"], "first"),
+        node("Relu", ["a"], ["b"], domain="own"),
+        node("Gelu", ["b"], ["y"]),
+    ]
+)
+STRANGE.opset_import.append(helper.make_opsetid("own", 1))
 REFUSED = {
     "cycle": (lambda: CYCLE, "cycle through node 'a', 'b'"),
     "missing": (lambda: build([node("Conv", ["input", "w"], ["y"])]), "no initializer, .* gives: 'w'"),
@@ -294,7 +302,11 @@ REFUSED = {
     "type": (_integers, "is INT8; expected FLOAT"),
     "old": (lambda: build([relu], opset=6), r"opset is \[6\]; expected one from 7"),
     "future": (lambda: build([relu], opset=999), r"opset is \[999\]"),
-    "unknown op": (lambda: build([node("Nonsense", ["input"], ["y"])]), "No Op registered for Nonsense"),
+    "unknown op": (
+        lambda: build([node("Nonsense", ["input"], ["y"])]),
+        r"opset 15 has no .* 'y' \(Nonsense\);",
+    ),
+    "unknown ops": (lambda: STRANGE, r"node 'first' \(Nonsense\), 'b' \(own.Relu\), 'y' \(Gelu\); export"),
     "bad shapes": (lambda: MISFIT, "shapes do not fit"),
     "bomb": (lambda: BOMB, "'y' would have the shape"),
 }

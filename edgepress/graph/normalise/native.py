@@ -9,6 +9,7 @@ import math
 import onnx
 from onnx import TensorProto, helper, shape_inference, version_converter
 
+from edgepress.errors import UnsupportedModelError
 from edgepress.graph.lowering import drop_new_defaults, restamped
 from edgepress.graph.normalise.limits import MAX_ELEMENTS, one_line, refuse
 from edgepress.graph.normalise.structure import opset
@@ -18,6 +19,7 @@ from edgepress.graph.view import keep_initializers
 TARGET_OPSET = 15
 """What the passes and both converters here understand."""
 
+_LISTED = 50
 _NATIVE_ERRORS = (
     onnx.checker.ValidationError,
     shape_inference.InferenceError,
@@ -32,14 +34,43 @@ def check(model: onnx.ModelProto) -> None:
     """Every node must fit its operator's definition.
 
     Raises:
-        UnsupportedModelError: onnx's checker or shape inference finds otherwise.
+        UnsupportedModelError: onnx's checker or shape inference finds otherwise; operators that it does not
+            know are named at once.
     """
+    _refuse_unknown(model)
     light, _ = without_weights(model)
     _declare_shapes(light)
     try:
         onnx.checker.check_model(light)
     except _NATIVE_ERRORS as error:
         refuse(f"not a valid model: {_first(error)}")
+
+
+def _refuse_unknown(model: onnx.ModelProto) -> None:
+    versions = {_domain(entry.domain): entry.version for entry in model.opset_import}
+    strangers = [
+        f"{(node.name or node.output[0])[:80]!r} ({'.'.join(filter(None, (node.domain, node.op_type)))[:80]})"
+        for node in model.graph.node
+        if not _is_known(node, versions.get(_domain(node.domain), 0))
+    ]
+    if strangers:
+        more = f" and {len(strangers) - _LISTED} more" if len(strangers) > _LISTED else ""
+        named = one_line(", ".join(strangers[:_LISTED]), _LISTED * 200)
+        raise UnsupportedModelError(
+            f"opset {opset(model)} has no operator for node {named}{more}; export the model without them"
+        )
+
+
+def _is_known(node: onnx.NodeProto, version: int) -> bool:
+    try:
+        onnx.defs.get_schema(node.op_type, max_inclusive_version=version, domain=_domain(node.domain))
+    except onnx.defs.SchemaError:
+        return False
+    return True
+
+
+def _domain(name: str) -> str:
+    return "" if name == "ai.onnx" else name
 
 
 def inferred(

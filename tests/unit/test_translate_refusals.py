@@ -1,0 +1,95 @@
+"""What the translator cannot take is named before any work, all of it at once."""
+
+import numpy as np
+import onnx
+import pytest
+
+from edgepress.config.convert import Nhwc
+from edgepress.convert.registry import convert_single
+from edgepress.errors import UnsupportedModelError
+from edgepress.standalone.convert import convert
+from edgepress.standalone.request import Request
+from edgepress.translate.planner import make_plan
+from tests.networks import Graph
+
+
+def without_translation() -> onnx.ModelProto:
+    """Two operators that have none, and behind the first a node of a form that is not taken."""
+    graph = Graph(4, 6, 6)
+    graph.add("Det", "input", name="det")
+    flat = graph.add("Reshape", graph.last, np.array([-1, 2]))
+    graph.add("CumSum", flat, np.array(1), name="summed")
+    first = graph.add("Cast", graph.last, to=onnx.TensorProto.INT64)
+    graph.add("Gather", graph.weights(9, 3), first, axis=0, name="pick")
+    graph.add("Relu")
+    return graph.model()
+
+
+def of_a_form_that_is_not_taken() -> onnx.ModelProto:
+    """Operators that are known, with what they need computed."""
+    graph = Graph(4, 6, 6)
+    kernel = graph.add("Reshape", "input", np.array([-1, 4, 3, 3]))
+    left = graph.add("Conv", "input", kernel, name="left")
+    right = graph.add(
+        "BatchNormalization", "input", *(graph.weights(4) for _ in range(3)), "input", name="right"
+    )
+    graph.add("Concat", left, right, axis=1)
+    graph.nodes[2].input[4] = graph.add("ReduceMean", "input", axes=[0, 2, 3], keepdims=0)
+    graph.nodes.insert(2, graph.nodes.pop())
+    graph.last = graph.nodes[-1].output[0]
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(
+            graph.nodes,
+            "graph",
+            [graph.entry],
+            [onnx.helper.make_tensor_value_info(graph.last, onnx.TensorProto.FLOAT, None)],
+            graph.constants,
+        ),
+        opset_imports=[onnx.helper.make_opsetid("", graph.opset)],
+    )
+    return onnx.shape_inference.infer_shapes(model)
+
+
+def test_all_nodes_without_a_translation_are_named_at_once():
+    with pytest.raises(UnsupportedModelError) as caught:
+        make_plan(without_translation())
+    message = str(caught.value)
+    assert (
+        "no translation for node 'det' (Det), 'summed' (CumSum); it cannot take 'pick' (Gather): " in message
+    )
+    assert "\n" not in message and "convert=onnx_tf" in message
+
+
+def test_all_nodes_of_a_form_that_is_not_taken_are_named_at_once():
+    with pytest.raises(UnsupportedModelError) as caught:
+        make_plan(of_a_form_that_is_not_taken())
+    message = str(caught.value)
+    assert (
+        "node 'left' (Conv): its input 1 " in message
+        and "; node 'right' (BatchNormalization): its input 4" in message
+    )
+    assert message.count("cannot take it") == 1 and "\n" not in message
+
+
+def test_the_command_says_so_before_it_quantises(tmp_path):
+    onnx.save(without_translation(), tmp_path / "model.onnx")
+    np.save(tmp_path / "inputs.npy", np.zeros((4, 4, 6, 6), np.float32))
+    said: list[str] = []
+    request = Request(
+        tmp_path / "model.onnx", tmp_path / "model.tflite", quant="int8", calibration=tmp_path / "inputs.npy"
+    )
+    with pytest.raises(
+        UnsupportedModelError, match=r"'det' \(Det\), 'summed' \(CumSum\).*--converter onnx_tf"
+    ):
+        convert(request, said.append)
+    assert [line.split()[0] for line in said] == ["reading"]
+    assert not (tmp_path / "model.tflite").exists()
+
+
+def test_the_pipeline_says_so_before_tensorflow_converts(monkeypatch):
+    def never(*_: object) -> None:
+        raise AssertionError("the converter was started")
+
+    monkeypatch.setattr("edgepress.convert.nhwc.written", never)
+    with pytest.raises(UnsupportedModelError, match=r"'det' \(Det\), 'summed' \(CumSum\)"):
+        convert_single(without_translation(), Nhwc("auto"), np.zeros((0,), np.float32))
