@@ -328,9 +328,7 @@ def _plan_nodes(nodes: list[Node], planner: Planner, planners: Mapping[str, OpPl
             f"the nhwc translator has no translation for node {listed}{others}. {REMEDY}"
         )
     if refusals:
-        raise (
-            refusals[0] if len(refusals) == 1 else RefusedNodeError("; node ".join(r.what for r in refusals))
-        )
+        raise RefusedNodeError("; node ".join(refusal.what for refusal in refusals))
 
 
 def _node(proto: onnx.NodeProto) -> Node:
