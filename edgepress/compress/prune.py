@@ -15,6 +15,7 @@ from edgepress.errors import UnsupportedModelError
 from edgepress.translate.keras_face import KerasNetwork, build_keras, write_back
 from edgepress.translate.plan import Plan, Step
 from edgepress.translate.planner import make_plan
+from edgepress.translate.trainable import has_own_kernel, steps_with_kernels
 
 _UPDATES = 20
 """How often sparsity is raised on its way to the target."""
@@ -26,9 +27,11 @@ def prune(model: onnx.ModelProto, config: Magnitude | MByN, data: TuningData) ->
     Requires: BatchNormalization not folded. Ensures: each pruned kernel has its share of zeros.
 
     Raises:
-        UnsupportedModelError: `latency` is asked of a network that XNNPACK's sparse inference cannot run.
+        UnsupportedModelError: there is nothing to prune, or `latency` is asked of a network that XNNPACK's
+            sparse inference cannot run.
     """
     plan = make_plan(model)
+    steps_with_kernels(plan, "prune")
     if isinstance(config, Latency):
         network, tuned = _for_latency(plan, _schedule(config, data))
     else:
@@ -70,8 +73,13 @@ def _options(config: Magnitude | MByN, data: TuningData) -> dict[str, Any]:
     return {"pruning_schedule": once, "sparsity_m_by_n": (config.m, config.n)}
 
 
+def _prunable(options: dict[str, Any]) -> tuple[str, ...]:
+    """Groups of m by n run along the inputs, which a transposed convolution's kernel has elsewhere."""
+    return ("conv", "dense") if "sparsity_m_by_n" in options else ("conv", "dense", "conv_transpose")
+
+
 def _wrapped(layer: Any, step: Step, options: dict[str, Any]) -> Any:
-    if step.op not in ("conv", "dense"):
+    if not has_own_kernel(step) or step.op not in _prunable(options):
         return layer
     return tfmot.sparsity.keras.prune_low_magnitude(layer, **options)
 

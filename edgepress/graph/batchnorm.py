@@ -81,6 +81,11 @@ def folding_factors(model: onnx.ModelProto) -> dict[str, Array]:
     return {p.layer.input[1]: _scale_and_shift(constants, p.batchnorm)[0] for p in _pairs(model)}
 
 
+def folded_gammas(model: onnx.ModelProto) -> set[str]:
+    """The initializers of the gammas that folding multiplies into kernels."""
+    return {pair.batchnorm.input[1] for pair in _pairs(model)}
+
+
 def _pairs(model: onnx.ModelProto) -> list[_Pair]:
     made_by, read_by, constants = producers(model), consumers(model), initializers(model)
     outputs = {output.name for output in model.graph.output}

@@ -14,6 +14,7 @@ from edgepress.graph.view import copy, set_initializer
 from edgepress.translate.functions import apply_step
 from edgepress.translate.plan import Array, Plan, Step, Weight
 from edgepress.translate.tensorflow_setup import keras
+from edgepress.translate.trainable import WEIGHTS, weights_are_own
 
 BATCHNORM_MOMENTUM = 0.9
 """Keras' default, 0.99, hardly moves the statistics within a short fine-tuning and ruins it."""
@@ -61,7 +62,7 @@ def build_keras(plan: Plan, wrap: Wrap = lambda layer, step: layer) -> KerasNetw
     weights: dict[tuple[str, str], Weight] = {}
     for step in plan.steps:
         inputs = [tensors[name] for name in step.inputs]
-        layer = _layer(step, inputs) if _is_own(step) else StepLayer(step, name=layer_name(step))
+        layer = _layer(step, inputs) if weights_are_own(step) else StepLayer(step, name=layer_name(step))
         for part, variable in _loaded(layer, step, inputs):
             variables[step.output, part] = variable
             weights[step.output, part] = step.weights[part]
@@ -72,7 +73,7 @@ def build_keras(plan: Plan, wrap: Wrap = lambda layer, step: layer) -> KerasNetw
 
 def _loaded(layer: Any, step: Step, inputs: list[Any]) -> list[tuple[str, Any]]:
     """Build the layer, give it the step's weights, and return its variables by part."""
-    parts = [part for part in _WEIGHTED.get(step.op, ()) if part in step.weights]
+    parts = [part for part in WEIGHTS.get(step.op, ()) if part in step.weights]
     if not parts or isinstance(layer, StepLayer):
         return []
     layer.build(inputs[0].shape)
@@ -95,25 +96,6 @@ def write_back(
         assert weight.initializer is not None
         set_initializer(updated, weight.initializer, weight.to_onnx(array))
     return updated
-
-
-_WEIGHTED = {
-    "conv": ("kernel", "bias"),
-    "depthwise_conv": ("kernel", "bias"),
-    "conv_transpose": ("kernel", "bias"),
-    "dense": ("kernel", "bias"),
-    "batch_norm": ("gamma", "beta", "mean", "variance"),
-}
-
-
-def _is_own(step: Step) -> bool:
-    """Whether the step's weights, if it has some, can be trained and written back.
-
-    One that the graph computes from others has no initializer of its own and stays as it is.
-    """
-    parts = _WEIGHTED.get(step.op, ())
-    traced = all(step.weights[part].initializer for part in parts if part in step.weights)
-    return traced and not (step.op == "conv_transpose" and step.attributes["groups"] > 1)
 
 
 def _layer(step: Step, inputs: list[Any]) -> Any:

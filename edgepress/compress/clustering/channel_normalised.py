@@ -6,7 +6,7 @@ import onnx
 
 from edgepress.compress.clustering.gammas import without_negative_gammas
 from edgepress.compress.codebooks.codebook import fit_codebook
-from edgepress.compress.codebooks.coded_kernels import KERNEL_STEPS, kernel_matrices
+from edgepress.compress.codebooks.coded_kernels import KERNEL_NAMES, kernel_matrices
 from edgepress.compress.codebooks.keras_kernels import (
     CodebookQuantizer,
     LayerConfig,
@@ -22,27 +22,34 @@ from edgepress.graph.weights import kernels
 from edgepress.translate.keras_face import build_keras, write_back
 from edgepress.translate.plan import Step
 from edgepress.translate.planner import make_plan
+from edgepress.translate.trainable import has_own_kernel, steps_with_kernels
 
 
 def cluster(model: onnx.ModelProto, config: ChannelNormalised, data: TuningData) -> onnx.ModelProto:
-    """Fit the codebook, then train it and the channel scales while the assignment of weights stays."""
+    """Fit the codebook, then train it and the channel scales while the assignment of weights stays.
+
+    Kernels that cannot be trained (see `has_own_kernel`) are left as they are.
+    """
     positive = make_gammas_positive(model)
     plan = make_plan(positive)
+    steps_with_kernels(plan, "cluster")
     matrices = kernel_matrices(plan)
     fitted = fit_codebook(list(matrices.values()), config.number_of_clusters, config.entropy_weight)
     coded = dict(zip(matrices, fitted.kernels, strict=True))
     shared = SharedCodebook(fitted)
 
     def wrap(layer: Any, step: Step) -> Any:
-        if step.op not in KERNEL_STEPS:
+        if not has_own_kernel(step):
             return layer
         kernel = coded[str(step.weights["kernel"].initializer)]
-        quantizer = CodebookQuantizer(shared, kernel.index, kernel.scale)
-        return wrapped(layer, LayerConfig(KERNEL_STEPS[step.op], quantizer))
+        quantizer = CodebookQuantizer(shared, kernel.index, kernel.scale, step.op == "conv_transpose")
+        return wrapped(layer, LayerConfig(KERNEL_NAMES[step.op], quantizer))
 
     network = build_keras(plan, wrap)
     teacher = build_keras(plan).model if config.fine_tune.distillation else None
     fine_tune(network.model, data, config.fine_tune, "cluster", teacher)
-    clustered = write_back(positive, network, without_negative_gammas(computed_values(network)))
-    assert all(k.unique_weights <= config.number_of_clusters for k in kernels(clustered))
+    values = without_negative_gammas(computed_values(network), network, positive)
+    clustered = write_back(positive, network, values)
+    found = [kernel for kernel in kernels(clustered) if kernel.initializer in matrices]
+    assert all(kernel.unique_weights <= config.number_of_clusters for kernel in found)
     return clustered

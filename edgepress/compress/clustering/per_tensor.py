@@ -17,19 +17,23 @@ from edgepress.graph.weights import kernels
 from edgepress.translate.keras_face import build_keras, layer_name, write_back
 from edgepress.translate.plan import Step
 from edgepress.translate.planner import make_plan
+from edgepress.translate.trainable import steps_with_kernels
 
 
 def cluster(model: onnx.ModelProto, config: PerTensor, data: TuningData) -> onnx.ModelProto:
-    """Cluster every convolution and dense kernel and fine-tune the centroids."""
+    """Cluster every kernel that can be trained, but depthwise ones, and fine-tune the centroids."""
     # The public cluster_weights has no preserve_sparsity; TFMOT keeps that one here.
     from tensorflow_model_optimization.python.core.clustering.keras.experimental import cluster as preserving
 
     positive = make_gammas_positive(model)
     plan = make_plan(positive)
+    clustered = {
+        step.output: step for step in steps_with_kernels(plan, "cluster") if step.op != "depthwise_conv"
+    }
     start = tfmot.clustering.keras.CentroidInitialization[config.initialisation.upper()]
 
     def wrap(layer: Any, step: Step) -> Any:
-        if step.op not in ("conv", "dense"):
+        if step.output not in clustered:
             return layer
         return preserving.cluster_weights(layer, config.number_of_clusters, start, preserve_sparsity=True)
 
@@ -38,9 +42,10 @@ def cluster(model: onnx.ModelProto, config: PerTensor, data: TuningData) -> onnx
     fine_tune(network.model, data, config.fine_tune, "cluster", teacher)
     stripped = tfmot.clustering.keras.strip_clustering(network.model)
     values = network.values()
-    for step in plan.steps:
-        if step.op in ("conv", "dense"):
-            values[step.output, "kernel"] = stripped.get_layer(layer_name(step)).kernel.numpy()
-    clustered = write_back(positive, network, without_negative_gammas(values))
-    assert all(k.unique_weights <= config.number_of_clusters for k in kernels(clustered) if k.prunable)
-    return clustered
+    for output, step in clustered.items():
+        values[output, "kernel"] = stripped.get_layer(layer_name(step)).kernel.numpy()
+    names = {step.weights["kernel"].initializer for step in clustered.values()}
+    result = write_back(positive, network, without_negative_gammas(values, network, positive))
+    found = [kernel for kernel in kernels(result) if kernel.initializer in names]
+    assert all(kernel.unique_weights <= config.number_of_clusters for kernel in found)
+    return result

@@ -10,8 +10,14 @@ from edgepress.datasets.prepared import Array
 from edgepress.graph.batchnorm import folding_factors
 from edgepress.translate.plan import Plan
 from edgepress.translate.planner import make_plan
+from edgepress.translate.trainable import has_own_kernel
 
-KERNEL_STEPS = {"conv": "kernel", "dense": "kernel", "depthwise_conv": "depthwise_kernel"}
+KERNEL_NAMES = {
+    "conv": "kernel",
+    "conv_transpose": "kernel",
+    "dense": "kernel",
+    "depthwise_conv": "depthwise_kernel",
+}
 """The steps with a kernel, and what Keras calls it."""
 
 
@@ -27,15 +33,17 @@ def as_matrix(step_op: str, kernel: Array) -> Array:
     """A kernel in TensorFlow's layout as (rows, output channels)."""
     if step_op == "depthwise_conv":
         return kernel.reshape(kernel.shape[0] * kernel.shape[1], -1)
+    if step_op == "conv_transpose":  # (kH, kW, outputs, inputs)
+        return np.swapaxes(kernel, 2, 3).reshape(-1, kernel.shape[2])
     return kernel.reshape(-1, kernel.shape[-1])
 
 
 def kernel_matrices(plan: Plan) -> dict[str, Array]:
-    """All kernels of a plan as matrices (rows, output channels), by initializer."""
+    """All kernels of a plan that can be trained, as matrices (rows, output channels), by initializer."""
     return {
         str(step.weights["kernel"].initializer): as_matrix(step.op, step.weights["kernel"].values)
         for step in plan.steps
-        if step.op in KERNEL_STEPS
+        if has_own_kernel(step)
     }
 
 

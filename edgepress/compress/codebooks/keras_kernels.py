@@ -29,11 +29,22 @@ class SharedCodebook:
         return tf.concat([tf.constant(PINNED, tf.float32), snapped], 0)
 
 
+def from_matrix(matrix: Any, kernel: Any, transposed: bool) -> Any:
+    """Of `as_matrix` (rows, output channels), the way back to a tensor of the shape of `kernel`.
+
+    `transposed` are the kernels of transposed convolutions, (kH, kW, outputs, inputs).
+    """
+    if not transposed:
+        return tf.reshape(matrix, kernel.shape)
+    height, width, outputs, inputs = kernel.shape
+    return tf.transpose(tf.reshape(matrix, (height, width, inputs, outputs)), (0, 1, 3, 2))
+
+
 class CodebookQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
     """kernel = codebook[index]·scale; trains the shared codebook and this kernel's channel scales."""
 
-    def __init__(self, codebook: SharedCodebook, index: Array, scale: Array) -> None:
-        self.codebook, self.index, self.scale = codebook, index, scale
+    def __init__(self, codebook: SharedCodebook, index: Array, scale: Array, transposed: bool) -> None:
+        self.codebook, self.index, self.scale, self.transposed = codebook, index, scale, transposed
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
         layer.shared_codebook = self.codebook.free  # Keras trains what is an attribute of a layer
@@ -42,10 +53,10 @@ class CodebookQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
 
     def __call__(self, inputs: Any, training: bool, weights: Mapping[str, Any], **_: Any) -> Any:
         kernel = tf.gather(self.codebook.values(), tf.constant(self.index)) * tf.abs(weights["scale"])
-        return tf.reshape(kernel, inputs.shape)
+        return from_matrix(kernel, inputs, self.transposed)
 
     def get_config(self) -> dict[str, Any]:
-        return {"codebook": self.codebook, "index": self.index, "scale": self.scale}
+        return dict(vars(self))
 
 
 class LayerConfig(tfmot.quantization.keras.QuantizeConfig):

@@ -1,8 +1,10 @@
 """The operators that an int8 network computes in floats, in both runtimes alike, and why."""
 
+from collections.abc import Mapping
+
 import onnx
 
-from edgepress.graph.view import initializers
+from edgepress.graph.view import Array, attributes, initializers
 
 _NO_KERNEL = "LiteRT has no int8 kernel of it"
 _STATISTICS = "8 bits do not hold the squares that a variance or norm is made of"
@@ -18,8 +20,9 @@ FLOAT_OPERATORS = {
         _NO_KERNEL,
     ),
     "Div": "LiteRT's int8 kernel refuses a computed divisor that was rounded to 0",
+    "ConvTranspose": "neither runtime has one in groups with a scale per channel",
 }  # fmt: skip
-"""ONNX operators, each with its reason. Div only where the divisor is computed."""
+"""ONNX operators, each with its reason. Div only where its divisor is computed, ConvTranspose in groups."""
 
 
 def unquantised_nodes(model: onnx.ModelProto) -> list[str]:
@@ -31,6 +34,12 @@ def unquantised_nodes(model: onnx.ModelProto) -> list[str]:
     return [
         node.name
         for node in model.graph.node
-        if node.op_type == "PRelu"
-        or (node.op_type in FLOAT_OPERATORS and not (node.op_type == "Div" and node.input[1] in constants))
+        if node.op_type == "PRelu" or (node.op_type in FLOAT_OPERATORS and not _has_kernel(node, constants))
     ]
+
+
+def _has_kernel(node: onnx.NodeProto, constants: Mapping[str, Array]) -> bool:
+    """Whether this one of a kind that else stays float has an int8 kernel."""
+    if node.op_type == "ConvTranspose":
+        return bool(attributes(node).get("group", 1) == 1)
+    return node.op_type == "Div" and node.input[1] in constants

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import onnx
 
-from edgepress.compress.codebooks.coded_kernels import KERNEL_STEPS, CodedKernel, as_matrix, coded_kernels
+from edgepress.compress.codebooks.coded_kernels import KERNEL_NAMES, CodedKernel, as_matrix, coded_kernels
 from edgepress.compress.codebooks.keras_kernels import (
     CodebookQuantizer,
     LayerConfig,
     SharedCodebook,
     computed_values,
+    from_matrix,
     trained_scales,
     wrapped,
 )
@@ -37,6 +38,7 @@ from edgepress.translate.keras_face import KerasNetwork, build_keras, write_back
 from edgepress.translate.plan import Plan, Step
 from edgepress.translate.planner import make_plan
 from edgepress.translate.tensorflow_setup import keras, tf
+from edgepress.translate.trainable import has_own_kernel
 
 _SMALLEST_MAGNITUDE = 1e-6
 
@@ -47,6 +49,7 @@ class RangeQuantizer(tfmot.quantization.keras.quantizers.MovingAverageQuantizer)
     def __init__(self, low: float, high: float, momentum: float) -> None:
         super().__init__(num_bits=8, per_axis=False, symmetric=False, narrow_range=False)
         self.low, self.high, self.momentum = low, high, momentum
+        self.bounds: tuple[Any, ...] = ()
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
         def bound(suffix: str, value: float) -> Any:
@@ -74,14 +77,17 @@ class KernelQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
     PrunePreserveDefaultWeightsQuantizer keeps them, but for depthwise kernels too).
     """
 
-    def __init__(self, kernel: Any, rows: int, per_channel: bool) -> None:
-        self.kernel, self.rows, self.per_channel = kernel, rows, per_channel
+    def __init__(self, kernel: Any, rows: int, per_channel: bool, transposed: bool) -> None:
+        self.kernel, self.rows = kernel, rows
+        self.per_channel, self.transposed = per_channel, transposed
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
         return {"mask": tf.constant((self.kernel != 0).astype(np.float32))}
 
     def __call__(self, inputs: Any, training: bool, weights: Mapping[str, Any], **_: Any) -> Any:
-        matrix = tf.reshape(inputs * weights["mask"], (self.rows, -1))
+        kernel = inputs * weights["mask"]
+        last = tf.transpose(kernel, (0, 1, 3, 2)) if self.transposed else kernel
+        matrix = tf.reshape(last, (self.rows, -1))
         magnitude = tf.reduce_max(tf.abs(matrix), 0 if self.per_channel else None)
         limit = tf.stop_gradient(tf.maximum(magnitude, _SMALLEST_MAGNITUDE))
         fake_quant = (
@@ -89,7 +95,8 @@ class KernelQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
             if self.per_channel
             else tf.quantization.fake_quant_with_min_max_vars
         )
-        return tf.reshape(fake_quant(matrix, -limit, limit, num_bits=8, narrow_range=True), inputs.shape)
+        rounded = fake_quant(matrix, -limit, limit, num_bits=8, narrow_range=True)
+        return from_matrix(rounded, inputs, self.transposed)
 
     def get_config(self) -> dict[str, Any]:
         return dict(vars(self))
@@ -113,7 +120,7 @@ def quantise(model: onnx.ModelProto, config: Int8Qat, sources: Sources) -> onnx.
     teacher = build_keras(plan).model if config.fine_tune.distillation else None
     fine_tune(network.model, sources.tuning(), config.fine_tune, "quant", teacher)
     trained = write_back(folded, network, computed_values(network))
-    reached = {name: output.range() for name, output in outputs.items()}
+    reached = {name: output.range() for name, output in outputs.items() if output.bounds}
     scales = {name: int8_scales(scale) for name, scale in trained_scales(network).items()}
     return write_qdq(trained, {**ranges, **reached}, config.per_channel, scales, inputs[:1])
 
@@ -126,17 +133,17 @@ def _network(
 
     def kernel_quantizer(step: Step) -> Any:
         weight = step.weights["kernel"]
-        kernel = coded.get(weight.initializer or "")
+        kernel, transposed = coded.get(weight.initializer or ""), step.op == "conv_transpose"
         if kernel is None:
             matrix = as_matrix(step.op, weight.values)
-            return KernelQuantizer(weight.values, matrix.shape[0], per_channel)
+            return KernelQuantizer(weight.values, matrix.shape[0], per_channel, transposed)
         shared = books.setdefault(id(kernel.codebook), SharedCodebook(kernel.codebook))
-        return CodebookQuantizer(shared, kernel.coded.index, kernel.coded.scale)
+        return CodebookQuantizer(shared, kernel.coded.index, kernel.coded.scale, transposed)
 
     def wrap(layer: Any, step: Step) -> Any:
         output = outputs.get(step.output)
-        if step.op in KERNEL_STEPS:
-            return wrapped(layer, LayerConfig(KERNEL_STEPS[step.op], kernel_quantizer(step), output))
+        if has_own_kernel(step):
+            return wrapped(layer, LayerConfig(KERNEL_NAMES[step.op], kernel_quantizer(step), output))
         return wrapped(layer, LayerConfig(None, None, output)) if output else layer
 
     return build_keras(plan, wrap)

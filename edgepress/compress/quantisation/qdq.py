@@ -100,6 +100,8 @@ def write_qdq(
     shared = shared_ranges(model, ranges, tensors_of_fixed_range(model))
     overrides = {name: [_override(*bounds)] for name, bounds in shared.items()}
     channel_axes = {kernel.initializer: kernel.channel_axis for kernel in kernels(model)}
+    stacked = [k.initializer for k in kernels(model) if k.node.op_type == "MatMul" and k.values.ndim > 2]
+    overrides |= {name: [{"symmetric": True}] for name in stacked}  # onnxruntime takes one scale for these
     for name, scales in kernel_scales.items():
         overrides[name] = [
             {"axis": channel_axes[name], "scale": np.float32(s), "zero_point": np.int8(0)} for s in scales
