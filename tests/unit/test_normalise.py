@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from edgepress.errors import ArtifactError, EdgepressError, UnsupportedModelError
 from edgepress.graph.normalise.normalise import load_normalised, normalise
@@ -169,6 +170,28 @@ def test_an_exported_batch_is_freed_also_in_reshapes():
     assert result.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
     inputs = RANDOM.normal(size=(4, 3, 8, 8)).astype(np.float32)
     np.testing.assert_allclose(run_onnx(result, inputs), inputs.reshape(4, -1) @ constants["w"], rtol=1e-4)
+
+
+def test_group_normalization_is_written_in_older_operators():
+    nodes = [
+        node("Conv", ["input", "w"], ["a"]),
+        node("GroupNormalization", ["a", "scale", "bias"], ["b"], num_groups=2, epsilon=1e-3),
+        node("Relu", ["b"], ["c"]),
+        node("GroupNormalization", ["c", "scale", "bias"], ["d"], "again", num_groups=2),
+        node("GlobalAveragePool", ["d"], ["y"]),
+    ]
+    constants = {
+        "w": RANDOM.normal(size=(4, 3, 3, 3)).astype(np.float32),
+        "scale": RANDOM.normal(size=4).astype(np.float32),
+        "bias": RANDOM.normal(size=4).astype(np.float32),
+    }
+    model = build(nodes, constants, opset=21)
+    inputs = RANDOM.normal(size=(2, 3, 8, 8)).astype(np.float32)
+    (expected,) = ReferenceEvaluator(model).run(None, {"input": inputs})
+    result = normalise(model)
+    assert result.opset_import[0].version == 15
+    np.testing.assert_allclose(run_onnx(result, inputs), expected, atol=1e-5)
+    assert not any(step.op == "transpose" for step in make_plan(result).steps)
 
 
 def test_kernels_that_are_standardised_in_the_graph_are_computed_once():

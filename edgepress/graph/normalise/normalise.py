@@ -5,6 +5,7 @@ from pathlib import Path
 import onnx
 
 from edgepress.graph.normalise.batch import free_batch
+from edgepress.graph.normalise.expanding import expand_group_norms
 from edgepress.graph.normalise.files import read_onnx
 from edgepress.graph.normalise.folding import fold_constants
 from edgepress.graph.normalise.names import make_names_valid
@@ -41,6 +42,7 @@ def normalise(model: onnx.ModelProto) -> onnx.ModelProto:
     fresh.opset_import.extend(model.opset_import)
     fresh.graph.CopyFrom(model.graph)
     fresh.graph.ClearField("doc_string")
+    expand_group_norms(fresh)
     to_target_opset(fresh)
     fold_constants(fresh)
     if free_batch(fresh):

@@ -1,0 +1,75 @@
+"""GroupNormalization in operators that every opset has: onnx cannot infer a shape behind it."""
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from edgepress.graph.normalise.limits import refuse
+from edgepress.graph.normalise.native import inferred
+from edgepress.graph.shapes import without_weights
+from edgepress.graph.view import attributes, replace_nodes, set_initializer
+
+_OPERATOR = "GroupNormalization"
+
+
+def expand_group_norms(model: onnx.ModelProto) -> None:
+    """Write each GroupNormalization, in place, as InstanceNormalization between reshapes, as PyTorch does.
+
+    Raises:
+        UnsupportedModelError: the number of axes of an operand cannot be inferred.
+    """
+    if not any(node.op_type == _OPERATOR for node in model.graph.node):
+        return
+    infos, nodes = _infos(model), list[onnx.NodeProto]()
+    for node in model.graph.node:
+        if node.op_type != _OPERATOR:
+            nodes.append(node)
+            continue
+        info = infos.get(node.input[0])
+        if info is None or not info.type.tensor_type.HasField("shape"):
+            refuse(f"the shape of {node.input[0]!r} cannot be inferred", "export it with fixed shapes")
+        nodes.extend(_expanded(model, node, len(info.type.tensor_type.shape.dim)))
+    replace_nodes(model, nodes)
+
+
+def _infos(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
+    """All shapes, found with nodes in place of these whose shapes onnx infers: they are their operands'."""
+    light, _ = without_weights(model)
+    for node in light.graph.node:
+        if node.op_type == _OPERATOR:
+            node.CopyFrom(helper.make_node("Identity", node.input[:1], node.output))
+    return inferred(light)
+
+
+def _expanded(model: onnx.ModelProto, node: onnx.NodeProto, rank: int) -> list[onnx.NodeProto]:
+    """Opset 21's: one scale and bias for each channel."""
+    (x, scale, bias), output, given, make = node.input, node.output[0], attributes(node), helper.make_node
+    groups, epsilon = given["num_groups"], given.get("epsilon", 1e-5)
+    constants = {
+        "groups": np.array([0, groups, -1]),
+        "ones": np.ones(groups, np.float32),
+        "zeros": np.zeros(groups, np.float32),
+        "column": np.array([-1] + [1] * (rank - 2)),
+    }
+    for part, values in constants.items():
+        set_initializer(model, f"{output}.{part}", values)
+    name = {
+        part: f"{output}.{part}" for part in ("grouped", "even", "shape", "back", "by", "scaled", "shift")
+    }
+    ones, zeros, column = (f"{output}.{part}" for part in ("ones", "zeros", "column"))
+    return [
+        make("Reshape", [x, f"{output}.groups"], [name["grouped"]], name["grouped"]),
+        make(
+            "InstanceNormalization",
+            [name["grouped"], ones, zeros],
+            [name["even"]],
+            node.name,
+            epsilon=epsilon,
+        ),
+        make("Shape", [x], [name["shape"]], name["shape"]),
+        make("Reshape", [name["even"], name["shape"]], [name["back"]], name["back"]),
+        make("Reshape", [scale, column], [name["by"]], name["by"]),
+        make("Mul", [name["back"], name["by"]], [name["scaled"]], name["scaled"]),
+        make("Reshape", [bias, column], [name["shift"]], name["shift"]),
+        make("Add", [name["scaled"], name["shift"]], [output], f"{node.name or output}.shifted"),
+    ]
