@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import onnx
 
-from edgepress.convert.hollow import Kernel, filled, hollow
+from edgepress.convert.filling import filled
+from edgepress.convert.hollow import Kernel, hollow
 from edgepress.datasets.prepared import Array
 from edgepress.graph.batchnorm import fold_batchnorm
 from edgepress.graph.formats import NumberFormat, number_format, to_float
@@ -20,7 +21,7 @@ def convert(model: onnx.ModelProto, int8_io: bool, calibration: Array) -> bytes:
     """
     form = number_format(model)
     plan, names = planned(model), [output.name for output in model.graph.output]
-    if form in ("float32", "fp16"):
+    if form != "dynamic":  # there the converter makes the codes
         marked, kernels = hollow(plan)
         if kernels and (content := filled(written(marked, form, int8_io, names, kernels), kernels)):
             return content

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from edgepress.convert.hollow import Kernel, emptied
+from edgepress.convert.filling import emptied
+from edgepress.convert.hollow import Kernel
 from edgepress.datasets.prepared import Array
 from edgepress.errors import ConversionError
 from edgepress.graph.formats import NumberFormat

@@ -1,16 +1,13 @@
 """Steps as TensorFlow operations. Weights are fake-quantised where the plan holds their scales."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 
 from edgepress.translate.operations import activations, arithmetic, moving, recurrent, reductions, windows
 from edgepress.translate.operations.base import Operation, Tensor, constant
-from edgepress.translate.plan import Step, Weight
+from edgepress.translate.plan import Step, Weight, matrix_parts
 from edgepress.translate.tensorflow_setup import tf
-
-LARGEST_MATRIX = 1 << 24
 
 
 def apply_step(step: Step, inputs: list[Tensor]) -> Tensor:
@@ -113,28 +110,10 @@ def _dense(step: Step, inputs: list[Tensor]) -> Tensor:
     image = tf.reshape(inputs[0], (-1, 1, 1, features))
     parts = [
         tf.nn.conv2d(image, fake_quantised_kernel(part, part.values.shape), 1, "VALID")
-        for part in _parts(weight)
+        for part in matrix_parts(weight)
     ]
     product = parts[0] if len(parts) == 1 else tf.concat(parts, 3)
     return tf.reshape(_biased(step, product), (-1, *inputs[0].shape[1:-1], outputs))
-
-
-def _parts(weight: Weight) -> list[Weight]:
-    """A matrix (in, out) as 1×1 kernels of some of its outputs each.
-
-    The converter leaves constants of more than 2²⁵ elements alone, and then finds no kernel for their fake
-    quantisation.
-    """
-    assert weight.quantisation is not None
-    count = -(-weight.values.size // LARGEST_MATRIX)
-    return [
-        Weight(values[None, None], quantisation=replace(weight.quantisation, scale=scale))
-        for values, scale in zip(
-            np.array_split(weight.values, count, axis=1),
-            np.array_split(weight.quantisation.scale, count),
-            strict=True,
-        )
-    ]
 
 
 def _biased(step: Step, output: Tensor) -> Tensor:

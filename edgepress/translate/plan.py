@@ -49,6 +49,24 @@ class Weight:
         return np.ascontiguousarray(np.transpose(transposed, np.argsort(permutation)))
 
 
+LARGEST_MATRIX = 1 << 24
+"""TensorFlow's converter folds no constants of more than 2²⁵ elements, and then has no kernel for their fake
+quantisation.
+"""
+
+
+def matrix_parts(weight: Weight) -> list[Weight]:
+    """A quantised matrix (in, out) as a 1×1 kernel, HWIO; a large one as several, each of some outputs."""
+    assert weight.quantisation is not None
+    count = -(-weight.values.size // LARGEST_MATRIX)
+    matrices = np.array_split(weight.values, count, axis=1)
+    scales = np.array_split(weight.quantisation.scale, count)
+    return [
+        Weight(matrix[None, None], quantisation=Quantisation(scale, weight.quantisation.zero_point))
+        for matrix, scale in zip(matrices, scales, strict=True)
+    ]
+
+
 @dataclass(frozen=True)
 class Step:
     """One operation: `inputs` and `output` name tensors; `node` is the ONNX node it stems from."""

@@ -7,27 +7,30 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgepress.compress.quantisation.fp16 import quantise as fp16
 from edgepress.compress.quantisation.registry import Sources
-from edgepress.config.quant import Fp16
+from edgepress.config.quant import Calibration, Fp16, Int8
 from edgepress.convert import nhwc
-from edgepress.convert.hollow import LARGE, filled, hollow
+from edgepress.convert.filling import filled
+from edgepress.convert.hollow import LARGE, hollow
 from edgepress.graph.formats import number_format
+from edgepress.translate import plan
 from edgepress.translate.function_face import concrete_function
-from tests.networks import Graph, assert_close, inputs_for, run_onnx, run_tflite, stored, tensorflow
+from tests.networks import Graph, assert_close, inputs_for, quantise, run_onnx, run_tflite, stored, tensorflow
 
 
-def layers() -> Graph:
+def layers(*, groups: bool = True) -> Graph:
     """A convolution of each kind and a dense layer behind a flattened image."""
-    graph = Graph(4, 9, 9)
+    graph = Graph(2, 8, 8)
     w = graph.weights
-    graph.add("Conv", "input", w(8, 4, 3, 3), w(8), pads=[1, 1, 1, 1])
+    graph.add("Conv", "input", w(8, 2, 3, 3), w(8), pads=[1, 1, 1, 1])
     graph.batchnorm(graph.add("Relu"), 8)
     graph.add("Conv", graph.last, w(8, 2, 3, 3), group=4)
     graph.add("Conv", graph.last, w(16, 1, 3, 3), group=8, pads=[1, 1, 1, 1], strides=[2, 2])
     graph.add("Relu")
     graph.add("ConvTranspose", graph.last, w(16, 6, 2, 2), strides=[2, 2])
-    graph.add("ConvTranspose", graph.last, w(6, 2, 2, 2), strides=[2, 2], group=2)
+    if groups:
+        graph.add("ConvTranspose", graph.last, w(6, 2, 2, 2), strides=[2, 2], group=2)
     graph.add("Flatten")
-    graph.add("Gemm", graph.last, w(12, 4 * 256), w(12), transB=1)
+    graph.add("Gemm", graph.last, w(12, 576 if groups else 216), w(12), transB=1)
     graph.add("MatMul", graph.last, w(12, 5))
     return graph
 
@@ -46,14 +49,14 @@ def halved(model: onnx.ModelProto) -> onnx.ModelProto:
     return fp16(model, Fp16(), Sources(lambda n: np.zeros(0), lambda: None, 0))
 
 
-def both_ways(model: onnx.ModelProto) -> tuple[bytes, bytes | None, int]:
+def both_ways(model: onnx.ModelProto, int8_io: bool = False) -> tuple[bytes, bytes | None, int]:
     """The file converted whole and the one filled afterwards, without metadata, and the kernels filled in."""
     tensorflow()
-    form, plan, names = number_format(model), nhwc.planned(model), [o.name for o in model.graph.output]
-    marked, kernels = hollow(plan, least=8)
-    content = filled(nhwc.written(marked, form, False, names, kernels), kernels)
-    whole = without_metadata(nhwc.written(plan, form, False, names))
-    return whole, None if content is None else without_metadata(content), len(kernels)
+    form, whole, names = number_format(model), nhwc.planned(model), [o.name for o in model.graph.output]
+    marked, kernels = hollow(whole, least=8)
+    content = filled(nhwc.written(marked, form, int8_io, names, kernels), kernels)
+    plain = without_metadata(nhwc.written(whole, form, int8_io, names))
+    return plain, None if content is None else without_metadata(content), len(kernels)
 
 
 def without_metadata(content: bytes) -> bytes:
@@ -79,6 +82,52 @@ def test_the_file_is_the_same_byte_for_byte(model, kernels):
     whole, content, count = both_ways(model)
     assert count == kernels
     assert content == whole
+
+
+def told(content: bytes) -> list[object]:
+    """Operators and tensors with what they hold, wherever in the file that lies."""
+    model = schema.ModelT.InitFromPackedBuf(content)
+    (graph,) = model.subgraphs
+    tensors = [(t.name, t.type, [*t.shape], told_scales(t), held(model, t)) for t in graph.tensors]
+    return [*tensors, *((o.opcodeIndex, [*o.inputs], [*o.outputs]) for o in graph.operators)]
+
+
+def told_scales(tensor: schema.TensorT) -> list[float]:
+    return (
+        []
+        if tensor.quantization is None or tensor.quantization.scale is None
+        else [*tensor.quantization.scale]
+    )
+
+
+def held(model: schema.ModelT, tensor: schema.TensorT) -> bytes:
+    data = model.buffers[tensor.buffer].data
+    return data.tobytes() if isinstance(data, np.ndarray) else b""
+
+
+def int8(per_channel: bool) -> onnx.ModelProto:
+    config = Int8(per_channel, Calibration("minmax", 16, 2048, 99.99))
+    return quantise(layers(groups=False).model(), config)
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_codes_are_the_same(per_channel):
+    whole, content, count = both_ways(int8(per_channel), int8_io=True)
+    assert content is not None
+    assert (count, told(content)) == (5, told(whole))
+
+
+def test_codes_of_a_matrix_in_parts_are_the_same(monkeypatch):
+    monkeypatch.setattr(plan, "LARGEST_MATRIX", 1000)
+    whole, content, count = both_ways(int8(per_channel=True), int8_io=True)
+    assert content is not None
+    assert (count, told(content)) == (7, told(whole))
+
+
+def test_kernels_that_nothing_tells_apart_cannot_wait(monkeypatch):
+    monkeypatch.setattr(plan, "LARGEST_MATRIX", 1000)
+    _, content, count = both_ways(int8(per_channel=False), int8_io=True)
+    assert (count, content) == (7, None)
 
 
 def test_a_kernel_that_the_converter_multiplies_cannot_wait():

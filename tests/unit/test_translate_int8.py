@@ -188,7 +188,7 @@ def test_the_runtimes_are_one_step_apart_at_most(body):
 def test_a_matrix_too_large_for_the_converter_is_cut_into_parts_that_compute_the_same(monkeypatch):
     tensorflow()
     from edgepress.convert.nhwc import convert
-    from edgepress.translate import functions
+    from edgepress.translate import plan
 
     graph = Graph(2, 8, 8)
     hidden = graph.add(
@@ -197,7 +197,7 @@ def test_a_matrix_too_large_for_the_converter_is_cut_into_parts_that_compute_the
     model = quantise(fitted(graph, graph.add("Relu", hidden)), FORMATS["int8"])
     inputs = task(64, seed=3).inputs()
     whole = run_tflite(convert(model, True, np.zeros(0)), inputs)[1]
-    monkeypatch.setattr(functions, "LARGEST_MATRIX", 1000)
+    monkeypatch.setattr(plan, "LARGEST_MATRIX", 1000)
     cut = convert(model, True, np.zeros(0))
     assert [node["op_name"] for node in Interpreter(model_content=cut)._get_ops_details()].count(
         "CONV_2D"
