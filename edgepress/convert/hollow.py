@@ -45,10 +45,10 @@ class Kernel:
     scales: Array | None = None
 
     def stored(self) -> Array:
-        """The values, or the codes (int8) that stand for them."""
+        """The values, or the codes (int8, −127 to 127) that stand for them."""
         if self.scales is None:
             return self.values
-        return np.rint(self.values / self.scales).astype(np.int8)
+        return np.clip(np.rint(self.values / self.scales), -127, 127).astype(np.int8)
 
 
 def hollow(plan: Plan, least: int = LARGE) -> tuple[Plan, list[Kernel]]:

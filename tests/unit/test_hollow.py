@@ -117,6 +117,19 @@ def test_codes_are_the_same(per_channel):
     assert (count, told(content)) == (5, told(whole))
 
 
+def test_a_code_that_tflite_does_not_have_becomes_the_nearest():
+    model = int8(per_channel=True)
+    kernel = next(
+        t for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8 and len(t.dims) == 4
+    )
+    codes = onnx.numpy_helper.to_array(kernel).copy()
+    codes[0, 0, 0, 0] = -128
+    kernel.CopyFrom(onnx.numpy_helper.from_array(codes, kernel.name))
+    whole, content, _ = both_ways(model, int8_io=True)
+    assert content is not None
+    assert told(content) == told(whole)
+
+
 def test_codes_of_a_matrix_in_parts_are_the_same(monkeypatch):
     monkeypatch.setattr(plan, "LARGEST_MATRIX", 1000)
     whole, content, count = both_ways(int8(per_channel=True), int8_io=True)
