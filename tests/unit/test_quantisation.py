@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from edgepress.compress.quantisation.preparing import prepared
+from edgepress.compress.quantisation.preparing import prepared, rewritten
 from edgepress.compress.quantisation.ptq import calibrate
 from edgepress.compress.quantisation.qdq import activation_parameters, int8_scales, scale_and_zero_point
 from edgepress.compress.quantisation.registry import Sources, quantiser
@@ -225,6 +225,21 @@ def test_preparation_changes_no_result():
     changed = prepared(model)
     assert ops(changed) == ["Add", "Conv", "Sub"]
     assert not any(name.endswith("_scale") for name in initializers(changed))
+    assert_close(run_onnx(changed, inputs_for(model)), run_onnx(model, inputs_for(model)))
+
+
+def test_functions_are_rewritten_for_integer_kernels():
+    graph = Graph(4, 5, 6)
+    kernel = graph.weights(4, 4, 1, 1)
+    swish = graph.add("HardSwish", graph.add("Conv", "input", kernel))
+    gate = graph.add("HardSigmoid", graph.add("Conv", swish, kernel), alpha=0.3)
+    scaled = graph.add("Mul", graph.add("Relu", gate), graph.weights(4, 1, 1))
+    shifted = graph.add("Add", scaled, graph.weights(4, 1, 1))
+    graph.add("Pow", graph.add("Sum", shifted, gate, "input"), np.float32(2))
+    model = graph.model()
+    changed = prepared(fold_batchnorm(rewritten(model)))
+    expected = "Conv Add Clip Mul Conv Clip Relu Conv Add Add Mul"
+    assert ops(changed) == expected.split()
     assert_close(run_onnx(changed, inputs_for(model)), run_onnx(model, inputs_for(model)))
 
 

@@ -151,13 +151,24 @@ def divided(graph: Graph, image: str) -> str:
     )
 
 
+def hard_swish(graph: Graph, image: str) -> str:
+    return graph.add("HardSwish", weighed(graph, image))
+
+
+def scaled_by_channel(graph: Graph, image: str) -> str:
+    """A factor that a layer takes, then a factor and a summand that none does."""
+    inner = graph.add("Mul", weighed(graph, image), graph.weights(8, 1, 1, low=0.5))
+    outer = graph.add("Mul", graph.add("Relu", inner), graph.weights(8, 1, 1))
+    return graph.add("Add", outer, graph.weights(8, 1, 1))
+
+
 def exponential(graph: Graph, image: str) -> str:
     return graph.add("Elu", image)
 
 
 INTEGERS = [
     joined, twice_joined, pooled_first, gated, hard, summed, squared, larger, sigmoid_linear, averaged,
-    enlarged, leaking,
+    enlarged, leaking, hard_swish, scaled_by_channel,
 ]  # fmt: skip
 FLOATS = [normalised, divided, exponential]
 

@@ -16,6 +16,9 @@ from edgepress.graph.view import (
     set_initializer,
 )
 
+UNCLIPPED = ".unclipped"
+"""Ends the names of tensors that are quantised before and after clipping, under the same scale."""
+
 
 def restore_clipping(quantised: onnx.ModelProto, model: onnx.ModelProto) -> onnx.ModelProto:
     """Put back those that the codes do not stand in for, after codes of their own.
@@ -32,7 +35,7 @@ def restore_clipping(quantised: onnx.ModelProto, model: onnx.ModelProto) -> onnx
         if clip is None or quantise is None or node.op_type == clip.op_type:
             continue
         if not _clips(restored, quantise, _bounds(clip, constants)):
-            node.output[0] += ".unclipped"
+            node.output[0] += UNCLIPPED
             nodes.extend(_clipped(clip, quantise, node.output[0]))
             for bound in clip.input[1:]:
                 set_initializer(restored, bound, constants[bound])
@@ -58,9 +61,10 @@ def _bounds(clip: onnx.NodeProto, constants: Mapping[str, Array]) -> tuple[float
 def _clips(model: onnx.ModelProto, quantise: onnx.NodeProto, bounds: tuple[float, float]) -> bool:
     """Whether no code stands for a value more than half a step outside the bounds."""
     constants = initializers(model)
-    scale, zero = (float(constants[name].item()) for name in quantise.input[1:3])
-    low, high = ((code - zero) * scale for code in (-128, 127))
-    return low >= bounds[0] - scale / 2 and high <= bounds[1] + scale / 2
+    scale, zero = (constants[name] for name in quantise.input[1:3])
+    codes, step = np.iinfo(zero.dtype), float(scale.item())
+    low, high = ((code - int(zero.item())) * step for code in (codes.min, codes.max))
+    return low >= bounds[0] - step / 2 and high <= bounds[1] + step / 2
 
 
 def _clipped(clip: onnx.NodeProto, quantise: onnx.NodeProto, stem: str) -> list[onnx.NodeProto]:

@@ -1,18 +1,25 @@
 """Rewriting a float model so that as much of it as possible has integer kernels; it computes the same."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnx
 
 from edgepress.graph.constants import fold_constants
+from edgepress.graph.shapes import inferred_infos
 from edgepress.graph.view import (
     Array,
     attributes,
+    consumers,
     copy,
     initializers,
     remove_unused_initializers,
     replace_nodes,
     set_initializer,
 )
+
+Constants = Mapping[str, Array]
+Infos = Mapping[str, onnx.ValueInfoProto]
 
 _TAKEN_SUFFIXES = ("_scale", "_zero_point", "_quantized")
 
@@ -21,26 +28,36 @@ def rewritten(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model without operators that others with integer kernels can stand in for.
 
     Constants are folded; a sum of several tensors becomes sums of two; x² becomes x·x; HardSigmoid becomes
-    BatchNormalization, which goes into the layer before it, and Clip. So to be called before folding.
+    BatchNormalization, which goes into the layer before it, and Clip; and so does a positive factor for each
+    channel. To be called before BatchNormalization is folded.
     """
     changed = copy(model)
     fold_constants(changed)
-    nodes: list[onnx.NodeProto] = []
+    nodes, infos, constants = list[onnx.NodeProto](), inferred_infos(changed), initializers(changed)
     for node in changed.graph.node:
         node.name = node.name or node.output[0]
-        nodes.extend(_rewritten(changed, node))
+        nodes.extend(_rewritten(changed, node, constants, infos))
     replace_nodes(changed, nodes)
     remove_unused_initializers(changed)
     return changed
 
 
-def _rewritten(model: onnx.ModelProto, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+def _rewritten(
+    model: onnx.ModelProto, node: onnx.NodeProto, constants: Constants, infos: Infos
+) -> list[onnx.NodeProto]:
     if node.op_type == "Sum" and len(node.input) > 1:
         return _pairwise(node)
-    if node.op_type == "Pow" and _is(model, node.input[1], 2.0):
+    if node.op_type == "Pow" and _is(constants.get(node.input[1]), 2.0):
         return [onnx.helper.make_node("Mul", [node.input[0]] * 2, node.output, node.name)]
-    if node.op_type == "HardSigmoid" and (channels := _channels(model, node.input[0])):
-        return _clipped_line(model, node, channels)
+    sizes = _sizes(infos, node.output[0])
+    if node.op_type == "HardSigmoid" and len(sizes) > 1 and sizes[1]:
+        return _clipped_line(model, node, sizes[1])
+    if node.op_type == "HardSwish" and len(sizes) > 1 and sizes[1]:
+        return _hard_swish(model, node, sizes[1])
+    factor = _for_each_channel(constants, node, infos) if node.op_type == "Mul" else None
+    if factor is not None and (factor > 0).all():
+        (operand,) = (name for name in node.input if name not in constants)
+        return [_line(model, operand, node.output[0], factor, np.zeros_like(factor))]
     return [node]
 
 
@@ -56,40 +73,56 @@ def _pairwise(node: onnx.NodeProto) -> list[onnx.NodeProto]:
 def _clipped_line(model: onnx.ModelProto, node: onnx.NodeProto, channels: int) -> list[onnx.NodeProto]:
     """max(0, min(1, alpha·x + beta)), the line as a BatchNormalization."""
     given, base = attributes(node), node.output[0]
-    line = (given.get("alpha", 0.2), given.get("beta", 0.5), 0.0, 1.0)
-    names = [f"{base}.{part}" for part in ("slope", "shift", "mean", "variance")]
-    for name, value in zip(names, line, strict=True):
-        set_initializer(model, name, np.full(channels, value, np.float32))
+    slope, shift = (
+        np.full(channels, given.get(k, d), np.float32) for k, d in (("alpha", 0.2), ("beta", 0.5))
+    )
     bounds = [f"{base}.low", f"{base}.high"]
     for name, value in zip(bounds, (0.0, 1.0), strict=True):
         set_initializer(model, name, np.array(value, np.float32))
-    make = onnx.helper.make_node
     return [
-        make(
-            "BatchNormalization", [node.input[0], *names], [f"{base}.line"], f"{node.name}.line", epsilon=0.0
-        ),
-        make("Clip", [f"{base}.line", *bounds], [base], node.name),
+        _line(model, node.input[0], f"{base}.line", slope, shift),
+        onnx.helper.make_node("Clip", [f"{base}.line", *bounds], [base], node.name),
     ]
 
 
-def _is(model: onnx.ModelProto, name: str, value: float) -> bool:
-    constant: Array | None = initializers(model).get(name)
+def _hard_swish(model: onnx.ModelProto, node: onnx.NodeProto, channels: int) -> list[onnx.NodeProto]:
+    """x·max(0, min(6, x + 3))/6 as v·max(0, min(√6, v + 3/√6)) with v = x/√6, the root in the layer before.
+
+    LiteRT's own int8 kernel is up to three steps off; adding and multiplying round exactly.
+    """
+    base, root = node.output[0], np.float32(np.sqrt(6))
+    constants = {"half": 3 / root, "low": np.float32(0), "high": root}
+    for part, value in constants.items():
+        set_initializer(model, f"{base}.{part}", np.asarray(value, np.float32))
+    v, raised, gate = (f"{base}.{part}" for part in ("root", "raised", "gate"))
+    slope = np.full(channels, 1 / root, np.float32)
+    make = onnx.helper.make_node
+    return [
+        _line(model, node.input[0], v, slope, np.zeros_like(slope)),
+        make("Add", [v, f"{base}.half"], [raised], raised),
+        make("Clip", [raised, f"{base}.low", f"{base}.high"], [gate], gate),
+        make("Mul", [v, gate], [base], node.name),
+    ]
+
+
+def _line(model: onnx.ModelProto, operand: str, result: str, slope: Array, shift: Array) -> onnx.NodeProto:
+    """slope·x + shift for each channel (channels,), as a BatchNormalization."""
+    values = {"slope": slope, "shift": shift, "mean": np.zeros_like(slope), "variance": np.ones_like(slope)}
+    for part, each in values.items():
+        set_initializer(model, f"{result}.{part}", each)
+    names = [f"{result}.{part}" for part in values]
+    return onnx.helper.make_node("BatchNormalization", [operand, *names], [result], result, epsilon=0.0)
+
+
+def _is(constant: Array | None, value: float) -> bool:
     return constant is not None and constant.size == 1 and float(constant.item()) == value
-
-
-def _channels(model: onnx.ModelProto, name: str) -> int:
-    """The size of a tensor's second axis, 0 where it is unknown."""
-    inferred = onnx.shape_inference.infer_shapes(model).graph
-    for info in [*inferred.value_info, *inferred.input]:
-        if info.name == name and len(info.type.tensor_type.shape.dim) > 1:
-            return int(info.type.tensor_type.shape.dim[1].dim_value)
-    return 0
 
 
 def prepared(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model, its BatchNormalization folded, in a form that onnxruntime quantises fully.
 
-    Subtracting a constant becomes adding its negative, since there is an int8 kernel for Add alone, and
+    Subtracting a constant becomes adding its negative, since there is an int8 kernel for Add alone; a factor
+    and a summand for each channel of an image become a depthwise convolution, which rounds once; and
     constants give up the names that onnxruntime makes for a tensor's scale and zero point.
     """
     changed = copy(model)
@@ -99,9 +132,51 @@ def prepared(model: onnx.ModelProto) -> onnx.ModelProto:
             negative = f"{node.input[1]}.negative"
             set_initializer(changed, negative, -constants[node.input[1]])
             node.op_type, node.input[1] = "Add", negative
+    _join_factors(changed)
+    for node in changed.graph.node:
         for i, name in enumerate(node.input):
             if name in constants and name.endswith(_TAKEN_SUFFIXES):
                 set_initializer(changed, f"{name}.constant", constants[name])
                 node.input[i] = f"{name}.constant"
     remove_unused_initializers(changed)
     return changed
+
+
+def _join_factors(model: onnx.ModelProto) -> None:
+    """Each Mul by a factor for each channel, and the Add of a summand after it, as one depthwise Conv."""
+    constants, readers, infos = initializers(model), consumers(model), inferred_infos(model)
+    outputs, gone = {output.name for output in model.graph.output}, set[str]()
+    for node in model.graph.node:
+        factor = _for_each_channel(constants, node, infos) if node.op_type == "Mul" else None
+        if factor is None:
+            continue
+        name, following = node.output[0], readers[node.output[0]]
+        kernel, channels = f"{name}.factor", len(factor)
+        operands = [next(operand for operand in node.input if operand not in constants), kernel]
+        set_initializer(model, kernel, factor.reshape(-1, 1, 1, 1))
+        if len(following) == 1 and following[0].op_type == "Add" and name not in outputs:
+            summand = _for_each_channel(constants, following[0], infos)
+            if summand is not None:
+                set_initializer(model, f"{name}.summand", summand)
+                operands.append(f"{name}.summand")
+                gone.add(following[0].output[0])
+                name = following[0].output[0]
+        node.CopyFrom(onnx.helper.make_node("Conv", operands, [name], node.name, group=channels))
+    replace_nodes(
+        model, [node for node in model.graph.node if node.op_type != "Add" or node.output[0] not in gone]
+    )
+
+
+def _for_each_channel(constants: Constants, node: onnx.NodeProto, infos: Infos) -> Array | None:
+    """The node's constant operand (channels,), if it has one for each channel of an image and no more."""
+    given = [name for name in node.input if name in constants]
+    sizes = _sizes(infos, node.output[0])
+    if len(given) != 1 or len(sizes) != 4 or sizes[1] < 2:
+        return None
+    values = constants[given[0]]
+    return values.reshape(-1) if (1,) * (4 - values.ndim) + values.shape == (1, sizes[1], 1, 1) else None
+
+
+def _sizes(infos: Infos, name: str) -> list[int]:
+    """0 where open; none at all where the rank is unknown."""
+    return [dim.dim_value for dim in infos[name].type.tensor_type.shape.dim] if name in infos else []

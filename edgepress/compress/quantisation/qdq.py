@@ -16,7 +16,7 @@ import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from edgepress.compress.codebooks.codebook import LEVELS
-from edgepress.compress.quantisation.clipping import restore_clipping
+from edgepress.compress.quantisation.clipping import UNCLIPPED, restore_clipping
 from edgepress.compress.quantisation.floats import unquantised_nodes
 from edgepress.compress.quantisation.sharing import Ranges, shared_ranges
 from edgepress.datasets.prepared import Array
@@ -152,7 +152,7 @@ def activation_parameters(model: onnx.ModelProto) -> dict[str, ActivationParamet
     constants = initializers(model)
     found = {}
     for node in model.graph.node:
-        if node.op_type == "QuantizeLinear":
+        if node.op_type == "QuantizeLinear" and not node.input[0].endswith(UNCLIPPED):
             scale, zero = (constants[name].item() for name in node.input[1:3])
             name = node.input[0].removesuffix("_QuantizeLinear_Input")
             found[name] = ActivationParameters(float(scale), int(zero), node.input[1])

@@ -91,8 +91,8 @@ def bias(node: Node, planner: Planner) -> dict[str, Weight]:
 
 
 def quantisation(constant: Constant, channels: int) -> Quantisation | None:
-    """The scales of a quantised kernel, one for each of its `channels` output channels."""
-    if constant.scale is None:
+    """The scales of a symmetrically quantised kernel, one for each of its `channels` output channels."""
+    if constant.scale is None or constant.zero_point != 0:
         return None
     return Quantisation(np.broadcast_to(constant.scale.reshape(-1), (channels,)))
 
