@@ -7,6 +7,8 @@ import onnx
 
 from edgepress.graph.view import Array, attributes, initializers, producers
 
+_GRID = 127 * 800
+
 KERNEL_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "ConvInteger", "MatMulInteger")
 
 
@@ -49,9 +51,12 @@ class Kernel:
 
 
 def normalised(values: Array, channel_axis: int) -> Array:
-    """`values` with each channel divided by its largest magnitude, to five decimals; zero channels stay."""
+    """`values` with each channel divided by its largest magnitude, to about 1e-5; zero channels stay.
+
+    The grid holds all multiples of 1/127, which codebooks consist of, so that none is halfway between two.
+    """
     largest = channel_magnitudes(values, channel_axis)
-    quotient: Array = np.round(values / np.where(largest > 0, largest, 1), 5) + 0.0
+    quotient: Array = np.round(values / np.where(largest > 0, largest, 1) * _GRID) / _GRID + 0.0
     return quotient
 
 

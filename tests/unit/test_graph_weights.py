@@ -138,6 +138,13 @@ def test_integer_codes_are_counted_as_they_are():
 def test_normalised_channels():
     values = np.array([[[2.0, -4.0]], [[0.0, 0.0]], [[-3.0, 1.0]]])
     result = normalised(values, 0)
-    np.testing.assert_allclose(result, [[[0.5, -1.0]], [[0.0, 0.0]], [[-1.0, 0.33333]]])
+    np.testing.assert_allclose(result, [[[0.5, -1.0]], [[0.0, 0.0]], [[-1.0, 1 / 3]]], atol=1e-5)
     assert not np.signbit(result[1]).any()
     np.testing.assert_allclose(normalised(values, 2)[2], [[-1.0, 0.25]])
+
+
+def test_multiples_of_an_int8_step_are_the_same_in_channels_of_any_scale():
+    """66/127 is 0.51968504: at five decimals, rounding would make two values of it."""
+    codes = np.tile(np.arange(-127, 128), (50, 1)).astype(np.float32) / 127
+    scales = np.random.default_rng(0).uniform(0.1, 2, (50, 1)).astype(np.float32)
+    assert len(np.unique(normalised(codes * scales, 0))) == 255
