@@ -71,7 +71,7 @@ def validate(params: Path = PARAMS) -> None:
     for key in read(params):
         if key not in sections:
             raise unknown("section", key, sections)
-    if isinstance(chosen["data"], data.Inputs):
+    if not data.has_classes(chosen["data"]):
         for section, config in chosen.items():
             refuse_without_classes(section, config)
 

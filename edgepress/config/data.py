@@ -53,7 +53,8 @@ class ImageFolder:
     """A folder or zip of `<class>/*` or `<split>/<class>/*` images, resized to `size`×`size`.
 
     `fit` says how: `stretch` keeps all of an image, `crop` keeps its proportions and cuts off the borders.
-    Unreadable images are refused, or with `skip_corrupt` left out.
+    Unreadable images are refused, or with `skip_corrupt` left out. Without `classes`, folders mean nothing,
+    and the images are inputs alone.
     """
 
     path: str
@@ -64,6 +65,7 @@ class ImageFolder:
     fit: Literal["stretch", "crop"]
     skip_corrupt: bool
     splits: Splits
+    classes: bool = True
 
     def __post_init__(self) -> None:
         require(self.path != "", "path", self.path, "a folder or zip of images")
@@ -114,3 +116,8 @@ CHOICES: dict[str, type[DataConfig]] = {
     "npz": Npz,
     "inputs": Inputs,
 }
+
+
+def has_classes(config: DataConfig) -> bool:
+    """Whether the data says what its samples are."""
+    return config.classes if isinstance(config, ImageFolder) else not isinstance(config, Inputs)

@@ -106,8 +106,10 @@ def opened(path: Path) -> Files:
     return Folder(path) if path.is_dir() else Archive(path)
 
 
-def layout(names: Iterable[str], path: Path) -> Layout:
+def layout(names: Iterable[str], path: Path, classes: bool) -> Layout:
     """What the names at `path` say. One folder around everything is looked through.
+
+    Without `classes` all images belong together, wherever they lie.
 
     Raises:
         DataError: there is no image, one lies at another depth than the rest, a folder of a class is empty,
@@ -118,11 +120,14 @@ def layout(names: Iterable[str], path: Path) -> Layout:
     images = [name for name in files if PurePosixPath(name).suffix.lower() in SUFFIXES]
     if not images:
         raise DataError(f"{path} holds no image: none of {len(files)} files ends in {', '.join(SUFFIXES)}")
+    ignored = tuple(sorted(set(files) - set(images)))
+    if not classes:
+        return Layout(tuple(Place(name, None, "") for name in images), ignored)
     _refuse_empty(visible, images, path)
     wrapped = _wrapping(images)
     places = tuple(_place(name, wrapped, path) for name in images)
     _check(places, path)
-    return Layout(places, tuple(sorted(set(files) - set(images))))
+    return Layout(places, ignored)
 
 
 def listed(names: Iterable[str], most: int = _SHOWN) -> str:
@@ -177,7 +182,10 @@ def _place(name: str, wrapped: int, path: Path) -> Place:
                 f"with one of the splits {', '.join(SPLIT_NAMES)}"
             )
         return Place(name, SPLIT_NAMES[parts[0].lower()], parts[1])
-    raise DataError(f"{path} holds {name}; expected every image as <class>/* or <split>/<class>/*")
+    raise DataError(
+        f"{path} holds {name}; expected every image as <class>/* or <split>/<class>/*, "
+        "or data.classes=false, where they have none"
+    )
 
 
 def _check(places: tuple[Place, ...], path: Path) -> None:

@@ -10,7 +10,7 @@ from edgepress.config.data import ImageFolder
 from edgepress.datasets.dataset import Dataset
 from edgepress.datasets.decode import decode
 from edgepress.datasets.image_files import Files, Place, layout, listed, opened
-from edgepress.datasets.prepared import Array
+from edgepress.datasets.prepared import UNKNOWN, Array
 from edgepress.datasets.spool import Spool
 from edgepress.errors import DataError
 
@@ -19,22 +19,22 @@ _NAMED = 100
 
 
 def load(config: ImageFolder) -> Dataset:
-    """The images at `config.path`, resized and spooled to disk; classes are sorted by name.
+    """The images at `config.path`, resized and spooled to disk; classes, if they have some, sorted by name.
 
     Raises:
         DataError: the path is not what it should be, or, all at once, images are unreadable.
     """
     path = Path(config.path)
     files = opened(path)
-    found = layout(files.names(), path)
+    found = layout(files.names(), path, config.classes)
     spool, unreadable = _spooled(files, found.images, config)
     readable = [place for place in found.images if place.name not in unreadable]
     _check(unreadable, found.images, readable, config)
-    class_names = tuple(sorted({place.label for place in found.images}))
+    class_names = tuple(sorted({place.label for place in found.images})) if config.classes else ()
     labels = {name: label for label, name in enumerate(class_names)}
     return Dataset(
         x=spool,
-        y=np.array([labels[place.label] for place in readable], np.int64),
+        y=np.array([labels.get(place.label, UNKNOWN) for place in readable], np.int64),
         class_names=class_names,
         value_range=(0.0, 255.0),
         source=config.source,
@@ -72,7 +72,7 @@ def _check(
     lost = {p.label for p in images} - {p.label for p in readable if p.split in (None, "train")}
     if lost:
         raise DataError(
-            f"{config.path} has no readable image to train on of {listed(sorted(lost))}: "
+            f"{config.path} has no readable image to train on of {listed(sorted(lost)) or 'any kind'}: "
             f"{_named(unreadable)}; bring some"
         )
 

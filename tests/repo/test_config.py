@@ -92,6 +92,7 @@ def test_compose_refuses_what_hydra_cannot_compose(override: str) -> None:
     _assert_line(str(error.value), MISTAKES[override])
 
 
+WITHOUT_CLASSES = ["data=image_folder", "data.path=photos", "data.classes=false"]
 WRONG_VALUES = {
     "prune.sparsity=1.5": "prune.sparsity is 1.5; expected a number in [0, 1). Set it in conf/prune/ or with",
     "prune.sparsity=half": "prune.sparsity is 'half', a str; expected a number. Set it in conf/prune/",
@@ -117,6 +118,32 @@ def test_validate_refuses_what_no_stage_can_take(override: str, tmp_path: Path) 
     with pytest.raises(ConfigError) as error:
         composition.validate(_written(tmp_path, override))
     _assert_line(str(error.value), WRONG_VALUES[override])
+
+
+def test_what_learns_from_classes_is_refused_where_the_data_has_none(tmp_path: Path) -> None:
+    params = tmp_path / "params.yaml"
+    trained = [*WITHOUT_CLASSES, "model=onnx", "model.path=net.onnx"]
+    for overrides, expected in (
+        (WITHOUT_CLASSES, "model is to be trained, but the data has no classes to learn; expected a trained"),
+        (trained, "prune.fine_tune.epochs is 6, but the data has no classes to learn; expected 0, or prune."),
+        ([*trained, "prune=none"], "cluster.fine_tune.epochs is 4, but the data has no classes to learn"),
+        (
+            [*trained, *OFF, "quant=int8_qat"],
+            "quant.fine_tune.epochs is 4, .*distillation=1 .*quant=int8",
+        ),
+    ):
+        params.write_text(composition.compose(overrides, CONF))
+        with pytest.raises(ConfigError) as error:
+            composition.validate(params)
+        _assert_line(str(error.value), expected)
+    params.write_text(composition.compose([*trained, *OFF], CONF))
+    composition.validate(params)
+
+
+def test_weights_of_a_file_are_what_dvc_watches() -> None:
+    choice = ["model=timm", "model.name=resnet18", "model.weights=mine.pth"]
+    assert yaml.safe_load(composition.compose(choice, CONF))["model"]["source"] == "mine.pth"
+    assert (ROOT / yaml.safe_load(composition.compose(choice[:1], CONF))["model"]["source"]).is_file()
 
 
 def test_a_hand_written_choice_is_refused_by_name(tmp_path: Path) -> None:

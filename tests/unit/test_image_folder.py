@@ -102,6 +102,15 @@ class TestPlaces:
         assert by_split == {"validation": [3], "test": [4, 5]}
         assert dataset.class_names == ("cat", "dog")
 
+    @pytest.mark.parametrize("make", [make_folder, make_zip])
+    def test_without_classes_folders_mean_nothing(self, make: Any) -> None:
+        files = {**CLASSES, "3.png": grey(33), "a/b/c/4.png": grey(44), "notes.txt": b"?"}
+        dataset = load(config(make(Path("photos"), files), classes=False))
+        assert sorted(levels(dataset)) == [0, 10, 11, 20, 33, 44]
+        assert dataset.class_names == ()
+        assert set(dataset.y) == {-1}
+        assert dataset.remarks == ("passed over 1 files that are no images: notes.txt",)
+
     def test_a_linked_folder_is_followed_and_a_circle_ends(self) -> None:
         folder = make_folder(Path("photos"), {"cat/1.png": grey(1)})
         elsewhere = make_folder(Path("elsewhere"), {"1.png": grey(2)})
