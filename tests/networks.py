@@ -20,7 +20,7 @@ from edgepress.config.quant import Calibration, Dynamic, Fp16, Int8
 from edgepress.config.train import Augment
 from edgepress.datasets.prepared import Split
 from edgepress.translate.plan import Plan
-from edgepress.translate.planner import make_plan
+from edgepress.translate.planning import make_plan
 
 Operand = str | np.ndarray | None
 

@@ -14,7 +14,7 @@ from edgepress.config.prune import Latency, Magnitude, MByN
 from edgepress.errors import UnsupportedModelError
 from edgepress.translate.keras_face import KerasNetwork, build_keras, write_back
 from edgepress.translate.plan import Plan, Step
-from edgepress.translate.planner import make_plan
+from edgepress.translate.planning import make_plan
 from edgepress.translate.trainable import has_own_kernel, steps_with_kernels
 
 _UPDATES = 20

@@ -10,7 +10,7 @@ from edgepress.datasets.prepared import Array
 from edgepress.graph.batchnorm import fold_batchnorm
 from edgepress.graph.formats import NumberFormat, number_format, to_float
 from edgepress.translate.plan import Plan
-from edgepress.translate.planner import plan_graph
+from edgepress.translate.planning import plan_graph
 
 
 def convert(model: onnx.ModelProto, int8_io: bool, calibration: Array) -> bytes:

@@ -5,7 +5,7 @@ operators with one (a convolution, a reshape) ask for it, and only there a trans
 flattened image stays in its stored order until a matrix product absorbs the permutation into its rows.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,13 +14,11 @@ import numpy.typing as npt
 import onnx
 
 from edgepress.errors import UnsupportedModelError
-from edgepress.graph.constants import fold_constants
 from edgepress.graph.shapes import inferred_infos
-from edgepress.graph.view import attributes, consumers, copy, initializers
-from edgepress.translate.grouping import find_group_norms
+from edgepress.graph.view import consumers, initializers
 from edgepress.translate.layout import Layout, channels_last, flattened_rows, moves_nothing, plain
-from edgepress.translate.plan import Array, Entry, Plan, Quantisation, Step, Weight
-from edgepress.translate.reading import Shape, inputs_of, name_nodes, refuse_several, tensor_shape
+from edgepress.translate.plan import Array, Quantisation, Step, Weight
+from edgepress.translate.reading import Shape, tensor_shape
 from edgepress.translate.wishes import NONE, Wishes, nearest
 
 
@@ -256,84 +254,6 @@ class RefusedNodeError(UnsupportedModelError):
 def unsupported(node: Node, why: str) -> RefusedNodeError:
     """The error for a node that the translator cannot take."""
     return RefusedNodeError(f"{node.name!r} ({node.op}): {why}")
-
-
-def make_plan(model: onnx.ModelProto) -> Plan:
-    """Plan a network with one image (N, C, H, W) or vector (N, F) input, batch first, and one output.
-
-    Raises:
-        UnsupportedModelError: nodes that have no translation; all are named at once.
-    """
-    refuse_several(model)
-    return plan_graph(model)
-
-
-def plan_graph(model: onnx.ModelProto) -> Plan:
-    """Plan a network with any number of inputs and outputs; all else is as in `make_plan`."""
-    from edgepress.translate.ops.table import PLANNERS
-
-    folded = copy(model)
-    name_nodes(folded)
-    fold_constants(folded)
-    find_group_norms(folded)
-    nodes = [_node(proto) for proto in folded.graph.node]
-    planner = Planner(folded)
-    own = {tensor.name for tensor in model.graph.initializer}
-    for name in planner.constants.keys() - own:
-        planner.constants[name] = replace(planner.constants[name], initializer=None)
-    entries = tuple(_entry(planner, name) for name in inputs_of(folded))
-    _plan_nodes(nodes, planner, PLANNERS)
-    outputs = [_output(planner, output.name) for output in folded.graph.output]
-    orders = tuple(output.layout.order for output in outputs)
-    return Plan(entries, tuple(output.name for output in outputs), orders, tuple(planner.steps))
-
-
-def _entry(planner: Planner, name: str) -> Entry:
-    shape = planner.shape(name)
-    layout = channels_last(len(shape))
-    planner.values[name] = Value(name, shape, layout)
-    stored = tuple(shape[axis] if axis == 0 else int(shape[axis] or 1) for axis in layout.order)
-    return Entry(name, stored, layout.order, np.dtype(planner.dtype(name)).name)
-
-
-def _output(planner: Planner, name: str) -> Value:
-    """An output of four axes is an image, NHWC as the input; others are stored as in ONNX."""
-    output = planner.value(name)
-    rank = len(output.shape)
-    node = Node("output", "output", (), (f"{output.name}.onnx",), {})
-    return planner.stored_as(node, output, channels_last(rank) if rank == 4 else plain(rank))
-
-
-def _plan_nodes(nodes: list[Node], planner: Planner, planners: Mapping[str, OpPlanner]) -> None:
-    """Plan all nodes or name all that cannot be: behind one that cannot, others are still looked at."""
-    refusals: list[RefusedNodeError] = []
-    strangers = [node for node in nodes if node.op not in planners]
-    for node in nodes:
-        if node in strangers:
-            planner.stand_in(node)
-            continue
-        try:
-            planners[node.op](node, planner)
-        except RefusedNodeError as refusal:
-            refusals.append(refusal)
-            planner.stand_in(node)
-        except Exception:  # of no interest if it follows from what is refused
-            if not refusals and not strangers:
-                raise
-            planner.stand_in(node)
-    if strangers:
-        listed = ", ".join(f"{node.name!r} ({node.op})" for node in strangers)
-        others = "".join(f"; it cannot take {refusal.what}" for refusal in refusals)
-        raise UnsupportedModelError(
-            f"the nhwc translator has no translation for node {listed}{others}. {REMEDY}"
-        )
-    if refusals:
-        raise RefusedNodeError("; node ".join(refusal.what for refusal in refusals))
-
-
-def _node(proto: onnx.NodeProto) -> Node:
-    op = proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
-    return Node(op, proto.name, tuple(proto.input), tuple(proto.output), attributes(proto))
 
 
 def target_sizes(sizes: Sequence[int | None]) -> list[int]:

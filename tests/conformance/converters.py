@@ -8,7 +8,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from edgepress.convert.tflite import run
 from edgepress.translate.function_face import concrete_function
-from edgepress.translate.planner import plan_graph
+from edgepress.translate.planning import plan_graph
 from edgepress.translate.tensorflow_setup import quiet, tf
 from tests.conformance.cases import Case
 

@@ -10,7 +10,7 @@ from edgepress.compress.codebooks.codebook import LEVELS, PINNED, Codebook, find
 from edgepress.compress.codebooks.coded_kernels import as_matrix, coded_kernels, kernel_matrices
 from edgepress.graph.batchnorm import fold_batchnorm, make_gammas_positive
 from edgepress.graph.view import copy, set_initializer
-from edgepress.translate.planner import make_plan
+from edgepress.translate.planning import make_plan
 from tests.networks import network
 
 

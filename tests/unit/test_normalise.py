@@ -12,7 +12,7 @@ from onnx.reference import ReferenceEvaluator
 
 from edgepress.errors import ArtifactError, EdgepressError, UnsupportedModelError
 from edgepress.graph.normalise.normalise import load_normalised, normalise
-from edgepress.translate.planner import make_plan
+from edgepress.translate.planning import make_plan
 from tests.mutations import run
 from tests.networks import run_onnx
 

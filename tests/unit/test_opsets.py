@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgepress.graph.normalise.normalise import normalise
 from edgepress.translate.ops.table import PLANNERS
-from edgepress.translate.planner import plan_graph
+from edgepress.translate.planning import plan_graph
 from tests.networks import run_onnx
 
 RANDOM = np.random.default_rng(0)

@@ -9,7 +9,7 @@ from edgepress.config.prune import Latency, Magnitude, MByN
 from edgepress.errors import DataError, TrainingError, UnsupportedModelError
 from edgepress.graph.view import initializers
 from edgepress.graph.weights import kernels
-from edgepress.translate.planner import make_plan
+from edgepress.translate.planning import make_plan
 from tests.compressed import pruned
 from tests.networks import Graph, accuracy, fine_tuning, network, run_onnx, task, tensorflow, tuning
 

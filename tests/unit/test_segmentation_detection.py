@@ -10,7 +10,7 @@ from edgepress.convert.registry import convert_single
 from edgepress.graph.normalise.normalise import normalise
 from edgepress.standalone.convert import convert
 from edgepress.standalone.request import Request
-from edgepress.translate.planner import plan_graph
+from edgepress.translate.planning import plan_graph
 from tests.networks import Graph, assert_close, inputs_for, run_onnx, run_tflite, tensorflow
 
 

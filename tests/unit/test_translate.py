@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from edgepress.errors import UnsupportedModelError
-from edgepress.translate.planner import make_plan
+from edgepress.translate.planning import make_plan
 from tests.networks import (
     Graph,
     as_onnx,

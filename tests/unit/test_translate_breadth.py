@@ -7,7 +7,7 @@ import pytest
 from edgepress.errors import UnsupportedModelError
 from edgepress.graph.batchnorm import fold_batchnorm
 from edgepress.graph.constants import fold_constants
-from edgepress.translate.planner import make_plan
+from edgepress.translate.planning import make_plan
 from tests.networks import (
     Graph,
     as_onnx,

@@ -9,7 +9,7 @@ from edgepress.convert.registry import convert_single
 from edgepress.errors import UnsupportedModelError
 from edgepress.standalone.convert import convert
 from edgepress.standalone.request import Request
-from edgepress.translate.planner import make_plan
+from edgepress.translate.planning import make_plan
 from tests.networks import Graph
 
 

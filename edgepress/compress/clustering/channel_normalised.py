@@ -21,7 +21,7 @@ from edgepress.graph.batchnorm import make_gammas_positive
 from edgepress.graph.weights import kernels
 from edgepress.translate.keras_face import build_keras, write_back
 from edgepress.translate.plan import Step
-from edgepress.translate.planner import make_plan
+from edgepress.translate.planning import make_plan
 from edgepress.translate.trainable import has_own_kernel, steps_with_kernels
 
 

@@ -9,7 +9,7 @@ from edgepress.compress.codebooks.codebook import Codebook, Coded, find_codebook
 from edgepress.datasets.prepared import Array
 from edgepress.graph.batchnorm import folding_factors
 from edgepress.translate.plan import Plan
-from edgepress.translate.planner import make_plan
+from edgepress.translate.planning import make_plan
 from edgepress.translate.trainable import has_own_kernel
 
 KERNEL_NAMES = {

@@ -36,7 +36,7 @@ from edgepress.config.quant import Int8Qat
 from edgepress.graph.batchnorm import fold_batchnorm
 from edgepress.translate.keras_face import KerasNetwork, build_keras, write_back
 from edgepress.translate.plan import Plan, Step
-from edgepress.translate.planner import make_plan
+from edgepress.translate.planning import make_plan
 from edgepress.translate.tensorflow_setup import keras, tf
 from edgepress.translate.trainable import has_own_kernel
 
