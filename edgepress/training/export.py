@@ -15,6 +15,7 @@ from torch import nn
 
 from edgepress.errors import UnsupportedModelError
 from edgepress.graph.lowering import drop_new_defaults, restamped
+from edgepress.graph.own_weights import own_weights
 from edgepress.training.tidy import tidy
 
 OPSET = 15
@@ -31,8 +32,9 @@ def export(net: nn.Module, input_shape: tuple[int, ...]) -> onnx.ModelProto:
     """Export a network, in evaluation mode, from images (N, *input_shape) to logits (N, classes).
 
     The model has one input `input` and one output `logits`, both float32 with a symbolic first size `batch`;
-    BatchNormalization stays as it is, initializers have the names of the state dict. It is of opset 15, or
-    of 18 where an operator cannot be expressed in 15. The same weights give the same bytes.
+    BatchNormalization stays as it is. Initializers have the names of the state dict; a layer that is used
+    twice has its own twice. It is of opset 15, or of 18 where an operator cannot be expressed in 15. The same
+    weights give the same bytes.
 
     Raises:
         UnsupportedModelError: torch's exporter cannot take the network, or only at a fixed batch size.
@@ -43,6 +45,7 @@ def export(net: nn.Module, input_shape: tuple[int, ...]) -> onnx.ModelProto:
     exported.producer_version = ""  # would name the build for this machine
     exported.ir_version = min(exported.ir_version, IR_VERSION)
     lowered = _lowered(exported)
+    own_weights(lowered)
     onnx.checker.check_model(lowered, full_check=True)
     _check_ends(lowered, input_shape)
     return lowered

@@ -18,6 +18,7 @@ from edgepress.config.model import DsCnn, Mlp, MobileNetV1, ModelConfig, ResNet8
 from edgepress.errors import UnsupportedModelError
 from edgepress.training.export import export
 from edgepress.training.normalised import Normalised
+from tests.networks import run_onnx
 
 SHAPE = (3, 16, 16)
 BUILT_IN: dict[str, ModelConfig] = {
@@ -273,6 +274,16 @@ class TestOwnNetworks:
         model = export(net, SHAPE)
         assert operators(model) == {"Flatten": 1, "Gemm": 1}
         assert_same(net, model)
+
+    def test_a_layer_that_is_used_twice_has_its_weights_twice(self) -> None:
+        net = Own(lambda net, x: net.dense(net.again(net.again(net.conv(x))).mean((2, 3))))
+        net.again = nn.Conv2d(4, 4, 3, padding=1)
+        model = export(net, SHAPE)
+        kernels = [node.input[1] for node in model.graph.node if node.op_type == "Conv"]
+        assert len(set(kernels)) == 3
+        inputs = torch.rand(2, *SHAPE)
+        expected = net(inputs).detach().numpy()
+        np.testing.assert_allclose(run_onnx(model, inputs.numpy()), expected, rtol=1e-4, atol=1e-5)
 
     def test_control_flow_on_data_is_refused(self) -> None:
         net = Own(lambda net, x: net.dense(net.conv(x if x.sum() > 0 else -x).mean((2, 3))))

@@ -1,53 +1,25 @@
 """Layers in the one form that compression takes: weights of their own, matrix products without factors."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import onnx
 
+from edgepress.graph.own_weights import own_weights
 from edgepress.graph.view import Array, attributes, initializers, remove_unused_initializers, set_initializer
-from edgepress.graph.weights import KERNEL_OPS
-
-_LAYERS = (*KERNEL_OPS, "BatchNormalization")
 
 
 def plain_layers(model: onnx.ModelProto) -> None:
     """Rewrite in place, without changing what the network computes.
 
-    Ensures: each weight of a layer is an initializer that nothing else reads, since exporters store equal
-    ones once and training moves them apart; a Gemm with constant weights has no factors, and a bias (N,).
+    Ensures: see `own_weights`; a Gemm with constant weights has no factors, and a bias (N,).
     """
-    _own_weights(model)
+    own_weights(model)
     known = initializers(model)
     for node in model.graph.node:
         if node.op_type == "Gemm" and node.input[1] in known:
             _without_factors(model, node, known)
     remove_unused_initializers(model)
-
-
-def _own_weights(model: onnx.ModelProto) -> None:
-    known = initializers(model)
-    weights = list(_weights(model))
-    taken = {
-        name
-        for number, node in enumerate(model.graph.node)
-        for place, name in enumerate(node.input)
-        if (number, place) not in weights
-    }
-    for number, place in weights:
-        node = model.graph.node[number]
-        name = node.input[place]
-        if name in taken and name in known:
-            node.input[place] = f"{name}.{node.output[0]}"
-            set_initializer(model, node.input[place], known[name])
-        taken.add(name)
-
-
-def _weights(model: onnx.ModelProto) -> Iterator[tuple[int, int]]:
-    """Where layers have their weights: the number of the node, and the place among its inputs."""
-    for number, node in enumerate(model.graph.node):
-        if node.op_type in _LAYERS:
-            yield from ((number, place) for place in range(1, len(node.input)))
 
 
 def _without_factors(model: onnx.ModelProto, node: onnx.NodeProto, known: Mapping[str, Array]) -> None:
