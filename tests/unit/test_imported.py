@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from onnx import helper
@@ -89,6 +90,22 @@ class TestForms:
         readers = consumers(model)
         assert all(len(readers[name]) == 1 for name in initializers(model))
         inputs = task(9).inputs()
+        assert_close(run_onnx(model, inputs), run_onnx(original, inputs))
+
+    @pytest.mark.parametrize("first", [True, False])
+    def test_a_token_for_each_sample_needs_no_size_of_the_batch(self, first: bool) -> None:
+        graph = Graph(2, 8, 8)
+        batch = graph.add("Slice", graph.add("Shape", "input"), np.array([0]), np.array([1]))
+        sizes = graph.add("Concat", batch, np.array([1, 64]), axis=0)
+        token = graph.add("Expand", graph.weights(1, 1, 64), sizes)
+        rows = graph.add("Reshape", "input", np.array([0, 2, 64]))
+        joined = graph.add("Concat", *((token, rows) if first else (rows, token)), axis=1)
+        graph.add("ReduceMax", graph.add("Mul", joined, graph.weights(3, 1)), axes=[1], keepdims=0)
+        graph.add("MatMul", graph.last, graph.weights(64, CLASSES))
+        original = graph.model()
+        model = take(original).model
+        assert not {node.op_type for node in model.graph.node} & {"Shape", "Expand", "Concat"}
+        inputs = task(7).inputs() / 100
         assert_close(run_onnx(model, inputs), run_onnx(original, inputs))
 
     def test_ends_may_have_the_names_of_inner_tensors(self) -> None:

@@ -107,10 +107,10 @@ def quantise(model: onnx.ModelProto, config: Int8Qat, sources: Sources) -> onnx.
     inputs = sources.calibration(config.calibration.samples)
     model = rewritten(model)
     folded = prepared(fold_batchnorm(model))
+    plan = make_plan(folded)
     ranges = calibrate(folded, config.calibration, inputs)
     started = write_qdq(folded, ranges, config.per_channel, {}, inputs[:1])
     coded = coded_kernels(model, sources.clusters) if config.per_channel else {}
-    plan = make_plan(folded)
     fixed = tensors_of_fixed_range(folded)
     outputs = {
         name: RangeQuantizer(*bounds, 1.0 if name in fixed else config.range_momentum)

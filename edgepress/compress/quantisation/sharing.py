@@ -37,7 +37,7 @@ def shared_ranges(
     for node in model.graph.node:
         if node.op_type in _MOVING and _moves(model, node):
             _join(groups, [node.input[0], *node.output])
-    joining = [node for node in model.graph.node if node.op_type in _JOINING]
+    joining = [node for node in model.graph.node if node.op_type in _JOINING and node.output[0] in known]
     for node in joining:
         names = [name for name in (*node.input, *node.output) if name in groups]
         _join(groups, [name for name in names if groups[name].isdisjoint(fixed)])

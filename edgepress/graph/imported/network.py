@@ -11,6 +11,7 @@ from edgepress.errors import ConfigError, UnsupportedModelError
 from edgepress.graph.formats import number_format
 from edgepress.graph.imported.entry import Entry, find_entry
 from edgepress.graph.imported.layers import plain_layers
+from edgepress.graph.imported.tokens import pad_for_tokens
 from edgepress.graph.normalise.batch import BATCH
 from edgepress.graph.normalise.files import external_files, read_onnx
 from edgepress.graph.normalise.native import inferred
@@ -88,6 +89,7 @@ def _imported(
     _check_output(normal, classes, config)
     entry.put_before(normal, input_shape)
     dropped = _drop_activation(normal)
+    pad_for_tokens(normal)
     _rename_ends(normal)
     plain_layers(normal)
     _infer_shapes(normal)
