@@ -71,6 +71,7 @@ def filled(content: bytes, kernels: Sequence[Kernel]) -> bytes | None:
         _reads_as_told(model, graph, places) for graph in model.subgraphs
     ):
         return None
+    _set_scales(model, places)
     for index, kernel in places.items():
         model.buffers[index] = _Space(kernel.values.size * _TYPES[types[index]].itemsize)
     packed = _packed(model, len(content) + sum(model.buffers[index].length + _ROOM for index in places))
@@ -98,10 +99,25 @@ def _number(tensor: Any, buffer: Any, kernels: Sequence[Kernel]) -> int | None:
 
 
 def _is_mark(kernel: Kernel, tensor: Any, value: float) -> bool:
-    if kernel.scales is None or tensor.type != _INT8:
-        return kernel.scales is None and tensor.type != _INT8 and value == kernel.mark
+    if tensor.type != _INT8:
+        return kernel.scales is None and value == kernel.mark
     scales = np.asarray(tensor.quantization.scale if tensor.quantization else [], np.float32)
+    if kernel.scales is None:
+        return len(scales) > 0 and np.allclose(scales, kernel.mark / _BEYOND, 1e-6, 0)
     return len(scales) == kernel.scales.size and np.allclose(scales, kernel.scales.ravel(), 1e-6, 0)
+
+
+def _set_scales(model: Any, places: dict[int, Kernel]) -> None:
+    """Scales of the kernel, in the file too, instead of the mark's, where the converter makes the codes."""
+    for tensor in (tensor for graph in model.subgraphs for tensor in graph.tensors):
+        kernel = places.get(tensor.buffer)
+        if kernel is None or tensor.type != _INT8 or kernel.scales is not None:
+            continue
+        own = tensor.quantization
+        quantised = kernel.with_scales(own.quantizedDimension if len(own.scale) > 1 else None)
+        assert quantised.scales is not None
+        own.scale = quantised.scales.astype(np.float32).ravel()
+        places[tensor.buffer] = quantised
 
 
 def _reads_as_told(model: Any, graph: Any, places: Mapping[int, Kernel]) -> bool:
@@ -110,7 +126,7 @@ def _reads_as_told(model: Any, graph: Any, places: Mapping[int, Kernel]) -> bool
     for tensor, kernel in zip(graph.tensors, held.values(), strict=True):
         if kernel is not None and tuple(tensor.shape) != kernel.values.shape:
             return False
-        if kernel is not None and (tensor.type == _INT8) != (kernel.scales is not None):
+        if kernel is not None and kernel.scales is not None and tensor.type != _INT8:
             return False
     for operator in graph.operators:
         code = model.operatorCodes[operator.opcodeIndex].builtinCode

@@ -22,6 +22,9 @@ LARGE = 1 << 16
 _MARKS = tuple(float(np.ldexp(1 + i / 1024, exponent)) for exponent in range(-13, -1) for i in range(1024))
 """float16 has them all, so that each of them is still itself where weights are stored so."""
 
+_SMALLEST = 5e-7
+"""The range that TensorFlow gives to weights that are all about 0."""
+
 _ORDERS = {"conv": (3, 0, 1, 2), "conv_transpose": (2, 0, 1, 3), "dense": (1, 0)}
 _OPERATORS = {
     "conv": schema.BuiltinOperator.CONV_2D,
@@ -37,6 +40,7 @@ class Kernel:
 
     Of floats each has a mark of its own. Of int8 codes the mark is beyond all of them, so that each code
     becomes 127, and what tells the kernel from others are its `scales`, shaped to broadcast against `values`.
+    Where the converter itself makes codes of floats, it is the scale that it makes of the mark.
     """
 
     mark: float
@@ -44,11 +48,26 @@ class Kernel:
     values: Array
     scales: Array | None = None
 
+    def with_scales(self, axis: int | None) -> "Kernel":
+        """With scales as TensorFlow chooses them for weights alone: the largest magnitude, of all or along an
+        axis, becomes 127.
+        """
+        others = tuple(other for other in range(self.values.ndim) if other != axis)
+        ends = [end(others, keepdims=True).astype(np.float64) for end in (self.values.max, self.values.min)]
+        return replace(self, scales=np.maximum(np.maximum(ends[0], -ends[1]), _SMALLEST) / 127)
+
     def stored(self) -> Array:
-        """The values, or the codes (int8, −127 to 127) that stand for them."""
+        """The values, or the codes (int8, −127 to 127) that stand for them, rounded half away from zero."""
         if self.scales is None:
             return self.values
-        return np.clip(np.rint(self.values / self.scales), -127, 127).astype(np.int8)
+        codes = np.empty(self.values.shape, np.int8)
+        scales = np.broadcast_to(self.scales, (len(codes), *self.scales.shape[1:]))
+        for row, values, scale in zip(
+            codes, self.values, scales, strict=True
+        ):  # all at once, it would be eightfold
+            quotients = values / scale
+            row[...] = np.clip(np.trunc(quotients + np.copysign(0.5, quotients)), -127, 127)
+        return codes
 
 
 def hollow(plan: Plan, least: int = LARGE) -> tuple[Plan, list[Kernel]]:

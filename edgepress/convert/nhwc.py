@@ -21,10 +21,9 @@ def convert(model: onnx.ModelProto, int8_io: bool, calibration: Array) -> bytes:
     """
     form = number_format(model)
     plan, names = planned(model), [output.name for output in model.graph.output]
-    if form != "dynamic":  # there the converter makes the codes
-        marked, kernels = hollow(plan)
-        if kernels and (content := filled(written(marked, form, int8_io, names, kernels), kernels)):
-            return content
+    marked, kernels = hollow(plan)
+    if kernels and (content := filled(written(marked, form, int8_io, names, kernels), kernels)):
+        return content
     return written(plan, form, int8_io, names)
 
 
