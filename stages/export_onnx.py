@@ -64,12 +64,12 @@ def _imported(
 ) -> "tuple[onnx.ModelProto, Reference]":
     """Normalise the network from a file and put the scaling of its inputs before it."""
     from edgepress.graph.imported.network import imported
-    from edgepress.graph.io import load_model
+    from edgepress.graph.normalise.files import read_onnx
     from edgepress.measure.inference import fed_logits
     from edgepress.measure.parity import FILE, Reference
 
     source = model_path("train")
-    network = imported(load_model(source), config, description.input_shape, description.classes)
+    network = imported(read_onnx(source), config, description.input_shape, description.classes)
     outputs = fed_logits(source, network.entry.feed, validation, runtime.threads)
     return network.model, Reference(outputs, FILE, network.as_in_the_file)
 

@@ -1,6 +1,14 @@
 """train: `data/prepared/` → `models/train/`: `model.pt`, trained here, or `model.onnx`, trained elsewhere."""
 
-from edgepress.artifacts import METRICS, PREPARED, metrics_path, model_path, run_stage, write_json
+from edgepress.artifacts import (
+    METRICS,
+    PREPARED,
+    metrics_path,
+    model_path,
+    run_stage,
+    write_bytes,
+    write_json,
+)
 from edgepress.config.learning import refuse_without_classes
 from edgepress.config.load import load_choice, load_runtime, load_section
 from edgepress.config.model import CHOICES, Onnx
@@ -53,7 +61,6 @@ def _take_in(model: Onnx) -> None:
 
     from edgepress.datasets.prepared import load_description, load_split
     from edgepress.graph.imported.network import imported, read_source
-    from edgepress.graph.io import save_model
     from edgepress.graph.weights import weight_statistics
     from edgepress.measure.inference import accuracy, fed_logits, told
     from edgepress.measure.sizes import size_metrics
@@ -64,7 +71,7 @@ def _take_in(model: Onnx) -> None:
     original = read_source(model)
     network = imported(original, model, description.input_shape, description.classes)
     taken = model_path("train")
-    save_model(taken, original)
+    write_bytes(taken, original.SerializeToString(deterministic=True))
     write_curve(CURVE, ())
     correct = accuracy(fed_logits(taken, network.entry.feed, validation, threads), validation.y)
     parameters = weight_statistics(network.model).parameters

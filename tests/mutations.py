@@ -1,7 +1,8 @@
 """Mutated ONNX files: bytes flipped, cut and repeated, and fields set to what no exporter writes.
 
-`python -m tests.mutations CASES [SEED]` feeds as many to `load_normalised` and `inspect`, and prints what
-came of them; it ends with a traceback at the first case that is neither taken nor refused with one line.
+`python -m tests.mutations CASES [SEED]` feeds as many to `load_normalised`, `imported` and `inspect`, and
+prints what came of them; it ends with a traceback at the first case that is neither taken nor refused
+with one line.
 """
 
 import faulthandler
@@ -19,9 +20,14 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from edgepress.config.model import Onnx
 from edgepress.errors import EdgepressError
+from edgepress.graph.imported.network import imported, read_source
 from edgepress.graph.normalise.normalise import load_normalised
 from edgepress.inspection.inspect import inspect
+
+IMAGE = (3, 8, 8)
+"""What the convolutional seeds take."""
 
 SECONDS = 5.0
 """No case may take longer."""
@@ -64,7 +70,7 @@ def mutate(model: onnx.ModelProto, chance: random.Random) -> bytes:
 
 
 def run(cases: int, seed: int, folder: Path) -> Counter[str]:
-    """Feed mutated models to `load_normalised` and `inspect`; how many were taken and how many refused.
+    """Feed mutated models to the ways in; how many were taken and how many refused by each.
 
     Raises:
         AssertionError: a message of several lines, or a case that took too long.
@@ -74,9 +80,14 @@ def run(cases: int, seed: int, folder: Path) -> Counter[str]:
     found: Counter[str] = Counter()
     for _ in range(cases):
         path.write_bytes(mutate(chance.choice(models), chance))
-        for name, feed in (("normalise", load_normalised), ("inspect", inspect)):
+        for name, feed in (("normalise", load_normalised), ("import", _import), ("inspect", inspect)):
             found[f"{name}: {_fate(feed, path)}"] += 1
     return found
+
+
+def _import(path: Path) -> None:
+    config = Onnx(str(path), str(path.parent))
+    imported(read_source(config), config, IMAGE, classes=0)
 
 
 def _fate(feed: Callable[[Path], Any], path: Path) -> str:

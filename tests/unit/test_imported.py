@@ -175,6 +175,12 @@ class TestMistakes:
             take(network(), config)
 
 
+def test_a_graph_without_a_name_gets_one() -> None:
+    model = network()
+    model.graph.ClearField("name")
+    onnx.checker.check_model(take(model).model)
+
+
 class TestSource:
     def test_weights_beside_the_file_are_taken_in(self, tmp_path: Path) -> None:
         path = _with_external_weights(tmp_path)

@@ -413,3 +413,4 @@ def test_mutated_models_are_taken_or_refused_never_worse(tmp_path):
     found = run(CASES, seed=0, folder=tmp_path)
     assert found["normalise: taken"] > CASES // 50
     assert found["normalise: refused"] > CASES // 2
+    assert found["import: taken"] > CASES // 100

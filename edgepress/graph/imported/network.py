@@ -93,6 +93,7 @@ def _imported(
     _rename_ends(normal)
     plain_layers(normal)
     _infer_shapes(normal)
+    normal.graph.name = normal.graph.name or "network"
     onnx.checker.check_model(normal)
     return ImportedNetwork(normal, entry, dropped)
 
