@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from ai_edge_litert.interpreter import Interpreter
 
+from edgepress.compress.quantisation.floats import FLOAT_OPERATORS, float_nodes
 from edgepress.compress.quantisation.registry import Sources, quantiser
 from edgepress.config.convert import Nhwc
 from edgepress.config.quant import Calibration, Int8
@@ -42,7 +43,7 @@ class Int8Row:
     """Agreement of the two runtimes on the same integers; `steps` are of the output's scale.
 
     `kept` is the share of samples on which int8 says the same as float32, `float_ops` are the operators that
-    stayed float, and how many.
+    stayed float, and how many; `why` says it of the ONNX operators that they stem from.
     """
 
     top1: float
@@ -50,6 +51,7 @@ class Int8Row:
     max_steps: float
     kept: float
     float_ops: dict[str, int]
+    why: dict[str, str]
 
 
 def measure_float(architecture: Architecture, source: Path) -> FloatRow:
@@ -94,6 +96,7 @@ def measure_int8(architecture: Architecture, source: Path) -> Int8Row:
         float(max(s.max() for s in steps)),
         float((_classes(actual) == _classes(floats)).mean()),
         float_operators(tflite),
+        {node.op_type: FLOAT_OPERATORS[node.op_type] for node in float_nodes(quantised)},
     )
 
 

@@ -1,10 +1,8 @@
 """The operators that an int8 network computes in floats, in both runtimes alike, and why."""
 
-from collections.abc import Mapping
-
 import onnx
 
-from edgepress.graph.view import Array, attributes, initializers
+from edgepress.graph.view import attributes, initializers
 
 _NO_KERNEL = "LiteRT has no int8 kernel of it"
 _STATISTICS = "8 bits do not hold the squares that a variance or norm is made of"
@@ -30,15 +28,20 @@ def unquantised_nodes(model: onnx.ModelProto) -> list[str]:
 
     PRelu is one, too: its slopes stay exact, and TFLite's converter quantises them for its int8 kernel.
     """
-    constants = initializers(model)
-    return [
-        node.name
-        for node in model.graph.node
-        if node.op_type == "PRelu" or (node.op_type in FLOAT_OPERATORS and not _has_kernel(node, constants))
-    ]
+    slopes = [node.name for node in model.graph.node if node.op_type == "PRelu"]
+    return [node.name for node in float_nodes(model)] + slopes
 
 
-def _has_kernel(node: onnx.NodeProto, constants: Mapping[str, Array]) -> bool:
+def float_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """The nodes of the operators in `FLOAT_OPERATORS`, of a float model or a QDQ one."""
+    constants = set(initializers(model))
+    dequantised = (node for node in model.graph.node if node.op_type == "DequantizeLinear")
+    constants |= {node.output[0] for node in dequantised if node.input[0] in constants}
+    nodes = [node for node in model.graph.node if node.op_type in FLOAT_OPERATORS]
+    return [node for node in nodes if not _has_kernel(node, constants)]
+
+
+def _has_kernel(node: onnx.NodeProto, constants: set[str]) -> bool:
     """Whether this one of a kind that else stays float has an int8 kernel."""
     if node.op_type == "ConvTranspose":
         return bool(attributes(node).get("group", 1) == 1)
