@@ -29,7 +29,7 @@ def build(input_shape: tuple[int, ...], classes: int, config: Timm) -> nn.Module
     """
     library, name = _resolved(config.name)
     net = _FRESH[library](name, input_shape, classes)
-    state = _state(config, library, name)
+    state = _state(config, library, name, input_shape)
     if state is not None:
         _load(net, state, config)
     return net
@@ -79,12 +79,16 @@ def _resolved(wanted: str) -> tuple[str, str]:
 
 
 def _of_timm(name: str, input_shape: tuple[int, ...], classes: int) -> nn.Module:
-    timm = _imported("timm")
-    known = timm.get_pretrained_cfg(name)
-    sized = {"img_size": input_shape[1:]} if known is not None and known.fixed_input_size else {}
-    net = timm.create_model(name, in_chans=input_shape[0], num_classes=classes, **sized)
+    options = {"in_chans": input_shape[0], "num_classes": classes, **_sized(name, input_shape)}
+    net = _imported("timm").create_model(name, **options)
     assert isinstance(net, nn.Module)
     return net
+
+
+def _sized(name: str, input_shape: tuple[int, ...]) -> dict[str, Any]:
+    """What timm must be told of a network that is made for images of one size."""
+    known = _imported("timm").get_pretrained_cfg(name)
+    return {"img_size": input_shape[1:]} if known is not None and known.fixed_input_size else {}
 
 
 def _of_torchvision(name: str, input_shape: tuple[int, ...], classes: int) -> nn.Module:
@@ -111,7 +115,9 @@ def _set_input_channels(net: nn.Module, channels: int) -> None:
     setattr(net.get_submodule(above), own, fresh)
 
 
-def _state(config: Timm, library: str, name: str) -> dict[str, torch.Tensor] | None:
+def _state(
+    config: Timm, library: str, name: str, input_shape: tuple[int, ...]
+) -> dict[str, torch.Tensor] | None:
     """The weights that are asked for, as the library names them; None where they are to be random."""
     if config.weights is not None:
         return _from_file(config)
@@ -119,7 +125,8 @@ def _state(config: Timm, library: str, name: str) -> dict[str, torch.Tensor] | N
         return None
     try:
         if library == "timm":
-            return dict(_imported("timm").create_model(name, pretrained=True).state_dict())
+            sized = _sized(name, input_shape)
+            return dict(_imported("timm").create_model(name, pretrained=True, **sized).state_dict())
         return dict(_torchvision_weights(name).get_state_dict(progress=False, check_hash=True))
     except Exception as error:  # of the network, the hub's client or the library's own
         raise ConfigError(

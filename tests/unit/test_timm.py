@@ -225,6 +225,17 @@ class TestDownload:
         assert loaded["classifier.weight"].shape[0] == 5
         assert torch.equal(loaded["conv_head.weight"], state["conv_head.weight"])
 
+    def test_of_a_network_for_one_size_are_fitted_to_the_images(self, hub: str, tmp_path: Path) -> None:
+        import timm
+        from safetensors.torch import save
+
+        state = timm.create_model("vit_tiny_patch16_224").state_dict()
+        Hub.content = save(state)
+        _run("vit_tiny_patch16_224", tmp_path, HF_ENDPOINT=hub)
+        loaded = torch.load(tmp_path / "out.pth", weights_only=True)
+        assert loaded["pos_embed"].shape == (1, 1 + 2 * 2, 192)
+        assert torch.equal(loaded["blocks.0.mlp.fc1.weight"], state["blocks.0.mlp.fc1.weight"])
+
     def test_of_torchvision_comes_from_its_cache(self, trained: dict[str, Any], tmp_path: Path) -> None:
         import torchvision.models
 
