@@ -12,7 +12,15 @@ import numpy as np
 import onnx
 
 from edgepress.graph.shapes import inferred_infos
-from edgepress.graph.view import Array, attributes, copy, initializers, replace_nodes, set_initializer
+from edgepress.graph.view import (
+    Array,
+    attributes,
+    copy,
+    initializers,
+    needed_nodes,
+    replace_nodes,
+    set_initializer,
+)
 
 MOST_ELEMENTS = 1 << 24
 """A folded tensor may have so many elements; a larger one stays computed."""
@@ -40,7 +48,7 @@ def fold_constants(model: onnx.ModelProto) -> None:
             set_initializer(model, name, value)
         known = initializers(model)
     _fix_shapes(model, kept, shapes)
-    replace_nodes(model, _read(kept, {output.name for output in model.graph.output}))
+    replace_nodes(model, needed_nodes(model, kept))
 
 
 def constants_as_initializers(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -146,13 +154,3 @@ def _fix_shapes(
             continue
         node.input[1] = f"{node.output[0]}.shape"
         set_initializer(model, node.input[1], np.array([-1 if s is None else s for s in sizes], np.int64))
-
-
-def _read(nodes: list[onnx.NodeProto], outputs: set[str]) -> list[onnx.NodeProto]:
-    """The nodes that an output depends on."""
-    wanted, kept = set(outputs), []
-    for node in reversed(nodes):
-        if wanted & set(node.output):
-            wanted |= set(node.input)
-            kept.append(node)
-    return kept[::-1]

@@ -84,6 +84,17 @@ def keep_initializers(model: onnx.ModelProto, names: set[str]) -> None:
             del held[i]
 
 
+def needed_nodes(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """Of nodes in topological order, those that the model's outputs depend on."""
+    wanted = {output.name for output in model.graph.output}
+    kept = []
+    for node in reversed(nodes):
+        if wanted.intersection(node.output):
+            wanted.update(name for name in node.input if name)
+            kept.append(node)
+    return kept[::-1]
+
+
 def replace_nodes(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:
     """Give the graph these nodes, in topological order, in place of its own."""
     fresh = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]

@@ -6,7 +6,15 @@ import numpy as np
 import onnx
 
 from edgepress.graph.normalise.native import inferred
-from edgepress.graph.view import Array, attributes, initializers, producers, replace_nodes, set_initializer
+from edgepress.graph.view import (
+    Array,
+    attributes,
+    initializers,
+    needed_nodes,
+    producers,
+    replace_nodes,
+    set_initializer,
+)
 
 Sizes = Mapping[str, tuple[int | None, ...]]
 
@@ -30,7 +38,7 @@ def pad_for_tokens(model: onnx.ModelProto) -> None:
             nodes += _padded(model, node, tokens, joined)
         else:
             nodes.append(node)
-    replace_nodes(model, _read(nodes, {output.name for output in model.graph.output}))
+    replace_nodes(model, needed_nodes(model, nodes))
 
 
 def _sizes(model: onnx.ModelProto) -> Sizes:
@@ -70,13 +78,3 @@ def _padded(
         onnx.helper.make_node("Pad", [node.input[place], f"{name}.pads"], [f"{name}.padded"], f"{name}.pad"),
         onnx.helper.make_node("Add", [f"{name}.padded", f"{name}.tokens"], [name], node.name),
     ]
-
-
-def _read(nodes: list[onnx.NodeProto], outputs: set[str]) -> list[onnx.NodeProto]:
-    """The nodes that an output depends on."""
-    wanted, kept = set(outputs), []
-    for node in reversed(nodes):
-        if wanted & set(node.output):
-            wanted |= set(node.input)
-            kept.append(node)
-    return kept[::-1]

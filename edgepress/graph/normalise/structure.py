@@ -7,7 +7,7 @@ import onnx
 
 from edgepress.graph.normalise.limits import MAX_ELEMENTS, MAX_NAME, MAX_NODES, MAX_RANK, listed, refuse
 from edgepress.graph.normalise.tensors import attribute_tensors, check_tensor
-from edgepress.graph.view import remove_unused_initializers, replace_nodes
+from edgepress.graph.view import needed_nodes, remove_unused_initializers, replace_nodes
 
 OLDEST_OPSET = 7
 
@@ -41,7 +41,7 @@ def tidy_structure(model: onnx.ModelProto) -> None:
     inputs = [entry for entry in model.graph.input if entry.name not in constants]
     _refuse_ambiguous(model, [entry.name for entry in inputs])
     order = _sorted(model, constants | {entry.name for entry in inputs})
-    replace_nodes(model, _needed(model, order))
+    replace_nodes(model, needed_nodes(model, order))
     remove_unused_initializers(model)
     _keep(model.graph.input, [_one_input(model, inputs)])
     _keep(model.graph.value_info, [])
@@ -124,17 +124,6 @@ def _sorted(model: onnx.ModelProto, known: set[str]) -> list[onnx.NodeProto]:
 
 def _title(node: onnx.NodeProto) -> str:
     return str(node.name or (node.output[0] if node.output else node.op_type))
-
-
-def _needed(model: onnx.ModelProto, order: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """The nodes that the outputs depend on, in order."""
-    wanted = {output.name for output in model.graph.output}
-    kept = []
-    for node in reversed(order):
-        if wanted.intersection(node.output):
-            wanted.update(name for name in node.input if name)
-            kept.append(node)
-    return kept[::-1]
 
 
 def _one_input(model: onnx.ModelProto, inputs: list[onnx.ValueInfoProto]) -> onnx.ValueInfoProto:
