@@ -70,7 +70,8 @@ def _clipping_ranges(model: onnx.ModelProto) -> dict[str, float]:
     """The upper end of each quantised activation whose lower end is 0."""
     constants, ends = initializers(model), {}
     for node in model.graph.node:
-        if node.op_type == "QuantizeLinear" and constants[node.input[2]].item() == -128:
+        zero = constants.get(node.input[2]) if node.op_type == "QuantizeLinear" else None
+        if zero is not None and zero.item() == np.iinfo(zero.dtype).min:
             name = node.input[0].removesuffix("_QuantizeLinear_Input")
             ends[name] = 255 * float(constants[node.input[1]].item())
     return ends

@@ -40,7 +40,8 @@ class Value:
 class Constant:
     """A constant in ONNX layout.
 
-    `scale` (one, or one for each channel) and `zero_point` are given where it was dequantised from int8.
+    `scale` (one, or one for each channel) and `zero_point` are given where it was dequantised from 8 bits,
+    the zero point as that of int8.
     """
 
     values: Array

@@ -16,6 +16,7 @@ import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from edgepress.compress.codebooks.codebook import LEVELS
+from edgepress.compress.quantisation.aligning import aligned_ranges
 from edgepress.compress.quantisation.clipping import UNCLIPPED, restore_clipping
 from edgepress.compress.quantisation.floats import unquantised_nodes
 from edgepress.compress.quantisation.sharing import Ranges, shared_ranges
@@ -27,6 +28,12 @@ _FIXED_RANGES = {"Sigmoid": (0.0, 255 / 256), "Softmax": (0.0, 255 / 256), "Tanh
 """TFLite's int8 kernels of these demand exactly these output scales: 1/256 and 1/128."""
 
 
+_UNSIGNED = 128
+"""By how much the codes of activations are larger in the ONNX model than in the `.tflite`.
+
+ONNX Runtime has fast kernels of unsigned activations on all processors. On x86 it computes signed ones in
+floats wherever several nodes read them.
+"""
 _BATCH = 32
 _BATCH_ELEMENTS = 1 << 18
 """Elements of the inputs in a batch; onnxruntime holds many times as many of activations."""
@@ -69,8 +76,19 @@ def scale_and_zero_point(low: float, high: float) -> tuple[np.float32, np.int8]:
     scale = np.float32((highest - lowest) / np.float32(255))
     if scale == 0:
         return np.float32(1), np.int8(-128)
-    zero = np.floor(-lowest / scale + np.float32(0.5))
-    return scale, np.int8(int(np.clip(zero, 0, 255)) - 128)
+    zero = int(np.clip(np.floor(-lowest / scale + np.float32(0.5)), 0, 255))
+    while (again := _from_bounds(scale, zero)) != scale:
+        scale = again
+    return scale, np.int8(zero - 128)
+
+
+def _from_bounds(scale: np.float32, zero: int) -> np.float32:
+    """The scale that TFLite's converter finds between the ends of the range: in some, its last bit differs.
+
+    Of the scales found so one is found again, always at once or nearly so.
+    """
+    low, high = (np.float32((code - zero) * float(scale)) for code in (0, 255))
+    return np.float32((float(high) - float(low)) / 255)
 
 
 def int8_scales(channel_scales: Array) -> Array:
@@ -97,7 +115,8 @@ def write_qdq(
 
     Ensures: a tensor whose range starts at 0 has zero point −128, so a Relu before it may be left out.
     """
-    shared = shared_ranges(model, ranges, tensors_of_fixed_range(model))
+    fixed = tensors_of_fixed_range(model)
+    shared = aligned_ranges(model, shared_ranges(model, ranges, fixed), fixed)
     overrides = {name: [_override(*bounds)] for name, bounds in shared.items()}
     channel_axes = {kernel.initializer: kernel.channel_axis for kernel in kernels(model)}
     stacked = [k.initializer for k in kernels(model) if k.node.op_type == "MatMul" and k.values.ndim > 2]
@@ -116,7 +135,7 @@ def write_qdq(
             InputReader(model.graph.input[0], sample),
             quant_format=QuantFormat.QDQ,
             per_channel=per_channel,
-            activation_type=QuantType.QInt8,
+            activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=op_types(model),
             nodes_to_exclude=unquantised_nodes(model),
@@ -155,7 +174,7 @@ def activation_parameters(model: onnx.ModelProto) -> dict[str, ActivationParamet
         if node.op_type == "QuantizeLinear" and not node.input[0].endswith(UNCLIPPED):
             scale, zero = (constants[name].item() for name in node.input[1:3])
             name = node.input[0].removesuffix("_QuantizeLinear_Input")
-            found[name] = ActivationParameters(float(scale), int(zero), node.input[1])
+            found[name] = ActivationParameters(float(scale), int(zero) - _UNSIGNED, node.input[1])
     return found
 
 
@@ -176,7 +195,7 @@ def tensors_of_fixed_range(model: onnx.ModelProto) -> dict[str, tuple[float, flo
 
 def _override(low: float, high: float) -> dict[str, Any]:
     scale, zero = scale_and_zero_point(low, high)
-    return {"scale": np.array(scale), "zero_point": np.array(zero)}
+    return {"scale": np.array(scale), "zero_point": np.array(int(zero) + _UNSIGNED, np.uint8)}
 
 
 def _check_zero_points(quantised: onnx.ModelProto, ranges: Ranges) -> None:

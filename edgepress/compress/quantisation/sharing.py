@@ -5,7 +5,7 @@ Where the operands of a Concat differ in scale, LiteRT rescales with 8 bits of p
 the whole, and so loses the Relu.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import onnx
 
@@ -28,25 +28,28 @@ _MOVING = (
 def shared_ranges(
     model: onnx.ModelProto, ranges: Ranges, fixed: Collection[str]
 ) -> dict[str, tuple[float, float]]:
-    """The ranges, but one for all tensors that a Concat or the like joins: what all of them need.
+    """The ranges, but one for all tensors of a group: what all of them need. See `scale_groups`."""
+    result = {**constant_ranges(model, _JOINING), **ranges}
+    for group in scale_groups(model, result, fixed).values():
+        low, high = min(result[name][0] for name in group), max(result[name][1] for name in group)
+        result |= dict.fromkeys(group, (low, high))
+    return result
 
-    A tensor whose range is `fixed` keeps it. Constant operands get ranges, too.
+
+def scale_groups(model: onnx.ModelProto, names: Iterable[str], fixed: Collection[str]) -> dict[str, set[str]]:
+    """For each of the names, those that get one scale with it: they are moved, pooled or joined.
+
+    A tensor whose range is `fixed` is joined with no other.
     """
-    known = {**_constant_ranges(model), **ranges}
-    groups = {name: {name} for name in known}
+    groups = {name: {name} for name in names}
     for node in model.graph.node:
         if node.op_type in _MOVING and _moves(model, node):
             _join(groups, [node.input[0], *node.output])
-    joining = [node for node in model.graph.node if node.op_type in _JOINING and node.output[0] in known]
-    for node in joining:
-        names = [name for name in (*node.input, *node.output) if name in groups]
-        _join(groups, [name for name in names if groups[name].isdisjoint(fixed)])
-    result = dict(ranges)
-    for node in joining:
-        group = groups[node.output[0]]
-        low, high = min(known[name][0] for name in group), max(known[name][1] for name in group)
-        result |= dict.fromkeys(group, (low, high))
-    return result
+    for node in model.graph.node:
+        if node.op_type in _JOINING and node.output[0] in groups:
+            present = [name for name in (*node.input, *node.output) if name in groups]
+            _join(groups, [name for name in present if groups[name].isdisjoint(fixed)])
+    return groups
 
 
 def _join(groups: dict[str, set[str]], names: list[str]) -> None:
@@ -55,12 +58,13 @@ def _join(groups: dict[str, set[str]], names: list[str]) -> None:
         groups[name] = together
 
 
-def _constant_ranges(model: onnx.ModelProto) -> dict[str, tuple[float, float]]:
+def constant_ranges(model: onnx.ModelProto, readers: Collection[str]) -> dict[str, tuple[float, float]]:
+    """The ranges of the constants that operators of these types read."""
     constants = initializers(model)
-    joined = {name for node in model.graph.node if node.op_type in _JOINING for name in node.input}
+    read = {name for node in model.graph.node if node.op_type in readers for name in node.input}
     return {
         name: (float(constants[name].min()), float(constants[name].max()))
-        for name in joined & constants.keys()
+        for name in read & constants.keys()
         if constants[name].dtype.kind == "f"
     }
 

@@ -17,17 +17,18 @@ _CODES = ("int8", "uint8", "int16", "uint16")
 
 
 def plan_quantize(node: Node, planner: Planner) -> None:
-    """The range that int8 codes −128..127 cover under this scale and zero point."""
+    """The range that the codes cover under this scale and zero point."""
     scale = planner.constant(node, 1).values
     zero = planner.constant(node, 2).values if node.has_input(2) else np.zeros(scale.shape, np.uint8)
     if not _paired(node, planner):
         _plan_codes(node, planner, scale, zero)
         return
-    if zero.dtype != np.int8 or scale.size != 1:
+    if zero.dtype not in (np.int8, np.uint8) or scale.size != 1:
         raise unsupported(
-            node, f"activations of type {zero.dtype} with {scale.size} scales; expected int8 and 1"
+            node, f"activations of type {zero.dtype} with {scale.size} scales; expected int8 or uint8 and 1"
         )
-    low, high = ((code - int(zero.item())) * float(scale.item()) for code in (-128, 127))
+    limits = np.iinfo(zero.dtype)
+    low, high = ((code - int(zero.item())) * float(scale.item()) for code in (limits.min, limits.max))
     value = planner.value(node.inputs[0])
     planner.emit(node, "fake_quant", (value,), value.layout, minimum=low, low=low, high=high)
 
@@ -58,8 +59,9 @@ def plan_dequantize(node: Node, planner: Planner) -> None:
     codes, scale = planner.constant(node, 0), planner.constant(node, 1).values
     zero = planner.constant(node, 2).values if node.has_input(2) else np.zeros((), np.int8)
     values = dequantise(codes.values, scale, zero, node.attributes.get("axis", 1))
-    if codes.values.dtype == np.int8:
-        dequantised = Constant(values, codes.initializer, scale, int(zero.reshape(-1)[0]))
+    if codes.values.dtype in (np.int8, np.uint8):
+        signed = int(zero.reshape(-1)[0]) - np.iinfo(codes.values.dtype).min - 128
+        dequantised = Constant(values, codes.initializer, scale, signed)
     else:
         dequantised = Constant(values, codes.initializer)
     planner.constants[node.outputs[0]] = dequantised

@@ -1,0 +1,105 @@
+"""Scales under which sums and means round alike in every runtime.
+
+A sum of codes a and b is round(a·s_a/s_c + b·s_b/s_c) in units of its own scale s_c. Runtimes compute the
+quotients with 20 to 24 bits, so where the sum comes close to a half, they differ by one, and the difference
+grows through the layers after it. Here the quotients get one odd denominator: then no sum is nearer to a half
+than half of its reciprocal, which is more than any runtime errs by.
+"""
+
+import math
+from collections.abc import Collection
+
+import onnx
+
+from edgepress.compress.quantisation.sharing import Ranges, constant_ranges, scale_groups
+from edgepress.graph.shapes import inferred_infos
+from edgepress.graph.view import attributes, consumers, initializers
+
+_SUMS, _MEANS = ("Add", "Sub"), ("ReduceMean", "GlobalAveragePool")
+
+_SUM_DENOMINATOR = 1023
+"""XNNPACK multiplies with 21 bits, so a sum of two codes errs by 255·2⁻²⁰ at most: 0.0003."""
+
+_MEAN_DENOMINATOR = 16383
+"""Means are computed in float32 or with 31 bits."""
+
+_SLACK = 0.01
+"""Of a numerator, so that what is aligned stays as it is."""
+
+
+def aligned_ranges(
+    model: onnx.ModelProto, ranges: Ranges, fixed: Collection[str]
+) -> dict[str, tuple[float, float]]:
+    """The ranges, one for each group of `scale_groups`, widened by a few thousandths where that aligns.
+
+    What Clip makes, and tensors whose range is `fixed`, keep theirs.
+    """
+    scales = _Scales(model, {**constant_ranges(model, _SUMS), **ranges}, fixed)
+    results, infos = _results(model), inferred_infos(model)
+    for node in model.graph.node:
+        result = results.get(node.output[0], node.output[0])
+        if node.op_type in _SUMS:
+            scales.align(list(node.input), result, _SUM_DENOMINATOR)
+        elif node.op_type in _MEANS and (count := _count(model, node, _sizes(infos, node.input[0]))):
+            scales.align([node.input[0]], result, _MEAN_DENOMINATOR, 1 / count)
+    return scales.ranges
+
+
+class _Scales:
+    """Ranges whose widths may still be chosen, until an operator depends on them."""
+
+    def __init__(self, model: onnx.ModelProto, ranges: Ranges, fixed: Collection[str]) -> None:
+        self.ranges = dict(ranges)
+        self._groups = scale_groups(model, ranges, fixed)
+        clipped = (name for node in model.graph.node if node.op_type == "Clip" for name in node.output)
+        self._settled = {name for start in (*fixed, *clipped) for name in self._groups.get(start, ())}
+
+    def align(self, operands: list[str], result: str, denominator: int, share: float = 1.0) -> None:
+        """Make share·(scale of operand)/(scale of result) a fraction with this denominator, for each."""
+        names = (*operands, result)
+        if any(name not in self.ranges or self._width(name) == 0 for name in names):
+            return
+        settled = [name for name in operands if name in self._settled]
+        if settled and result not in self._settled:
+            width = share * self._width(settled[0]) * denominator
+            self._widen(result, width / max(math.floor(width / self._width(result) + _SLACK), 1))
+        unit = self._width(result) / denominator / share
+        for name in operands:
+            if name not in self._settled:
+                self._widen(name, unit * math.ceil(self._width(name) / unit - _SLACK))
+        for name in names:
+            self._settled |= self._groups[name]
+
+    def _width(self, name: str) -> float:
+        low, high = self.ranges[name]
+        return max(high, 0.0) - min(low, 0.0)
+
+    def _widen(self, name: str, width: float) -> None:
+        low, high = self.ranges[name]
+        factor = width / self._width(name)
+        bounds = min(low, 0.0) * factor, max(high, 0.0) * factor
+        self.ranges |= dict.fromkeys(self._groups[name], bounds)
+
+
+def _results(model: onnx.ModelProto) -> dict[str, str]:
+    """For each tensor that a Relu or Clip alone reads, what that makes: onnxruntime quantises only this."""
+    readers, outputs = consumers(model), {output.name for output in model.graph.output}
+    return {
+        name: nodes[0].output[0]
+        for name, nodes in readers.items()
+        if len(nodes) == 1 and nodes[0].op_type in ("Relu", "Clip") and name not in outputs
+    }
+
+
+def _count(model: onnx.ModelProto, node: onnx.NodeProto, sizes: list[int]) -> int:
+    """How many elements of a tensor of these sizes the node takes the mean of, 0 where that is open."""
+    axes = list(range(2, len(sizes)))
+    if node.op_type == "ReduceMean":
+        constant = initializers(model)[node.input[1]].tolist() if len(node.input) > 1 else None
+        axes = attributes(node).get("axes", constant) or list(range(len(sizes)))
+    return math.prod(sizes[axis] for axis in axes) if sizes else 0
+
+
+def _sizes(infos: dict[str, onnx.ValueInfoProto], name: str) -> list[int]:
+    """0 where open; no size at all where unknown."""
+    return [dim.dim_value for dim in infos[name].type.tensor_type.shape.dim] if name in infos else []
