@@ -122,7 +122,8 @@ def quantise(model: onnx.ModelProto, config: Int8Qat, sources: Sources) -> onnx.
     trained = write_back(folded, network, computed_values(network))
     reached = {name: output.range() for name, output in outputs.items() if output.bounds}
     scales = {name: int8_scales(scale) for name, scale in trained_scales(network).items()}
-    return write_qdq(trained, {**ranges, **reached}, config.per_channel, scales, inputs[:1])
+    ended = {**ranges, **_end_ranges(started, reached)}
+    return write_qdq(trained, ended, config.per_channel, scales, inputs[:1])
 
 
 def _network(
@@ -157,3 +158,12 @@ def _start_ranges(quantised: onnx.ModelProto) -> dict[str, tuple[float, float]]:
             ranges[name] = parameters.range
             seen.add(parameters.scale_name)
     return ranges
+
+
+def _end_ranges(
+    quantised: onnx.ModelProto, reached: Mapping[str, tuple[float, float]]
+) -> dict[str, tuple[float, float]]:
+    """For each quantised activation, the range that it or one that it shares a scale with has moved to."""
+    parameters = activation_parameters(quantised)
+    moved = {parameters[name].scale_name: bounds for name, bounds in reached.items()}
+    return {name: moved.get(each.scale_name, each.range) for name, each in parameters.items()}
