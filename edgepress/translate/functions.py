@@ -101,19 +101,23 @@ def _spread(value: Tensor, strides: tuple[int, int]) -> Tensor:
 
 def _dense(step: Step, inputs: list[Tensor]) -> Tensor:
     """A quantised product is written as a 1×1 convolution: the TFLite converter refuses a matrix with
-    one scale per channel (`mismatched quantized axes`).
+    one scale per channel (`mismatched quantized axes`). Each part of a large one gets its part of the bias,
+    since what follows a concatenation at once is taken for the parts' own range, and they stay integers.
     """
     weight = step.weights["kernel"]
     if weight.quantisation is None:
         return _biased(step, tf.matmul(inputs[0], constant(weight.values)))
     features, outputs = weight.values.shape
     image = tf.reshape(inputs[0], (-1, 1, 1, features))
-    parts = [
-        tf.nn.conv2d(image, fake_quantised_kernel(part, part.values.shape), 1, "VALID")
-        for part in matrix_parts(weight)
+    parts, bias = matrix_parts(weight), step.weights.get("bias")
+    products = [
+        tf.nn.conv2d(image, fake_quantised_kernel(part, part.values.shape), 1, "VALID") for part in parts
     ]
-    product = parts[0] if len(parts) == 1 else tf.concat(parts, 3)
-    return tf.reshape(_biased(step, product), (-1, *inputs[0].shape[1:-1], outputs))
+    if bias is not None:
+        biases = np.array_split(bias.values, len(parts))
+        products = [tf.nn.bias_add(*pair) for pair in zip(products, map(tf.constant, biases), strict=True)]
+    product = products[0] if len(products) == 1 else tf.concat(products, 3)
+    return tf.reshape(product, (-1, *inputs[0].shape[1:-1], outputs))
 
 
 def _biased(step: Step, output: Tensor) -> Tensor:

@@ -10,8 +10,9 @@ import pytest
 
 from edgepress.compress.quantisation.preparing import prepared, rewritten
 from edgepress.compress.quantisation.ptq import calibrate
-from edgepress.compress.quantisation.qdq import activation_parameters, int8_scales, scale_and_zero_point
+from edgepress.compress.quantisation.qdq import activation_parameters, int8_scales
 from edgepress.compress.quantisation.registry import Sources, quantiser
+from edgepress.compress.quantisation.scales import scale_and_zero_point
 from edgepress.config.quant import Calibration, Dynamic, Fp16, Int8, Int8Qat
 from edgepress.datasets.prepared import Split, load_calibration, save_split
 from edgepress.errors import DataError, TrainingError, UnsupportedModelError

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
+from edgepress.graph.view import consumers, initializers, producers
 from tests.networks import FORMATS, Graph, fitted, quantise, run_onnx, run_tflite, task, tensorflow
 
 INT = np.int64
@@ -196,6 +197,132 @@ def test_the_runtimes_are_one_step_apart_at_most(body):
     assert error.mean() < 2
 
 
+def paired(graph: Graph, image: str) -> str:
+    return graph.add("AveragePool", weighed(graph, image), kernel_shape=[2, 2], strides=[2, 2])
+
+
+def cropped(graph: Graph, image: str) -> str:
+    """Windows that lie partly outside, on padding that does not count."""
+    options = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": PADS, "count_include_pad": 0}
+    return graph.add("AveragePool", weighed(graph, image), **options)
+
+
+def leaky(graph: Graph, image: str) -> str:
+    return graph.add("LeakyRelu", weighed(graph, graph.add("LeakyRelu", image, alpha=0.1)), alpha=0.01)
+
+
+def excited(graph: Graph, image: str) -> str:
+    """Squeeze and excite, with the mean as torch exports it."""
+    active = graph.add("Relu", image)
+    mean = graph.add("ReduceMean", active, axes=[2, 3], keepdims=1)
+    return graph.add("Mul", active, graph.add("Sigmoid", weighed(graph, mean)))
+
+
+def residual(graph: Graph, image: str) -> str:
+    """A chain of sums whose operands are sums, too."""
+    once = graph.add("Add", image, weighed(graph, image))
+    inner = graph.add("Add", weighed(graph, once), weighed(graph, once))
+    return graph.add("Add", once, inner)
+
+
+def swish(graph: Graph, image: str) -> str:
+    first = sigmoid_linear(graph, weighed(graph, image))
+    return graph.add("Add", sigmoid_linear(graph, weighed(graph, first)), first)
+
+
+def idle(graph: Graph, image: str) -> str:
+    """A factor of 1 and a summand of 0, which TensorFlow's converter leaves out."""
+    scaled = graph.add("Mul", graph.add("Relu", image), np.float32(1))
+    return graph.add("MaxPool", graph.add("Add", scaled, np.float32(0)), kernel_shape=[2, 2])
+
+
+@pytest.mark.parametrize("body", [paired, cropped, leaky, excited, residual, swish, idle])
+def test_the_runtimes_give_the_same_bits(body):
+    outputs, expected, content = both_runtimes(body, samples=256)
+    assert (np.ptp(expected, axis=0) > 0).mean() > 0.5
+    np.testing.assert_allclose(outputs, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
+    assert not has_floats(content)
+
+
+def scales_around(body, op_type: str) -> list[tuple[list[float], float]]:
+    """Of each operator of that type in the quantised network: the scales of its operands and its result."""
+    graph = Graph(2, 8, 8)
+    body(graph, graph.add("Conv", "input", 0.3 * graph.weights(8, 2, 3, 3), pads=PADS))
+    model = quantise(graph.model(), FORMATS["int8"])
+    constants, makers, readers = initializers(model), producers(model), consumers(model)
+
+    def scale(node) -> float:
+        return float(constants[node.input[1]].item())
+
+    return [
+        ([scale(makers[name]) for name in node.input], scale(readers[node.output[0]][0]))
+        for node in model.graph.node
+        if node.op_type == op_type
+    ]
+
+
+def test_sums_of_sums_round_nowhere_near_a_half():
+    found = scales_around(residual, "Add")
+    assert len(found) == 3
+    ratios = np.array([[operand / result for operand in operands] for operands, result in found])
+    np.testing.assert_allclose(1023 * ratios, np.round(1023 * ratios), atol=2e-3)
+
+
+def test_products_round_nowhere_near_a_half():
+    found = [*scales_around(excited, "Mul"), *scales_around(swish, "Mul")]
+    assert len(found) == 3
+    ratios = np.array([np.prod(operands) / result for operands, result in found])
+    np.testing.assert_allclose(16383 * ratios, np.round(16383 * ratios), atol=2e-3)
+
+
+def test_no_code_of_a_sigmoid_is_near_a_half():
+    found = [*scales_around(excited, "Sigmoid"), *scales_around(swish, "Sigmoid")]
+    assert len(found) == 3
+    for (scale,), step in found:
+        assert step == 1 / 256
+        values = 256 / (1 + np.exp(-np.clip(scale * np.arange(-255, 256), -50, 50)))
+        near = np.abs(values - np.floor(values) - 0.5)
+        assert np.median(near) > 0.1  # most are anywhere
+        assert np.sort(near)[255:].min() > 1e-3
+
+
+def attending(graph: Graph, image: str) -> str:
+    """Places attend to each other: Softmax(q·kᵀ)·v, then a layer."""
+    tokens = np.array([0, 8, 64], INT)
+    query, key, value = (graph.add("Reshape", weighed(graph, image), tokens) for _ in range(3))
+    scores = graph.add("MatMul", graph.add("Transpose", query, perm=[0, 2, 1]), key)
+    shares = graph.add("Softmax", graph.add("Mul", scores, np.float32(0.3)), axis=-1)
+    mixed = graph.add("MatMul", shares, graph.add("Transpose", value, perm=[0, 2, 1]))
+    turned = graph.add("Transpose", mixed, perm=[0, 2, 1])
+    return weighed(graph, graph.add("Reshape", turned, np.array([0, 8, 8, 8], INT)))
+
+
+def test_attention_is_computed_in_floats_by_both_runtimes():
+    outputs, expected, content = both_runtimes(attending, samples=64)
+    details = {each["index"]: each for each in Interpreter(model_content=content).get_tensor_details()}
+    operators = Interpreter(model_content=content)._get_ops_details()
+    kinds = [(each["op_name"], details[each["outputs"][0]]["dtype"]) for each in operators]
+    assert kinds.count(("BATCH_MATMUL", np.float32)) == 2
+    assert kinds.count(("SOFTMAX", np.float32)) == 1
+    assert kinds.count(("CONV_2D", np.int8)) == 5
+    (detail,) = Interpreter(model_content=content).get_output_details()
+    assert np.abs(outputs - expected).max() <= 1.01 * detail["quantization"][0]
+
+
+def both_runtimes(body, samples: int) -> tuple[np.ndarray, np.ndarray, bytes]:
+    """What LiteRT and ONNX Runtime give for a quantised network, each (n, C, H, W), and the `.tflite`."""
+    tensorflow()
+    from edgepress.convert.nhwc import convert
+
+    graph = Graph(2, 8, 8)
+    scaled = graph.add("Div", "input", np.float32(128))
+    body(graph, graph.add("Conv", scaled, 0.3 * graph.weights(8, 2, 3, 3), pads=PADS))
+    quantised, inputs = quantise(graph.model(), FORMATS["int8"]), task(samples, seed=3).inputs()
+    content = convert(quantised, True, np.zeros(0))
+    outputs, _ = run_tflite(content, inputs)
+    return np.moveaxis(outputs, -1, 1), run_onnx(quantised, inputs), content
+
+
 def test_a_matrix_too_large_for_the_converter_is_cut_into_parts_that_compute_the_same(monkeypatch):
     tensorflow()
     from edgepress.convert.nhwc import convert
@@ -213,4 +340,5 @@ def test_a_matrix_too_large_for_the_converter_is_cut_into_parts_that_compute_the
     assert [node["op_name"] for node in Interpreter(model_content=cut)._get_ops_details()].count(
         "CONV_2D"
     ) == 4
+    assert not has_floats(cut)
     np.testing.assert_array_equal(run_tflite(cut, inputs)[1], whole)

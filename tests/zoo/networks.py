@@ -149,17 +149,20 @@ def _fit_classifier(net: nn.Module, images: torch.Tensor, classes: np.ndarray) -
     """Ridge regression from the features of `images` to their classes, into each last layer.
 
     A convolution that ends a segmenter or detector gets, at each place and for each anchor, what tells the
-    whole image's class from its mean features.
+    whole image's class from its mean features. Linear heads share the images, so that no two are alike.
     """
     targets = torch.eye(CLASSES, dtype=torch.double)[classes] * 8
-    for head in [module for name, module in net.named_modules() if _classifies(name, module)]:
+    heads = [module for name, module in net.named_modules() if _classifies(name, module)]
+    shares = sum(isinstance(head, nn.Linear) for head in heads)
+    for number, head in enumerate(heads):
         features: list[torch.Tensor] = []
         hook = head.register_forward_pre_hook(lambda _, inputs, kept=features: kept.append(inputs[0]))
         for batch in images.split(20):
             net(batch)
         hook.remove()
         x = torch.cat(features).flatten(2).mean(2) if features[0].ndim == 4 else torch.cat(features)
-        weights, bias = _ridge(x.double(), targets)
+        own = slice(number, None, shares) if isinstance(head, nn.Linear) else slice(None)
+        weights, bias = _ridge(x[own].double(), targets[own])
         repeats = len(head.weight) // CLASSES
         head.weight.copy_(weights.T.repeat(repeats, 1).reshape(head.weight.shape))
         if head.bias is not None:
@@ -168,7 +171,8 @@ def _fit_classifier(net: nn.Module, images: torch.Tensor, classes: np.ndarray) -
 
 def _classifies(name: str, module: nn.Module) -> bool:
     if isinstance(module, nn.Conv2d):
-        return "classif" in name and module.kernel_size == (1, 1) and module.out_channels % CLASSES == 0
+        last = "classif" in name or name.endswith("head.fc")
+        return last and module.kernel_size == (1, 1) and module.out_channels % CLASSES == 0
     return isinstance(module, nn.Linear) and module.out_features == CLASSES
 
 

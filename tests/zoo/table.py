@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.zoo.architectures import Architecture
+from tests.zoo.architectures import INT8_LIMITS, Architecture
 
 MAX_ABS_DIFF, TOP1, MEAN_STEPS = 1e-4, 0.99, 1.0
 
@@ -39,12 +39,16 @@ class Row:
 
 def misses(row: Row) -> list[str]:
     """Which bounds the row misses."""
-    missed = []
-    if row.float32 is not None:
-        missed += _float_misses(row.float32)
-    if row.int8 is not None:
-        missed += _int8_misses(row.int8)
-    return missed
+    float32 = [] if row.float32 is None else _float_misses(row.float32)
+    return float32 + ([] if row.int8 is None else _int8_misses(row.int8))
+
+
+def surprises(row: Row) -> list[str]:
+    """Which bounds the row misses without a reason in INT8_LIMITS, or that it has one and holds all."""
+    float32 = [] if row.float32 is None else _float_misses(row.float32)
+    if row.int8 is None or row.architecture.name not in INT8_LIMITS:
+        return misses(row)
+    return float32 if _int8_misses(row.int8) else [*float32, "its INT8_LIMITS"]
 
 
 def _float_misses(result: dict[str, Any]) -> list[str]:
@@ -83,7 +87,7 @@ def document(rows: Sequence[Row]) -> str:
         top1=TOP1,
         steps=MEAN_STEPS,
     )
-    return head + "".join(f"{rendered(row)}\n" for row in rows) + _reasons(rows)
+    return head + "".join(f"{rendered(row)}\n" for row in rows) + _reasons(rows) + _limits(rows)
 
 
 def _float_cells(result: dict[str, Any] | None) -> list[str]:
@@ -122,6 +126,13 @@ def _reasons(rows: Sequence[Row]) -> str:
         return ""
     lines = [f"- {operator}: {reason}" for operator, reason in sorted(reasons.items())]
     return "\n".join(["", "Why operators stay in floats:", "", *lines, ""])
+
+
+def _limits(rows: Sequence[Row]) -> str:
+    """Why int8 keeps not all bounds."""
+    names = [row.architecture.name for row in rows if row.architecture.name in INT8_LIMITS]
+    lines = [f"- {name}: {INT8_LIMITS[name]}" for name in names]
+    return "\n".join(["", "Where int8 keeps not all bounds:", "", *lines, ""]) if lines else ""
 
 
 def _marked(text: str, bold: bool) -> str:

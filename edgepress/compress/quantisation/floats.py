@@ -1,8 +1,10 @@
 """The operators that an int8 network computes in floats, in both runtimes alike, and why."""
 
+from collections.abc import Collection, Mapping
+
 import onnx
 
-from edgepress.graph.view import attributes, initializers
+from edgepress.graph.view import attributes, consumers, initializers
 
 _NO_KERNEL = "LiteRT has no int8 kernel of it"
 _STATISTICS = "8 bits do not hold the squares that a variance or norm is made of"
@@ -18,9 +20,15 @@ FLOAT_OPERATORS = {
         _NO_KERNEL,
     ),
     "Div": "LiteRT's int8 kernel refuses a computed divisor that was rounded to 0",
+    "MatMul": "LiteRT's int8 kernel of two computed matrices rounds twice, one code in 250 the other way",
     "ConvTranspose": "neither runtime has one in groups with a scale per channel",
 }  # fmt: skip
 """ONNX operators, each with its reason. Div only where its divisor is computed, ConvTranspose in groups."""
+
+
+_MOVING = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity")
+_SCORING = ("Mul", "Div", "Add", "Softmax")
+"""What stays float behind a product of computed matrices: all that moves it, and what leads to a Softmax."""
 
 
 def unquantised_nodes(model: onnx.ModelProto) -> list[str]:
@@ -29,7 +37,34 @@ def unquantised_nodes(model: onnx.ModelProto) -> list[str]:
     PRelu is one, too: its slopes stay exact, and TFLite's converter quantises them for its int8 kernel.
     """
     slopes = [node.name for node in model.graph.node if node.op_type == "PRelu"]
-    return [node.name for node in float_nodes(model)] + slopes
+    return [node.name for node in float_nodes(model)] + slopes + _behind_products(model)
+
+
+def _behind_products(model: onnx.ModelProto) -> list[str]:
+    """What would turn products of computed matrices into int8 again if it were quantised."""
+    constants, readers = set(initializers(model)), consumers(model)
+    floats, names = set[str](), list[str]()
+    for node in model.graph.node:
+        computed = [name for name in node.input if name and name not in constants]
+        follows = bool(computed) and floats.issuperset(computed)
+        if _is_product(node, constants) or (follows and _carries(node, readers)):
+            floats.update(node.output)
+            names.append(node.name)
+    return names
+
+
+def _is_product(node: onnx.NodeProto, constants: Collection[str]) -> bool:
+    return node.op_type == "MatMul" and not any(name in constants for name in node.input)
+
+
+def _carries(node: onnx.NodeProto, readers: Mapping[str, list[onnx.NodeProto]]) -> bool:
+    return node.op_type in _MOVING or (node.op_type in _SCORING and _scores(node, readers))
+
+
+def _scores(node: onnx.NodeProto, readers: Mapping[str, list[onnx.NodeProto]]) -> bool:
+    """Whether it leads to a Softmax, or is one."""
+    following = (each for each in readers[node.output[0]] if each.op_type in (*_MOVING, *_SCORING))
+    return node.op_type == "Softmax" or any(_scores(each, readers) for each in following)
 
 
 def float_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
@@ -45,4 +80,6 @@ def _has_kernel(node: onnx.NodeProto, constants: set[str]) -> bool:
     """Whether this one of a kind that else stays float has an int8 kernel."""
     if node.op_type == "ConvTranspose":
         return bool(attributes(node).get("group", 1) == 1)
+    if node.op_type == "MatMul":
+        return not _is_product(node, constants)
     return node.op_type == "Div" and node.input[1] in constants

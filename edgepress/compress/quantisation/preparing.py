@@ -27,12 +27,14 @@ _TAKEN_SUFFIXES = ("_scale", "_zero_point", "_quantized")
 def rewritten(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model without operators that others with integer kernels can stand in for.
 
-    Constants are folded; a sum of several tensors becomes sums of two; x² becomes x·x; HardSigmoid becomes
-    BatchNormalization, which goes into the layer before it, and Clip; and so does a positive factor for each
-    channel. To be called before BatchNormalization is folded.
+    Constants are folded, and x·1 and x + 0 left out, as TensorFlow's converter does; a sum of several tensors
+    becomes sums of two; x² becomes x·x; HardSigmoid becomes BatchNormalization, which goes into the layer
+    before it, and Clip; and so does a positive factor for each channel. Means over windows become
+    convolutions, means over images pools. To be called before BatchNormalization is folded.
     """
     changed = copy(model)
     fold_constants(changed)
+    _leave_out_idle(changed)
     nodes, infos, constants = list[onnx.NodeProto](), inferred_infos(changed), initializers(changed)
     for node in changed.graph.node:
         node.name = node.name or node.output[0]
@@ -40,6 +42,33 @@ def rewritten(model: onnx.ModelProto) -> onnx.ModelProto:
     replace_nodes(changed, nodes)
     remove_unused_initializers(changed)
     return changed
+
+
+def _leave_out_idle(model: onnx.ModelProto) -> None:
+    """Without factors of 1 and summands of 0, unless they make an output."""
+    constants, infos = initializers(model), inferred_infos(model)
+    outputs, instead = {output.name for output in model.graph.output}, dict[str, str]()
+    nodes = list[onnx.NodeProto]()
+    for node in model.graph.node:
+        node.input[:] = [instead.get(name, name) for name in node.input]
+        source = _passed(node, constants, infos)
+        if source and node.output[0] not in outputs:
+            instead[node.output[0]] = source
+        else:
+            nodes.append(node)
+    replace_nodes(model, nodes)
+
+
+def _passed(node: onnx.NodeProto, constants: Constants, infos: Infos) -> str:
+    """The operand that the node gives as it is, or ''."""
+    neutral = {"Mul": 1.0, "Div": 1.0, "Add": 0.0, "Sub": 0.0}.get(node.op_type)
+    for source, other in (tuple(node.input), tuple(node.input)[::-1]) if neutral is not None else ():
+        values = constants.get(other)
+        turned = other == node.input[0] and node.op_type in ("Div", "Sub")
+        if values is not None and source not in constants and not turned and (values == neutral).all():
+            same = _sizes(infos, source) == _sizes(infos, node.output[0]) != []
+            return source if same and values.size == 1 else ""
+    return ""
 
 
 def _rewritten(
@@ -50,6 +79,13 @@ def _rewritten(
     if node.op_type == "Pow" and _is(constants.get(node.input[1]), 2.0):
         return [onnx.helper.make_node("Mul", [node.input[0]] * 2, node.output, node.name)]
     sizes = _sizes(infos, node.output[0])
+    if node.op_type == "ReduceMean" and _is_global_pool(node, constants, infos):
+        return _global_pool(node)
+    if node.op_type == "AveragePool" and len(sizes) == 4 and all(sizes[1:]):
+        return _averaging(model, node, _sizes(infos, node.input[0]), sizes)
+    if node.op_type == "LeakyRelu":
+        slope = _slope_in_litert(attributes(node).get("alpha", 0.01))
+        return [onnx.helper.make_node("LeakyRelu", node.input, node.output, node.name, alpha=slope)]
     if node.op_type == "HardSigmoid" and len(sizes) > 1 and sizes[1]:
         return _clipped_line(model, node, sizes[1])
     if node.op_type == "HardSwish" and len(sizes) > 1 and sizes[1]:
@@ -68,6 +104,76 @@ def _pairwise(node: onnx.NodeProto) -> list[onnx.NodeProto]:
         adds.append(onnx.helper.make_node("Add", [total, operand], [target], f"{node.name}.{i}"))
         total = target
     return adds
+
+
+def _slope_in_litert(slope: float) -> float:
+    """The slope that XNNPACK's int8 kernel takes instead: a multiple of 1/256, where both scales are alike.
+
+    An odd one leaves a single code halfway between two; that one goes up in XNNPACK, and here by the factor.
+    """
+    odd = 2 * np.floor(128 * slope) + 1
+    return float(odd / 256 * (1 - 1e-4))
+
+
+def _is_global_pool(node: onnx.NodeProto, constants: Constants, infos: Infos) -> bool:
+    """Whether it takes the mean of each channel of an image."""
+    given = constants.get(node.input[1]) if len(node.input) > 1 else None
+    axes = attributes(node).get("axes", []) if given is None else given.tolist()
+    rank = len(_sizes(infos, node.input[0]))
+    return rank == 4 and sorted(axis % rank for axis in axes) == [2, 3]
+
+
+def _global_pool(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """The same as an operator that onnxruntime sums in integers for."""
+    make, result = onnx.helper.make_node, node.output[0]
+    if attributes(node).get("keepdims", 1):
+        return [make("GlobalAveragePool", node.input[:1], [result], node.name)]
+    pooled = f"{result}.pooled"
+    return [
+        make("GlobalAveragePool", node.input[:1], [pooled], f"{node.name}.pool"),
+        make("Flatten", [pooled], [result], node.name),
+    ]
+
+
+def _averaging(
+    model: onnx.ModelProto, node: onnx.NodeProto, given_sizes: list[int], sizes: list[int]
+) -> list[onnx.NodeProto]:
+    """A pool as a depthwise convolution, which both runtimes round alike, and LiteRT has faster.
+
+    Where a window lies partly on padding that is not counted, a factor for each place makes up for it.
+    """
+    given, channels = attributes(node), sizes[1]
+    window, strides = given["kernel_shape"], given.get("strides", [1, 1])
+    pads, dilations = given.get("pads", [0] * 4), given.get("dilations", [1, 1])
+    spans = [(length - 1) * step + 1 for length, step in zip(window, dilations, strict=True)]
+    fitting = [
+        (size + pads[i] + pads[i + 2] - spans[i]) // strides[i] + 1 for i, size in enumerate(given_sizes[2:])
+    ]
+    if given.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID") or fitting != sizes[2:]:
+        return [node]
+    result, make = node.output[0], onnx.helper.make_node
+    kernel, even = f"{result}.window", np.full((channels, 1, *window), 1 / np.prod(window), np.float32)
+    set_initializer(model, kernel, even)
+    shape = {"pads": pads, "strides": strides, "dilations": dilations, "group": channels}
+    if given.get("count_include_pad", 0) or not any(pads):
+        return [make("Conv", [node.input[0], kernel], [result], node.name, **shape)]
+    counted = [
+        _inside(given_sizes[2 + i], sizes[2 + i], window[i], strides[i], pads[i], dilations[i])
+        for i in (0, 1)
+    ]
+    factor = np.prod(window) / np.outer(*counted).astype(np.float32)
+    set_initializer(model, f"{result}.factor", factor[np.newaxis, np.newaxis].astype(np.float32))
+    return [
+        make("Conv", [node.input[0], kernel], [f"{result}.sum"], f"{node.name}.sum", **shape),
+        make("Mul", [f"{result}.sum", f"{result}.factor"], [result], node.name),
+    ]
+
+
+def _inside(size: int, places: int, length: int, stride: int, pad: int, dilation: int) -> Array:
+    """How many elements of each window (places,) along an axis lie inside of it."""
+    starts = np.arange(places)[:, np.newaxis] * stride - pad
+    elements = starts + np.arange(length) * dilation
+    return np.asarray(((elements >= 0) & (elements < size)).sum(axis=1))
 
 
 def _clipped_line(model: onnx.ModelProto, node: onnx.NodeProto, channels: int) -> list[onnx.NodeProto]:

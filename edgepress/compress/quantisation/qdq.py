@@ -19,6 +19,7 @@ from edgepress.compress.codebooks.codebook import LEVELS
 from edgepress.compress.quantisation.aligning import aligned_ranges
 from edgepress.compress.quantisation.clipping import UNCLIPPED, restore_clipping
 from edgepress.compress.quantisation.floats import unquantised_nodes
+from edgepress.compress.quantisation.scales import scale_and_zero_point
 from edgepress.compress.quantisation.sharing import Ranges, shared_ranges
 from edgepress.datasets.prepared import Array
 from edgepress.graph.view import initializers, producers
@@ -64,31 +65,6 @@ class InputReader(CalibrationDataReader):
 
     def get_next(self) -> dict[str, Array] | None:
         return next(self._batches, None)
-
-
-def scale_and_zero_point(low: float, high: float) -> tuple[np.float32, np.int8]:
-    """int8 parameters of a range widened to hold 0, its zero point nudged to an integer.
-
-    A range of 0 alone gets codes from 0 up, as what a Relu makes has: its Relu may be left out.
-    Rounds as TensorFlow's `fake_quant_with_min_max_vars` does, so that both runtimes get the same.
-    """
-    lowest, highest = np.float32(min(low, 0.0)), np.float32(max(high, 0.0))
-    scale = np.float32((highest - lowest) / np.float32(255))
-    if scale == 0:
-        return np.float32(1), np.int8(-128)
-    zero = int(np.clip(np.floor(-lowest / scale + np.float32(0.5)), 0, 255))
-    while (again := _from_bounds(scale, zero)) != scale:
-        scale = again
-    return scale, np.int8(zero - 128)
-
-
-def _from_bounds(scale: np.float32, zero: int) -> np.float32:
-    """The scale that TFLite's converter finds between the ends of the range: in some, its last bit differs.
-
-    Of the scales found so one is found again, always at once or nearly so.
-    """
-    low, high = (np.float32((code - zero) * float(scale)) for code in (0, 255))
-    return np.float32((float(high) - float(low)) / 255)
 
 
 def int8_scales(channel_scales: Array) -> Array:

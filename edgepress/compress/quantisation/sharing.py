@@ -20,7 +20,7 @@ Ranges = Mapping[str, tuple[float, float]]
 _JOINING = ("Concat", "Max", "Min", "ReduceMax", "ReduceMin")
 _MOVING = (
     "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "MaxPool", "AveragePool", "Slice", "Split",
-    "Pad", "Resize", "Gather", "Expand", "Tile", "DepthToSpace", "SpaceToDepth",
+    "Pad", "Resize", "Gather", "Expand", "Tile", "DepthToSpace", "SpaceToDepth", "LeakyRelu",
 )  # fmt: skip
 """What these make has the scale of what they take."""
 

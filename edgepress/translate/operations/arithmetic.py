@@ -39,6 +39,11 @@ def _matmul(step: Step, inputs: list[Tensor]) -> Tensor:
     return tf.matmul(inputs[0], inputs[1], transpose_a=a["left"], transpose_b=a["right"])
 
 
+def _float_matmul(step: Step, inputs: list[Tensor]) -> Tensor:
+    """A product which TFLite's converter leaves in floats, as `_float_divided`."""
+    return _matmul(step, [-inputs[0], -inputs[1]])
+
+
 def _gemm(step: Step, inputs: list[Tensor]) -> Tensor:
     a = step.attributes
     product = tf.matmul(inputs[0], inputs[1], transpose_a=a["left"], transpose_b=a["right"])
@@ -74,6 +79,7 @@ OPERATIONS: Table = {
     "min_of": in_words(_all(tf.minimum)),
     "where": lambda step, inputs: tf.where(*inputs),
     "matmul": _matmul,
+    "float_matmul": _float_matmul,
     "gemm": _gemm,
     "einsum": _einsum,
 }

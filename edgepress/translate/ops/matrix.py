@@ -76,7 +76,10 @@ def _plan_product(node: Node, planner: Planner, left: Value) -> None:
     if len(left.shape) > 1 and len(right.shape) > 1:
         (left, turned_left), (right, turned_right) = (_turned(node, planner, v) for v in (left, right))
         options: dict[str, Any] = {"left": turned_left, "right": turned_right}
-        planner.emit(node, "matmul", (left, right), plain(len(target)), **options)
+        readers = planner.readers[node.outputs[0]]
+        in_floats = planner.quantised and all(reader.op_type != "QuantizeLinear" for reader in readers)
+        name = "float_matmul" if in_floats else "matmul"
+        planner.emit(node, name, (left, right), plain(len(target)), **options)
         return
     left, right = (planner.stored_as(node, v, plain(len(v.shape))) for v in (left, right))
     if len(left.shape) == 1:
