@@ -87,9 +87,10 @@ class TestSplit:
         assert len(parts["test"]) == round(test * sum(counts))
         assert len(parts["validation"]) == round(validation * sum(counts))
         assert len(parts["calibration"]) == calibration
-        for part in parts.values():
+        for name, part in parts.items():
             ideal = len(part) * np.array(counts) / sum(counts)
-            assert np.abs(np.bincount(dataset.y[part], minlength=len(counts)) - ideal).max() < 2
+            rounded = 1 if name in ("test", "validation") else 3  # the others are shares of what these leave
+            assert np.abs(np.bincount(dataset.y[part], minlength=len(counts)) - ideal).max() < rounded
 
     def test_is_fixed_by_the_seed(self) -> None:
         dataset = numbered([30, 30])
