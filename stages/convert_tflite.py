@@ -6,7 +6,7 @@ from edgepress.config.load import load_choice, load_runtime
 from edgepress.convert.flatbuffer import tflite_metrics
 from edgepress.convert.registry import convert_pair
 from edgepress.datasets.prepared import load_split
-from edgepress.devices.local import predict
+from edgepress.devices.prediction import predict
 from edgepress.graph.io import load_model
 from edgepress.measure.inference import accuracy
 from edgepress.measure.sizes import size_metrics

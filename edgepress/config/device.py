@@ -1,24 +1,69 @@
 """Section `device`: where the models run, and how long they are timed."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from edgepress.config.schema import require
+
+OpResolver = Literal["xnnpack", "builtin", "reference"]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How latencies are taken.
+
+    In a sitting, candidate and baseline each get a fresh process, warm up until their bursts are alike or
+    `warmup_s` has passed, and take turns in `rounds` of `runs_per_round` inferences. There are `sittings` at
+    least, and more until the 95% interval of the ratio is narrower than `ratio_width` times the ratio or
+    `budget_s` has passed.
+    """
+
+    sittings: int
+    rounds: int
+    runs_per_round: int
+    warmup_s: float
+    ratio_width: float
+    budget_s: float
+
+    def __post_init__(self) -> None:
+        require(self.sittings >= 2, "sittings", self.sittings, "an integer >= 2")
+        require(self.rounds >= 1, "rounds", self.rounds, "an integer >= 1")
+        require(self.runs_per_round >= 1, "runs_per_round", self.runs_per_round, "an integer >= 1")
+        require(self.warmup_s >= 0, "warmup_s", self.warmup_s, "a number >= 0, in seconds")
+        require(
+            self.ratio_width > 0, "ratio_width", self.ratio_width, "a number > 0, as a share of the ratio"
+        )
+        require(self.budget_s >= 0, "budget_s", self.budget_s, "a number >= 0, in seconds")
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """What computes: `threads` on these `cpus` (null: any), LiteRT's kernels, onnxruntime's provider.
+
+    `op_resolver`: XNNPACK's kernels where it has them, LiteRT's own, or its reference kernels. `delegate` is
+    the path of a library on the device, which takes the place of XNNPACK.
+    """
+
+    threads: int
+    cpus: tuple[int, ...] | None
+    op_resolver: OpResolver
+    delegate: str | None
+    execution_provider: str
+
+    def __post_init__(self) -> None:
+        require(self.threads >= 1, "threads", self.threads, "an integer >= 1")
+        known = self.cpus is None or (len(self.cpus) > 0 and min(self.cpus) >= 0)
+        require(known, "cpus", self.cpus, "null or a list of CPU numbers, e.g. [2, 3]")
+        plain = self.delegate is None or self.op_resolver == "xnnpack"
+        require(plain, "op_resolver", self.op_resolver, "xnnpack where a delegate is given")
 
 
 @dataclass(frozen=True)
 class Local:
-    """This computer. Candidate and baseline alternate in `rounds`, each of `runs_per_round` inferences."""
+    """This computer."""
 
-    threads: int
-    warmup_runs: int
-    rounds: int
-    runs_per_round: int
-
-    def __post_init__(self) -> None:
-        require(self.threads >= 1, "threads", self.threads, "an integer >= 1")
-        require(self.warmup_runs >= 0, "warmup_runs", self.warmup_runs, "an integer >= 0")
-        require(self.rounds >= 1, "rounds", self.rounds, "an integer >= 1")
-        require(self.runs_per_round >= 1, "runs_per_round", self.runs_per_round, "an integer >= 1")
+    kernels: Kernels
+    timing: Timing
 
 
 DeviceConfig = Local

@@ -1,6 +1,7 @@
 """What every device offers: it measures a candidate model against its float32 baseline."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -10,7 +11,9 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 RuntimeName = Literal["tflite", "onnxruntime"]
-Kind = Literal["measured"]
+
+Kind = Literal["measured", "emulated", "estimated"]
+"""Measured on the device itself, run by an emulator, which is silent on time and memory, or calculated."""
 
 
 @dataclass(frozen=True)
@@ -31,21 +34,42 @@ class Codes:
 
 
 @dataclass(frozen=True)
+class Timings:
+    """One model's times, each sitting in a fresh process.
+
+    `durations_ms` (sittings, rounds, runs) are of single inferences, from an input in the model's own type
+    and layout to its output. `load_ms` and `first_ms` (sittings,) are of loading and of the first inference.
+    `steady` says whether it had warmed up in all sittings.
+    """
+
+    durations_ms: Array
+    load_ms: Array
+    first_ms: Array
+    steady: bool
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The peak of a process with this model alone, of which `idle_bytes` were there before it was loaded."""
+
+    peak_bytes: int
+    idle_bytes: int
+
+
+@dataclass(frozen=True)
 class ModelRun:
     """One model on a device.
 
     `outputs` (N, classes) are in the model's own type: integer codes or float logits. `codes` is None for
-    an output that no integer codes stand behind. `durations_ms` (rounds, runs) are of single inferences,
-    from an input in the model's own type and layout to its output. `peak_memory_bytes` is that of a process
-    with this model alone, of which `idle_memory_bytes` were there before the model was loaded.
+    an output that no integer codes stand behind. What a device cannot tell is None; `figures` are what it
+    alone tells.
     """
 
     outputs: Array
     codes: Codes | None
-    durations_ms: Array
-    load_ms: float
-    peak_memory_bytes: int
-    idle_memory_bytes: int
+    timings: Timings | None
+    memory: Memory | None
+    figures: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def logits(self) -> Array:
@@ -70,10 +94,12 @@ class Measurement:
 
 
 class Device(Protocol):
-    """A place where models run."""
+    """A place where models run, in one runtime or more."""
+
+    runtimes: tuple[RuntimeName, ...]
 
     def measure(self, pair: Pair, inputs: Path) -> Measurement:
-        """Time both models in turns, then predict with both for all samples of `inputs`, a .npy in NCHW.
+        """Time both models in turns, and predict with both for all samples of `inputs`, a .npy in NCHW.
 
         Raises:
             DeviceError: a runtime is missing, or a model is absent, broken, crashes or hangs.

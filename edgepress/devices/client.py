@@ -1,10 +1,8 @@
 """The host's side of `runner.py`: one process, asked one question at a time."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -12,13 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from edgepress.config.device import Kernels
 from edgepress.devices.base import RuntimeName
+from edgepress.devices.host import Connection
 from edgepress.errors import DeviceError
-
-PROGRAM = Path(__file__).with_name("runner.py")
 
 _PACKAGES = {"tflite": "ai-edge-litert", "onnxruntime": "onnxruntime"}
 _RECREATE = "delete it and run: dvc repro"
+_GRACE_S = 5.0
+"""How much longer than this side the program waits before it ends itself, for when nobody else does it."""
 
 
 class Runner:
@@ -32,20 +32,26 @@ class Runner:
         self,
         process: "subprocess.Popen[str]",
         log: IO[bytes],
-        runtime: RuntimeName,
-        model: Path,
+        there: Connection,
+        subject: tuple[RuntimeName, Path],
         timeout_s: float,
     ) -> None:
-        self._process, self._log, self._timeout_s = process, log, timeout_s
-        self._runtime, self._model = runtime, model
+        self._process, self._log, self._there, self._timeout_s = process, log, there, timeout_s
+        self._runtime, self._model = subject
         self._timed_out = False
+
+    @property
+    def pid(self) -> int:
+        """The process that was started on this computer."""
+        return self._process.pid
 
     def ask(self, verb: str, **arguments: Any) -> dict[str, Any]:
         """Send a request and wait for its answer."""
         timer = threading.Timer(self._timeout_s, self._give_up)
         timer.start()
         try:
-            line = self._exchange(json.dumps({"do": verb, **arguments}))
+            request = {"do": verb, "limit_s": self._timeout_s + _GRACE_S, **arguments}
+            line = self._exchange(json.dumps(request))
         finally:
             timer.cancel()
         if not line:
@@ -74,18 +80,22 @@ class Runner:
         if self._timed_out:
             remedy = "is the machine overloaded? Otherwise " + _RECREATE
             return self._error(f"gave no answer to {verb!r} within {self._timeout_s:g} s", remedy)
+        explained = self._there.explain(status, self._last_words())
+        if explained is not None:
+            return self._error(*explained)
         how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
-        remedy = "repair the environment with: make install" if verb == "start" else _RECREATE
-        return self._error(f"crashed at {verb!r} ({how}{self._last_words()})", remedy)
+        words = f": {self._last_words()}" if self._last_words() else ""
+        remedy = f"repair the environment with: {self._there.repair}" if verb == "start" else _RECREATE
+        return self._error(f"crashed at {verb!r} ({how}{words})", remedy)
 
     def _failure(self, answer: dict[str, Any]) -> DeviceError:
         reason = " ".join(str(answer["error"]).split())[:300]
-        if answer["kind"] == "runtime":
-            return self._error(
-                f"failed: {reason}", f"install it with: pip install {_PACKAGES[self._runtime]}"
-            )
-        remedy = "free some space and run again" if answer["kind"] == "disk" else _RECREATE
-        return self._error(f"failed: {reason}", remedy)
+        remedies = {
+            "runtime": f"install {_PACKAGES[self._runtime]} with: {self._there.repair}",
+            "disk": "free some space and run again",
+            "device": "change section device in params.yaml",
+        }
+        return self._error(f"failed: {reason}", remedies.get(answer["kind"], _RECREATE))
 
     def _error(self, what: str, remedy: str) -> DeviceError:
         return DeviceError(f"{self._model} in {self._runtime} {what}; {remedy}")
@@ -94,34 +104,23 @@ class Runner:
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").split("\n")
         words = [line.strip() for line in lines if line.strip()]
-        return f": {words[-1][:200]}" if words else ""
+        return words[-1][:200] if words else ""
 
 
 @contextmanager
-def start_runner(runtime: RuntimeName, model: Path, threads: int, timeout_s: float) -> Iterator[Runner]:
-    """A fresh process for one model; at the end it is gone."""
-    command = [sys.executable, "-I", str(PROGRAM)]
-    pipe = subprocess.PIPE
-    with (
-        tempfile.TemporaryFile() as log,
-        subprocess.Popen(
-            command,
-            stdin=pipe,
-            stdout=pipe,
-            stderr=log,
-            text=True,
-            encoding="utf-8",
-            env=environment(threads),
-        ) as process,
-    ):
+def start_runner(
+    there: Connection,
+    runtime: RuntimeName,
+    model: Path,
+    kernels: Kernels,
+    timeout_s: float,
+) -> Iterator[Runner]:
+    """A fresh process for one model, its runtime imported; at the end it is gone."""
+    with tempfile.TemporaryFile() as log, there.start(kernels.threads, log) as process:
         try:
-            yield Runner(process, log, runtime, model, timeout_s)
+            runner = Runner(process, log, there, (runtime, model), timeout_s)
+            runner.ask("start", runtime=runtime, cpus=kernels.cpus)
+            yield runner
         finally:
             process.kill()
             process.communicate()
-
-
-def environment(threads: int) -> dict[str, str]:
-    """This process's environment without Python's own variables, and with the number of threads fixed."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    return {**kept, "OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": "1"}

@@ -5,12 +5,12 @@ import importlib
 from edgepress.config.device import CHOICES, DeviceConfig
 from edgepress.devices.base import Device
 
-DEVICES = {"local": "edgepress.devices.local:LocalDevice"}
+DEVICES = {"local": "edgepress.devices.linux:open_local"}
 
 
 def open_device(config: DeviceConfig) -> Device:
     """The device that a configuration describes."""
     name = next(name for name, section in CHOICES.items() if type(config) is section)
-    module, cls = DEVICES[name].split(":")
-    device: Device = getattr(importlib.import_module(module), cls)(config)
+    module, function = DEVICES[name].split(":")
+    device: Device = getattr(importlib.import_module(module), function)(config)
     return device

@@ -4,25 +4,31 @@ Self-contained: Python, numpy and the runtime asked for (`ai_edge_litert` or `on
 of this project. Copy the file to a device and start it with `python runner.py`. It reads one JSON object
 per line from standard input and answers each with one line on standard output:
 
-    {"do": "start", "runtime": "tflite" | "onnxruntime"}      imports the runtime
+    {"do": "start", "runtime": "tflite" | "onnxruntime"}      imports the runtime; with "cpus": [i, …],
+                                                                keeps to those
     {"do": "load", "model": path, "threads": n}               → load_ms, input, output; with "output": i, the
-                                                                one of several outputs that counts
+                                                                one of several outputs that counts; with
+                                                                "kernels": {…}, what computes
     {"do": "inputs", "path": npy, "layout": "NCHW" | "NHWC" | "auto"}   the samples to run, stored as NCHW
     {"do": "time", "runs": n}                                 → durations_ns of n inferences of one sample
+    {"do": "warm_up", "burst": {"runs": n, "limit_s": t}}     runs bursts until they are alike → steady
     {"do": "stats"}                                           → memory, versions, op resolver, machine
     {"do": "predict", "outputs": npy}                         writes the outputs of all samples, (N, classes)
     {"do": "quit"}                                            so does the end of the input
 
-A request that fails is answered with {"error": reason, "kind": "runtime" | "model" | "request" | "disk"},
-where `runtime` says that a package is missing. An inference goes from an input in the model's own type and
-layout to its output, with batch 1. Ask for `stats` before `predict`: the peak of memory is then that of
-loading and single inferences. The host turns codes of an integer output into logits.
+A request that fails is answered with {"error": reason, "kind": …}: "runtime" where a package is missing,
+"device" where the device has no such CPU, delegate or provider, "model", "request" or "disk". A request with
+"limit_s": t that takes longer ends the program, whether or not anybody is still there to hear of it. An
+inference goes from an input in the model's own type and layout to its output, with batch 1. Ask for `stats`
+before `predict`: the peak of memory is then that of loading and single inferences. The host turns codes of an
+integer output into logits.
 """
 
 import importlib
 import json
 import os
 import platform
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -39,7 +45,9 @@ Dims = list[int | None]
 Answer = dict[str, Any]
 
 _ONNX_TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
-_PROVIDERS = ["CPUExecutionProvider"]
+_CPU = "CPUExecutionProvider"
+_ALIKE = 0.05
+"""Warm are bursts whose medians differ by no more than this share."""
 
 
 class RequestError(Exception):
@@ -62,16 +70,36 @@ class Tensor(NamedTuple):
     zero_point: int | None
 
 
-class TfliteModel:
-    """A `.tflite` in LiteRT, with its default kernels and delegates."""
+class Kernels(NamedTuple):
+    """What computes a model: LiteRT's `resolver` or a `delegate`'s library, onnxruntime's `provider`."""
 
-    def __init__(self, library: Any, path: str, threads: int, output: int | None) -> None:
-        resolver = library.OpResolverType.BUILTIN
+    resolver: str = "xnnpack"
+    delegate: str | None = None
+    provider: str = _CPU
+
+
+class TfliteModel:
+    """A `.tflite` in LiteRT."""
+
+    def __init__(self, library: Any, path: str, threads: int, output: int | None, kernels: Kernels) -> None:
+        types = library.OpResolverType
+        resolvers = {
+            "xnnpack": types.BUILTIN,
+            "builtin": types.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            "reference": types.BUILTIN_REF,
+        }
+        resolver = resolvers["builtin" if kernels.delegate else kernels.resolver]
+        self._kernels = kernels
         self._interpreter = library.Interpreter(
-            model_path=path, num_threads=threads, experimental_op_resolver_type=resolver
+            model_path=path,
+            num_threads=threads,
+            experimental_op_resolver_type=resolver,
+            experimental_delegates=_delegates(library, kernels.delegate),
         )
         self._nodes = self._interpreter._get_ops_details()
         self._interpreter.allocate_tensors()
+        if kernels.delegate and self._delegated() == 0:
+            raise RequestError("device", f"delegate {kernels.delegate} took no operator of the model")
         self._input = _single(self._interpreter.get_input_details(), "inputs")
         self._output = _chosen(self._interpreter.get_output_details(), output)
         self.input, self.output = _tflite_tensor(self._input), self._describe_output()
@@ -84,9 +112,17 @@ class TfliteModel:
         return result
 
     def op_resolver(self) -> str:
-        """The kernels that run: LiteRT's built-in ones, and XNNPACK's where it took a part of the graph."""
-        names = [node["op_name"] for node in self._interpreter._get_ops_details()]
-        return "BUILTIN with XNNPACK delegate" if "DELEGATE" in names else "BUILTIN without delegate"
+        """The kernels that run, and the delegate that took a part of the graph."""
+        if self._kernels.resolver == "reference":
+            return "BUILTIN_REF"
+        if self._delegated() == 0:
+            return "BUILTIN without delegate"
+        delegate = self._kernels.delegate
+        return f"BUILTIN with {Path(delegate).name if delegate else 'XNNPACK delegate'}"
+
+    def _delegated(self) -> int:
+        """How many nodes stand for parts of the graph that a delegate took."""
+        return sum(node["op_name"] == "DELEGATE" for node in self._interpreter._get_ops_details())
 
     def _describe_output(self) -> Tensor:
         """The output; a float one that a last DEQUANTIZE makes gets that operator's scale."""
@@ -100,9 +136,14 @@ class TfliteModel:
 
 
 class OnnxModel:
-    """An `.onnx` in ONNX Runtime on the CPU."""
+    """An `.onnx` in ONNX Runtime."""
 
-    def __init__(self, library: Any, path: str, threads: int, output: int | None) -> None:
+    def __init__(self, library: Any, path: str, threads: int, output: int | None, kernels: Kernels) -> None:
+        available = library.get_available_providers()
+        if kernels.provider not in available:
+            raise RequestError(
+                "device", f"onnxruntime has no {kernels.provider}; it has: {', '.join(available)}"
+            )
         options = library.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -110,11 +151,10 @@ class OnnxModel:
         options.add_session_config_entry(
             "session.force_spinning_stop", "1"
         )  # leave the CPU to the other model
-        self._session = library.InferenceSession(path, options, providers=_PROVIDERS)
-        if self._session.get_providers() != _PROVIDERS:
-            raise RequestError(
-                "runtime", f"onnxruntime runs on {self._session.get_providers()}, not {_PROVIDERS}"
-            )
+        self._session = library.InferenceSession(path, options, providers=[kernels.provider])
+        if self._session.get_providers()[0] != kernels.provider:
+            found = ", ".join(self._session.get_providers())
+            raise RequestError("device", f"onnxruntime fell back from {kernels.provider} to {found}")
         chosen = _chosen(self._session.get_outputs(), output)
         self._names = [chosen.name]
         self._input = _single(self._session.get_inputs(), "inputs").name
@@ -157,8 +197,10 @@ class Session:
         self._idle_memory = 0
         self.ended = False
 
-    def start(self, runtime: str) -> Answer:
-        """Import a runtime."""
+    def start(self, runtime: str, cpus: list[int] | None = None) -> Answer:
+        """Import a runtime, in a process that keeps to these CPUs."""
+        if cpus is not None:
+            _keep_to(cpus)
         if runtime not in RUNTIMES:
             raise RequestError("request", f"runtime is {runtime!r}; expected one of: {', '.join(RUNTIMES)}")
         self._runtime = RUNTIMES[runtime]
@@ -171,13 +213,21 @@ class Session:
         self._idle_memory = peak_memory_bytes()
         return {}
 
-    def load(self, model: str, threads: int, output: int | None = None) -> Answer:
+    def load(
+        self,
+        model: str,
+        threads: int,
+        output: int | None = None,
+        kernels: Mapping[str, Any] | None = None,
+    ) -> Answer:
         """Make a model ready to run; `load_ms` is the time that takes."""
         if self._runtime is None:
             raise RequestError("request", "load before start")
         begin = time.perf_counter_ns()
         with _blame_model():
-            self._model = self._runtime.model(self._library, model, threads, output)
+            self._model = self._runtime.model(
+                self._library, model, threads, output, Kernels(**(kernels or {}))
+            )
         elapsed = time.perf_counter_ns() - begin
         tensors = {"input": self._model.input._asdict(), "output": self._model.output._asdict()}
         return {"load_ms": elapsed / 1e6, **tensors}
@@ -200,6 +250,16 @@ class Session:
                 run(tensor)
                 durations.append(clock() - begin)
         return {"durations_ns": durations}
+
+    def warm_up(self, burst: Mapping[str, float]) -> Answer:
+        """Run bursts until three in a row have medians that are alike, or the limit has passed."""
+        medians, end = list[float](), time.monotonic() + burst["limit_s"]
+        while time.monotonic() < end:
+            medians.append(float(np.median(self.time(int(burst["runs"]))["durations_ns"])))
+            last = medians[-3:]
+            if len(last) == 3 and max(last) <= (1 + _ALIKE) * min(last):
+                return {"steady": True}
+        return {"steady": False}
 
     def stats(self) -> Answer:
         """Memory so far, and what ran where."""
@@ -294,6 +354,23 @@ def _cpu_name() -> str:
     return names[0] if names else platform.machine()
 
 
+def _keep_to(cpus: list[int]) -> None:
+    try:
+        os.sched_setaffinity(0, cpus)
+    except OSError as error:
+        has = ", ".join(map(str, sorted(os.sched_getaffinity(0))))
+        raise RequestError("device", f"it cannot keep to CPUs {cpus}: {error}; it has: {has}") from error
+
+
+def _delegates(library: Any, path: str | None) -> list[Any]:
+    if path is None:
+        return []
+    try:
+        return [library.load_delegate(path)]
+    except (OSError, ValueError, AttributeError) as error:
+        raise RequestError("device", f"delegate {path} cannot be loaded: {error}") from error
+
+
 def _fits(shape: list[int], dims: Dims) -> bool:
     pairs = zip([1, *shape], dims, strict=False)
     return len(dims) == len(shape) + 1 and all(want in (None, have) for have, want in pairs)
@@ -353,15 +430,19 @@ def answer(session: Session, line: str) -> Answer:
     """Serve one request; a failure becomes an answer, too."""
     verbs: dict[str, Callable[..., Answer]] = {
         name: getattr(session, name)
-        for name in ("start", "load", "inputs", "time", "stats", "predict", "quit")
+        for name in ("start", "load", "inputs", "time", "warm_up", "stats", "predict", "quit")
     }
     try:
         request = json.loads(line)
+        # The default action of the signal ends a process even where a runtime hangs in a call of its own.
+        signal.setitimer(signal.ITIMER_REAL, request.pop("limit_s", 0))
         return verbs[request.pop("do")](**request)
     except RequestError as error:
         return {"error": str(error), "kind": error.kind}
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}", "kind": "request"}
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def serve(requests: TextIO, answers: TextIO) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 
 from edgepress.config.device import DeviceConfig
 from edgepress.datasets.prepared import UNKNOWN
-from edgepress.devices.base import Array, Measurement, ModelRun, Pair, RuntimeName
+from edgepress.devices.base import Array, Measurement, ModelRun, Pair, RuntimeName, Timings
+from edgepress.devices.statistics import speedup
 from edgepress.errors import DeviceError
 from edgepress.measure.inference import accuracy
 from edgepress.measure.sizes import size_metrics
@@ -40,28 +41,30 @@ def check_outputs(measurement: Measurement, classes: int) -> None:
 def accuracy_report(measured: Measurements, classes: Array) -> Report:
     """The content of `accuracy.json`; accuracies and drops are fractions of the samples, or None.
 
-    `baseline_accuracy` is that of ONNX Runtime; each drop and ratio is against the same runtime's baseline.
+    `baseline_accuracy` is that of ONNX Runtime where there is one; each drop and ratio is against the same
+    runtime's baseline.
     """
     runtimes: Report = {
         name: _accuracies(each, classes) | _sizes(each.pair) for name, each in measured.items()
     }
     return {
-        "baseline_accuracy": runtimes["onnxruntime"]["baseline_accuracy"],
+        "baseline_accuracy": next(reversed(runtimes.values()))["baseline_accuracy"],
         "samples": len(classes),
         **runtimes,
-        "agreement": agreement(measured["tflite"].candidate, measured["onnxruntime"].candidate),
+        "agreement": _agreement(measured),
     }
 
 
 def latency_report(measured: Measurements, config: DeviceConfig) -> Report:
-    """The content of `latency.json`; durations are of single inferences, in milliseconds."""
-    first = next(iter(measured.values()))
+    """The content of `latency.json`; durations are of single inferences, in milliseconds.
+
+    What the device cannot tell, as an emulator the time, is None.
+    """
+    first, kernels = next(iter(measured.values())), getattr(config, "kernels", None)
     return {
         "device": first.machine,
         "kind": first.kind,
-        "threads": config.threads,
-        "rounds": config.rounds,
-        "runs_per_round": config.runs_per_round,
+        "threads": kernels.threads if kernels else None,
         **{str(name): _latencies(each) for name, each in measured.items()},
     }
 
@@ -104,7 +107,18 @@ def summary(accuracy: Report, latency: Report) -> str:
         quality = f"the class of float32 for {accuracy['baseline_agreement']['top1']:.1%} of samples"
     else:
         quality = f"accuracy {accuracy['accuracy']:.4f} (float32 {accuracy['baseline_accuracy']:.4f})"
-    return f"{quality}, {latency['p50_ms']:.3f} ms ({latency['speedup']:.2f} times the speed of float32)"
+    if latency["p50_ms"] is None:
+        return quality
+    times = f"{latency['speedup']:.2f} times the speed of float32"
+    interval = f"95% interval {latency['speedup_low']:.2f} to {latency['speedup_high']:.2f}"
+    return f"{quality}, {latency['p50_ms']:.3f} ms ({times}; {interval})"
+
+
+def _agreement(measured: Measurements) -> Report | None:
+    """Of the candidates; None where the device has one runtime only."""
+    if len(measured) < 2:
+        return None
+    return agreement(measured["tflite"].candidate, measured["onnxruntime"].candidate)
 
 
 def _fault(logits: Array, classes: int) -> str | None:
@@ -153,31 +167,42 @@ def _sizes(pair: Pair) -> Report:
 def _latencies(measurement: Measurement) -> Report:
     candidate, baseline = measurement.candidate, measurement.baseline
     return {
-        **_percentiles(candidate),
-        **{f"baseline_{key}": value for key, value in _percentiles(baseline).items()},
-        **_speedups(candidate, baseline),
         **_process(candidate),
         **{f"baseline_{key}": value for key, value in _process(baseline).items()},
+        **_speedups(candidate.timings, baseline.timings),
         "runtime_version": measurement.runtime_version,
         "op_resolver": measurement.op_resolver,
     }
 
 
-def _percentiles(run: ModelRun) -> dict[str, float]:
-    return {f"p{share}_ms": float(np.percentile(run.durations_ms, share)) for share in (50, 90, 99)}
-
-
-def _speedups(candidate: ModelRun, baseline: ModelRun) -> dict[str, float]:
-    """`speedup` is the ratio of the medians over all rounds, so equal to baseline_p50_ms ÷ p50_ms.
-
-    Since the models took turns, a slow spell of the machine met both. How far the rounds were of one mind
-    is told by the 10th and 90th percentile of the ratios of their own medians.
-    """
-    overall = np.median(baseline.durations_ms) / np.median(candidate.durations_ms)
-    rounds = np.median(baseline.durations_ms, axis=1) / np.median(candidate.durations_ms, axis=1)
-    low, high = np.percentile(rounds, [10, 90])
-    return {"speedup": float(overall), "speedup_round_p10": float(low), "speedup_round_p90": float(high)}
-
-
 def _process(run: ModelRun) -> Report:
-    return {key: getattr(run, key) for key in ("load_ms", "peak_memory_bytes", "idle_memory_bytes")}
+    """Times, of which `cold_start_ms` is loading and the first inference, and memory."""
+    report: Report = dict.fromkeys(
+        ("p50_ms", "p90_ms", "p99_ms", "load_ms", "first_ms", "cold_start_ms", "peak_memory_bytes",
+         "idle_memory_bytes")
+    )  # fmt: skip
+    if run.timings is not None:
+        times = run.timings
+        for share in (50, 90, 99):
+            report[f"p{share}_ms"] = float(np.percentile(times.durations_ms, share))
+        report["load_ms"] = float(np.median(times.load_ms))
+        report["first_ms"] = float(np.median(times.first_ms))
+        report["cold_start_ms"] = float(np.median(times.load_ms + times.first_ms))
+    if run.memory is not None:
+        report |= {"peak_memory_bytes": run.memory.peak_bytes, "idle_memory_bytes": run.memory.idle_bytes}
+    return report | dict(run.figures)
+
+
+def _speedups(candidate: Timings | None, baseline: Timings | None) -> Report:
+    """How many times as fast as the baseline the candidate is, see `devices.statistics`."""
+    if candidate is None or baseline is None:
+        return dict.fromkeys(("speedup", "speedup_low", "speedup_high", "verdict", "sittings", "steady"))
+    found = speedup(baseline.durations_ms, candidate.durations_ms)
+    return {
+        "speedup": found.ratio,
+        "speedup_low": found.low,
+        "speedup_high": found.high,
+        "verdict": found.verdict,
+        "sittings": len(candidate.durations_ms),
+        "steady": candidate.steady and baseline.steady,
+    }

@@ -1,11 +1,12 @@
 """The last run's results as text, from the files in `metrics/`."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from edgepress.artifacts import broken, metrics_path, read_json
+from edgepress.errors import ArtifactError
 
 STAGES = ("train", "export-onnx", "prune", "cluster", "quantize", "convert-tflite")
 RUNTIMES = ("tflite", "onnxruntime")
@@ -42,13 +43,18 @@ class _Metrics:
         """A value that must be there."""
         value = self.optional(key)
         if value is None:
-            raise broken(self._path, "the metrics of this version", f"no number {key}")
+            raise self._no_number(key)
         return value
 
     def optional(self, key: str) -> float | None:
         """A number, or None where there is none."""
         value = self.any(key)
-        return value if isinstance(value, int | float) else None
+        if value is not None and not isinstance(value, int | float):
+            raise self._no_number(key)
+        return value
+
+    def _no_number(self, key: str) -> ArtifactError:
+        return broken(self._path, "the metrics of this version", f"no number {key}")
 
     def any(self, key: str) -> Any:
         """Whatever is there."""
@@ -76,11 +82,11 @@ def _stage_row(stage: str, metrics: _Metrics) -> tuple[str, ...]:
 
 
 def _device_title(accuracy: _Metrics, latency: _Metrics) -> str:
-    samples, threads = int(accuracy.number("samples")), int(latency.number("threads"))
+    samples, threads = int(accuracy.number("samples")), latency.any("threads")
     baseline = f"float32 accuracy {_format(accuracy.optional('baseline_accuracy'), '.4f')}"
     place = f"{latency.any('kind')} on {latency.any('device.cpu')} ({latency.any('device.architecture')})"
     first = f"On the test split ({samples} samples, {baseline}), against each runtime's float32 model;"
-    return f"{first}\n{place}, threads: {threads}:"
+    return f"{first}\n{place}{f', threads: {threads}' if threads else ''}:"
 
 
 def _device_table(accuracy: _Metrics, latency: _Metrics) -> str:
@@ -95,7 +101,8 @@ def _device_table(accuracy: _Metrics, latency: _Metrics) -> str:
         "speed-up",
         "peak memory",
     )
-    return _table([heads, *(_device_row(name, accuracy, latency) for name in RUNTIMES)])
+    present = [name for name in RUNTIMES if accuracy.any(name) is not None]
+    return _table([heads, *(_device_row(name, accuracy, latency) for name in present)])
 
 
 def _device_row(runtime: str, accuracy: _Metrics, latency: _Metrics) -> tuple[str, ...]:
@@ -106,13 +113,15 @@ def _device_row(runtime: str, accuracy: _Metrics, latency: _Metrics) -> tuple[st
         _size(accuracy.number(f"{runtime}.size_bytes")),
         f"{accuracy.number(f'{runtime}.size_ratio'):.2f}×",
         f"{accuracy.number(f'{runtime}.size_gzip_ratio'):.2f}×",
-        _duration(latency.number(f"{runtime}.p50_ms")),
-        f"{latency.number(f'{runtime}.speedup'):.2f}×",
-        _size(latency.number(f"{runtime}.peak_memory_bytes")),
+        _show(latency.optional(f"{runtime}.p50_ms"), _duration),
+        _show(latency.optional(f"{runtime}.speedup"), "{:.2f}×".format),
+        _show(latency.optional(f"{runtime}.peak_memory_bytes"), _size),
     )
 
 
 def _agreement(accuracy: _Metrics) -> str:
+    if accuracy.any("agreement") is None:
+        return "The device has one runtime, so there is none to agree with."
     top1, logits = accuracy.number("agreement.top1"), accuracy.number("agreement.identical_logits")
     steps = accuracy.optional("agreement.max_step_diff")
     apart = "" if steps is None else f"; largest difference in output steps: {steps:g}"
@@ -148,10 +157,12 @@ def _duration(milliseconds: float) -> str:
     return f"{milliseconds:.3f} ms" if milliseconds < 100 else f"{milliseconds:.0f} ms"
 
 
+def _show(value: float | None, form: Callable[[float], str]) -> str:
+    return _ABSENT if value is None else form(value)
+
+
 def _format(value: float | None, form: str) -> str:
-    if value is None:
-        return _ABSENT
-    return format(int(value) if form.endswith("d") else value, form)
+    return _show(value, lambda number: format(int(number) if form.endswith("d") else number, form))
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:

@@ -9,7 +9,7 @@ import onnx
 
 from edgepress.convert.flatbuffer import read_tflite
 from edgepress.datasets.prepared import Array
-from edgepress.devices.local import predict_any
+from edgepress.devices.prediction import predict_any
 from edgepress.errors import ConversionError
 from edgepress.graph.io import save_model
 from edgepress.measure.inference import session

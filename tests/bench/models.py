@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from edgepress.convert.flatbuffer import tflite_metrics
 from edgepress.devices.base import Pair
-from edgepress.devices.local import LocalDevice
+from edgepress.devices.registry import open_device
 from tests.bench.figures import table
 from tests.bench.workspace import DEFAULT, RUNTIMES, Bench, compose, keep, repro, say
 
@@ -41,8 +41,8 @@ class _Converted:
 def int8_latency(bench: Bench) -> str:
     """Candidate against baseline, as the pipeline's own `evaluate-on-device` measured them in turns."""
     rows = [row for name in _networks(bench) for row in _latency_rows(bench, name)]
-    heads = ("network", "runtime", "float32 ms", "int8 ms", "speed-up", "p10", "p90")
-    note = "speed-up: ratio of the medians; p10, p90: of the ratios of single rounds. " + _origin(bench)
+    heads = ("network", "runtime", "float32 ms", "int8 ms", "speed-up", "low", "high")
+    note = "low, high: the 95% confidence interval of the speed-up. " + _origin(bench)
     return table(heads, rows) + "\n" + note
 
 
@@ -95,7 +95,7 @@ def _latency_rows(bench: Bench, name: str) -> list[tuple[str, ...]]:
 
 def _speedup(report: dict[str, Any]) -> tuple[str, ...]:
     durations = (f"{report[key]:.3f}" for key in ("baseline_p50_ms", "p50_ms"))
-    speedups = (f"{report[key]:.2f}" for key in ("speedup", "speedup_round_p10", "speedup_round_p90"))
+    speedups = (f"{report[key]:.2f}" for key in ("speedup", "speedup_low", "speedup_high"))
     return (*durations, *speedups)
 
 
@@ -136,7 +136,7 @@ def _convert_once(bench: Bench, converter: str, model: Path, target: Path) -> di
 
 def _latencies(bench: Bench, targets: list[Path]) -> list[float]:
     """Median milliseconds of an inference with each of two models, timed in turns."""
-    measured = LocalDevice(bench.device()).measure(Pair("tflite", *targets), bench.test_inputs)
+    measured = open_device(bench.device()).measure(Pair("tflite", *targets), bench.test_inputs)
     return [float(np.median(run.durations_ms)) for run in (measured.candidate, measured.baseline)]
 
 

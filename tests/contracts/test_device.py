@@ -1,18 +1,25 @@
 """What every device must do: DeviceContract, run for each device of the registry."""
 
 import dataclasses
+import json
 import os
+import signal
 import sys
+import tempfile
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import onnxruntime
+import psutil
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from edgepress.config.device import CHOICES, Local
+from edgepress.config.device import CHOICES, Kernels, Local, Timing
 from edgepress.devices.base import Device, Measurement, Pair
-from edgepress.devices.local import LocalDevice
+from edgepress.devices.client import start_runner
+from edgepress.devices.linux import LinuxDevice
+from edgepress.devices.local import LocalHost
 from edgepress.devices.registry import DEVICES, open_device
 from edgepress.errors import DeviceError
 
@@ -52,7 +59,11 @@ def run_tflite(interpreter: Interpreter, image: np.ndarray) -> np.ndarray:
 
 
 class DeviceContract:
+    """`resolvers` says what each of the device's runtimes reports to compute with."""
+
     name: str
+    kind = "measured"
+    resolvers: ClassVar = {"tflite": "BUILTIN with XNNPACK delegate", "onnxruntime": "CPUExecutionProvider"}
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -62,6 +73,8 @@ class DeviceContract:
     @pytest.fixture(scope="class", params=PAIRS)
     @classmethod
     def pair(cls, request: pytest.FixtureRequest, small_models: Path) -> Pair:
+        if PAIRS[request.param][0] not in cls.resolvers:
+            pytest.skip(f"{cls.name} has no {PAIRS[request.param][0]}")
         return make_pair(small_models, request.param)
 
     @pytest.fixture(scope="class")
@@ -85,24 +98,35 @@ class DeviceContract:
         assert (measured.candidate.codes is not None) == integer
         assert measured.baseline.codes is None
 
-    def test_latency_is_positive_and_of_both_models(self, measured):
-        for run in (measured.candidate, measured.baseline):
-            assert run.durations_ms.ndim == 2
-            assert (run.durations_ms > 0).all()
-            assert run.load_ms > 0
+    def test_the_kind_of_figures_is_told(self, measured):
+        assert measured.kind == self.kind
 
-    def test_memory_is_that_of_a_small_process(self, measured):
+    def test_latency_is_positive_and_of_both_models_where_it_is_measured(self, measured):
         for run in (measured.candidate, measured.baseline):
-            assert 1e7 < run.idle_memory_bytes <= run.peak_memory_bytes < 2e8
+            assert (run.timings is not None) == (self.kind == "measured")
+            if run.timings is None:
+                continue
+            assert run.timings.durations_ms.ndim == 3
+            for times in (run.timings.durations_ms, run.timings.load_ms, run.timings.first_ms):
+                assert (times > 0).all()
+
+    def test_memory_is_that_of_a_small_process_where_it_is_measured(self, measured):
+        for run in (measured.candidate, measured.baseline):
+            assert (run.memory is not None) == (self.kind == "measured")
+            if run.memory is None:
+                continue
+            assert 1e7 < run.memory.idle_bytes <= run.memory.peak_bytes < 2e8
 
     def test_the_machine_is_described_but_not_named(self, measured):
         assert {"cpu", "architecture", "cores"} <= set(measured.machine)
         hostname = Path("/proc/sys/kernel/hostname").read_text().strip()
         assert hostname not in measured.machine.values()
 
+    def test_the_runtimes_are_those_that_it_says(self, device):
+        assert set(device.runtimes) == set(self.resolvers)
+
     def test_what_ran_is_recorded(self, measured, pair):
-        expected = {"tflite": "BUILTIN with XNNPACK delegate", "onnxruntime": "CPUExecutionProvider"}
-        assert measured.op_resolver == expected[pair.runtime]
+        assert measured.op_resolver == self.resolvers[pair.runtime]
         assert measured.runtime_version[0].isdigit()
 
     def test_a_second_measurement_predicts_the_same(self, device, measured, pair, small_models):
@@ -116,6 +140,8 @@ class DeviceContract:
     )
     def test_a_broken_model_is_named_with_a_remedy(self, device, small_models, tmp_path, name, spoil):
         pair = make_pair(small_models, name)
+        if pair.runtime not in device.runtimes:
+            pytest.skip(f"{self.name} has no {pair.runtime}")
         broken = tmp_path / pair.candidate.name
         broken.write_bytes(spoil(pair.candidate.read_bytes()))
         with pytest.raises(DeviceError, match=rf"{broken} in {pair.runtime}.*; delete it and run: dvc repro"):
@@ -129,7 +155,10 @@ class DeviceContract:
 
 class TestLocal(DeviceContract):
     name = "local"
-    config = Local(threads=1, warmup_runs=2, rounds=3, runs_per_round=4)
+    config = Local(
+        Kernels(1, None, "xnnpack", None, "CPUExecutionProvider"),
+        Timing(sittings=2, rounds=3, runs_per_round=4, warmup_s=0.1, ratio_width=9, budget_s=0),
+    )
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -137,14 +166,14 @@ class TestLocal(DeviceContract):
         return open_device(cls.config)
 
     def test_durations_are_of_the_rounds_asked_for(self, measured):
-        assert measured.candidate.durations_ms.shape == (3, 4)
-        assert measured.baseline.durations_ms.shape == (3, 4)
+        assert measured.candidate.timings.durations_ms.shape == (2, 3, 4)
+        assert measured.baseline.timings.durations_ms.shape == (2, 3, 4)
 
     def test_a_model_that_hangs_is_given_up(self, small_models, tmp_path):
         endless = tmp_path / "endless.tflite"
         os.mkfifo(endless)  # opening it waits for a writer
         pair = dataclasses.replace(make_pair(small_models, "tflite int8"), candidate=endless)
-        device = LocalDevice(self.config, timeout_s=2)
+        device = LinuxDevice(LocalHost(), self.config.kernels, self.config.timing, timeout_s=2)
         with pytest.raises(
             DeviceError, match=r"endless\.tflite in tflite gave no answer to 'load' within 2 s; "
         ):
@@ -158,9 +187,79 @@ class TestLocal(DeviceContract):
         python.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(python))
         with pytest.raises(
-            DeviceError, match=r"onnxruntime cannot be imported: .*; install it with: pip install"
+            DeviceError, match=r"onnxruntime cannot be imported: .*; install onnxruntime with: make install"
         ):
             device.measure(make_pair(small_models, "onnxruntime int8"), small_models / "images.npy")
+
+    @pytest.mark.parametrize(
+        ("resolver", "expected"), [("builtin", "BUILTIN without delegate"), ("reference", "BUILTIN_REF")]
+    )
+    def test_the_kernels_are_those_that_are_asked_for(self, small_models, resolver, expected):
+        kernels = dataclasses.replace(self.config.kernels, op_resolver=resolver)
+        device = LinuxDevice(LocalHost(), kernels, None)
+        measured = device.measure(make_pair(small_models, "tflite int8"), small_models / "images.npy")
+        assert measured.op_resolver == expected
+        assert measured.candidate.timings is None
+
+    def test_the_processes_keep_to_the_cpus_that_are_asked_for(self, small_models):
+        cpu = max(os.sched_getaffinity(0))
+        kernels = dataclasses.replace(self.config.kernels, cpus=(cpu,))
+        model = small_models / "int8.tflite"
+        with LocalHost().connect() as here, start_runner(here, "tflite", model, kernels, 60) as runner:
+            assert psutil.Process(runner.pid).cpu_affinity() == [cpu]
+
+    @pytest.mark.parametrize(
+        ("name", "change", "message"),
+        [
+            ("tflite int8", {"cpus": (4096,)}, r"it cannot keep to CPUs \[4096\]: .* it has: 0"),
+            ("tflite int8", {"delegate": "/absent.so"}, r"delegate /absent\.so cannot be loaded"),
+            (
+                "onnxruntime int8",
+                {"execution_provider": "CUDAExecutionProvider"},
+                r"onnxruntime has no CUDAExecutionProvider; it has: .*CPUExecutionProvider",
+            ),
+        ],
+    )
+    def test_what_the_machine_does_not_have_is_refused(self, small_models, name, change, message):
+        device = LinuxDevice(LocalHost(), dataclasses.replace(self.config.kernels, **change), None)
+        with pytest.raises(DeviceError, match=message + ".*change section device in params.yaml"):
+            device.measure(make_pair(small_models, name), small_models / "images.npy")
+
+    def test_a_library_that_is_no_delegate_is_refused(self, small_models):
+        library = next(Path(onnxruntime.__file__).parent.rglob("*.so*"))
+        device = LinuxDevice(
+            LocalHost(), dataclasses.replace(self.config.kernels, delegate=str(library)), None
+        )
+        with pytest.raises(DeviceError, match=r"delegate .* cannot be loaded"):
+            device.measure(make_pair(small_models, "tflite int8"), small_models / "images.npy")
+
+    def test_there_are_more_sittings_until_the_ratio_is_certain(self, small_models):
+        pair = make_pair(small_models, "tflite int8")
+
+        def sittings(width: float, budget: float) -> int:
+            timing = Timing(2, 1, 1, warmup_s=0, ratio_width=width, budget_s=budget)
+            device = LinuxDevice(LocalHost(), self.config.kernels, timing)
+            measured = device.measure(pair, small_models / "images.npy")
+            return len(measured.candidate.timings.durations_ms)
+
+        assert sittings(width=1e9, budget=60) == 2
+        assert sittings(width=1e-9, budget=3) > 2
+
+    def test_a_program_that_nobody_waits_for_ends_itself(self, small_models, tmp_path):
+        endless = tmp_path / "endless.tflite"
+        os.mkfifo(endless)  # opening it waits for a writer
+        kernels = self.config.kernels
+        with (
+            LocalHost().connect() as here,
+            tempfile.TemporaryFile() as log,
+            here.start(kernels.threads, log) as process,
+        ):
+            for request in (
+                {"do": "start", "runtime": "tflite"},
+                {"do": "load", "model": str(endless), "threads": 1, "limit_s": 1},
+            ):
+                print(json.dumps(request), file=process.stdin, flush=True)
+            assert process.wait(timeout=30) == -signal.SIGALRM
 
     def test_a_process_that_dies_is_reported(self, device, small_models, tmp_path, monkeypatch):
         python = tmp_path / "python"

@@ -193,13 +193,13 @@ def clone_project(project: Project, folder: Path, commit: str = "HEAD") -> Proje
 
 
 def _make_small(conf: Path) -> None:
-    for file in conf.glob("*/*.yaml"):
+    for file in conf.glob("*/**/*.yaml"):
         choice = yaml.safe_load(file.read_text(encoding="utf-8"))
         if "fine_tune" in choice:
             choice["fine_tune"]["epochs"] = 1
         if "calibration" in choice:
             choice["calibration"]["samples"] = 32
-        choice |= _SMALL.get(f"{file.parent.name}/{file.stem}", {})
+        choice |= _SMALL.get(str(file.relative_to(conf).with_suffix("")), {})
         file.write_text(yaml.safe_dump(choice, sort_keys=False), encoding="utf-8")
 
 
@@ -207,5 +207,5 @@ _SMALL: dict[str, dict[str, Any]] = {
     "data/digits": {"size": 16},
     "model/resnet8": {"width": 4},
     "train/adamw_cosine": {"epochs": 2},
-    "device/local": {"warmup_runs": 1, "rounds": 2, "runs_per_round": 2},
+    "device/parts/timing": {"sittings": 2, "rounds": 2, "runs_per_round": 2, "warmup_s": 0, "budget_s": 0},
 }

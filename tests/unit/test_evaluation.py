@@ -7,26 +7,32 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
-from edgepress.config.device import Local
+from edgepress.config.device import Kernels, Local, Timing
 from edgepress.datasets.prepared import Description, Split, save_description, save_split
-from edgepress.devices.base import Codes, Measurement, ModelRun, Pair
+from edgepress.devices.base import Codes, Measurement, Memory, ModelRun, Pair, Timings
 from edgepress.errors import DeviceError
 from edgepress.report import evaluation
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG = Local(threads=1, warmup_runs=0, rounds=2, runs_per_round=3)
+CONFIG = Local(
+    Kernels(1, None, "xnnpack", None, "CPUExecutionProvider"),
+    Timing(sittings=2, rounds=1, runs_per_round=3, warmup_s=0, ratio_width=9, budget_s=0),
+)
 CLASSES = np.array([0, 1, 2, 1])
 LOGITS = np.array([[5, 1, 0], [0, 7, 1], [1, 2, 9], [8, 0, 1]], np.float32)  # the last one is wrong
 
 
 def make_run(outputs=LOGITS, codes=None, durations=((2, 2, 2), (2, 2, 2))) -> ModelRun:
-    return ModelRun(np.asarray(outputs), codes, np.array(durations, np.float64), 3.5, 5_000_000, 4_000_000)
+    times = np.array(durations, np.float64)[:, np.newaxis]
+    timings = Timings(times, np.full(len(times), 3.5), np.full(len(times), 0.25), steady=True)
+    return ModelRun(np.asarray(outputs), codes, timings, Memory(5_000_000, 4_000_000))
 
 
 def make_measurement(folder: Path, runtime="tflite", candidate=None, baseline=None) -> Measurement:
@@ -81,10 +87,9 @@ def test_latencies_are_percentiles_and_the_speedup_a_ratio_of_medians(tmp_path):
     tflite = report["tflite"]
     assert tflite["p50_ms"] == 2
     assert tflite["p99_ms"] == pytest.approx(np.percentile([1, 2, 3, 1, 2, 9], 99))
-    assert tflite["speedup"] == tflite["baseline_p50_ms"] / tflite["p50_ms"] == 3
-    assert tflite["speedup_round_p10"] == pytest.approx(2.6)
-    assert tflite["speedup_round_p90"] == pytest.approx(3.4)
-    assert (tflite["load_ms"], tflite["peak_memory_bytes"]) == (3.5, 5_000_000)
+    assert tflite["speedup"] == pytest.approx((5 / 2 * 7 / 2) ** 0.5)
+    assert (tflite["load_ms"], tflite["first_ms"], tflite["cold_start_ms"]) == (3.5, 0.25, 3.75)
+    assert tflite["peak_memory_bytes"] == 5_000_000
     assert (tflite["runtime_version"], tflite["op_resolver"]) == ("1.2.3", "fingers")
 
 
@@ -169,8 +174,8 @@ def project(tmp_path, small_models) -> Path:
     }.items():
         (tmp_path / "models" / target).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(small_models / source, tmp_path / "models" / target)
-    keys = "threads: 1, warmup_runs: 1, rounds: 2, runs_per_round: 3"
-    (tmp_path / "params.yaml").write_text(f"device: {{name: local, {keys}}}\n")
+    params = {"device": {"name": "local", **asdict(CONFIG)}}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     return tmp_path
 
 

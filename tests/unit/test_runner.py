@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepress.devices import runner
-from edgepress.devices.client import PROGRAM, environment
+from edgepress.devices.host import PROGRAM
+from edgepress.devices.local import environment
 
 
 def ask(*requests: dict[str, object], text: str = "") -> list[dict[str, object]]:

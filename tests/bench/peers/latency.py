@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from edgepress.convert.flatbuffer import read_tflite
-from edgepress.devices.client import Runner, start_runner
-from edgepress.devices.local import TIMEOUT_S, predict
+from edgepress.devices.client import Runner
+from edgepress.devices.prediction import predict, tflite_runner
 
 _SITTINGS = 5
 """Where a process happens to lie in memory can cost it a tenth, so there are several of each model."""
@@ -35,10 +35,7 @@ def _sitting(models: dict[str, Path], inputs: Path, rounds: int, runs: int) -> d
 
 
 def _loaded(stack: ExitStack, model: Path, inputs: Path) -> Runner:
-    runner = stack.enter_context(start_runner("tflite", model, 1, TIMEOUT_S))
-    runner.ask("start", runtime="tflite")
-    runner.ask("load", model=str(model), threads=1)
-    runner.ask("inputs", path=str(inputs), layout="auto")
+    runner, _ = stack.enter_context(tflite_runner(model, inputs, 1, "auto"))
     return runner
 
 
