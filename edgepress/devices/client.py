@@ -38,12 +38,9 @@ class Runner:
     ) -> None:
         self._process, self._log, self._there, self._timeout_s = process, log, there, timeout_s
         self._runtime, self._model = subject
-        self._timed_out = False
-
-    @property
-    def pid(self) -> int:
-        """The process that was started on this computer."""
-        return self._process.pid
+        self._timed_out, self._at_work = False, False
+        self.pid: int | None = None
+        """The program's process, where it runs; None before it has told."""
 
     def ask(self, verb: str, **arguments: Any) -> dict[str, Any]:
         """Send a request and wait for its answer."""
@@ -51,7 +48,9 @@ class Runner:
         timer.start()
         try:
             request = {"do": verb, "limit_s": self._timeout_s + _GRACE_S, **arguments}
+            self._at_work = True
             line = self._exchange(json.dumps(request))
+            self._at_work = False
         finally:
             timer.cancel()
         if not line:
@@ -60,6 +59,12 @@ class Runner:
         if "error" in answer:
             raise self._failure(answer)
         return answer
+
+    def end(self) -> None:
+        """End the process: an idle one ends with its input, one that still works has to be killed."""
+        if self._at_work:
+            self._there.kill(self._process, self.pid)
+        self._process.kill()
 
     def _exchange(self, request: str) -> str:
         """The answer's line; empty if the process is gone."""
@@ -73,7 +78,7 @@ class Runner:
 
     def _give_up(self) -> None:
         self._timed_out = True
-        self._process.kill()
+        self._there.kill(self._process, self.pid)
 
     def _death(self, verb: str) -> DeviceError:
         status = self._process.wait()
@@ -117,10 +122,10 @@ def start_runner(
 ) -> Iterator[Runner]:
     """A fresh process for one model, its runtime imported; at the end it is gone."""
     with tempfile.TemporaryFile() as log, there.start(kernels.threads, log) as process:
+        runner = Runner(process, log, there, (runtime, model), timeout_s)
         try:
-            runner = Runner(process, log, there, (runtime, model), timeout_s)
-            runner.ask("start", runtime=runtime, cpus=kernels.cpus)
+            runner.pid = runner.ask("start", runtime=runtime, cpus=kernels.cpus)["pid"]
             yield runner
         finally:
-            process.kill()
+            runner.end()
             process.communicate()

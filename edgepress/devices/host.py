@@ -42,6 +42,9 @@ class Connection(Protocol):
     def start(self, threads: int, log: IO[bytes]) -> "subprocess.Popen[str]":
         """Start the program there, its standard error in `log`, with that many threads for numerical code."""
 
+    def kill(self, process: "subprocess.Popen[str]", pid: int | None) -> None:
+        """End the program, which is process `pid` there, at once; None if it has not told yet."""
+
     def explain(self, status: int, last_words: str) -> Death | None:
         """Why the program ended with this status, where that is the host's fault, not the model's."""
 

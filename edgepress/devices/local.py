@@ -33,6 +33,9 @@ class LocalConnection(Connection):
     def start(self, threads: int, log: IO[bytes]) -> "subprocess.Popen[str]":
         return popen([sys.executable, "-I", str(PROGRAM)], log, environment(threads))
 
+    def kill(self, process: "subprocess.Popen[str]", pid: int | None) -> None:
+        process.kill()
+
     def explain(self, status: int, last_words: str) -> Death | None:
         return None
 

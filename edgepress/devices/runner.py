@@ -4,7 +4,9 @@ Self-contained: Python, numpy and the runtime asked for (`ai_edge_litert` or `on
 of this project. Copy the file to a device and start it with `python runner.py`. It reads one JSON object
 per line from standard input and answers each with one line on standard output:
 
-    {"do": "start", "runtime": "tflite" | "onnxruntime"}      imports the runtime; with "cpus": [i, …],
+    {"do": "probe"}                                           → what the device is and has; needs neither
+                                                                numpy nor a runtime
+    {"do": "start", "runtime": "tflite" | "onnxruntime"}      imports the runtime → pid; with "cpus": [i, …],
                                                                 keeps to those
     {"do": "load", "model": path, "threads": n}               → load_ms, input, output; with "output": i, the
                                                                 one of several outputs that counts; with
@@ -24,25 +26,38 @@ before `predict`: the peak of memory is then that of loading and single inferenc
 integer output into logits.
 """
 
+from __future__ import annotations
+
+import hashlib
 import importlib
 import json
 import os
 import platform
+import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
+try:
+    import numpy as np
+except ImportError as reason:  # a device that is only probed does without
+    _no_numpy: ImportError | None = reason
+else:
+    _no_numpy = None
 
-Array = npt.NDArray[Any]
-Dims = list[int | None]
-Answer = dict[str, Any]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import TextIO
+
+    import numpy.typing as npt
+
+    Array = npt.NDArray[Any]
+    Dims = list[int | None]
+    Answer = dict[str, Any]
 
 _ONNX_TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 _CPU = "CPUExecutionProvider"
@@ -197,8 +212,22 @@ class Session:
         self._idle_memory = 0
         self.ended = False
 
+    def probe(self) -> Answer:
+        """What the device is, has and does at the moment; None where it does not tell."""
+        return {
+            "machine": machine(),
+            "conditions": conditions(),
+            "system": _system(),
+            "python": platform.python_version(),
+            "packages": {name: _installed(name) for name in ("numpy", "ai-edge-litert", "onnxruntime")},
+            "memory_bytes": _total_memory(),
+            "disk_free_bytes": shutil.disk_usage(Path.cwd()).free,
+        }
+
     def start(self, runtime: str, cpus: list[int] | None = None) -> Answer:
         """Import a runtime, in a process that keeps to these CPUs."""
+        if _no_numpy is not None:
+            raise RequestError("runtime", f"numpy cannot be imported: {_no_numpy}")
         if cpus is not None:
             _keep_to(cpus)
         if runtime not in RUNTIMES:
@@ -211,7 +240,7 @@ class Session:
                 "runtime", f"{self._runtime.distribution} cannot be imported: {error}"
             ) from error
         self._idle_memory = peak_memory_bytes()
-        return {}
+        return {"pid": os.getpid()}
 
     def load(
         self,
@@ -340,18 +369,81 @@ def peak_memory_bytes() -> int:
 
 
 def machine() -> Answer:
-    """What identifies the kind of machine, and no single one: no host name, no serial number."""
-    system = {"architecture": platform.machine(), "cores": os.cpu_count(), "system": platform.system()}
-    return {"cpu": _cpu_name(), **system}
+    """What it is, without a name: `fingerprint`, a salted hash, tells whether two are one and the same."""
+    kind = {"cpu": _cpu_name(), "architecture": platform.machine(), "cores": os.cpu_count()}
+    return {**kind, "system": platform.system(), "fingerprint": _fingerprint(kind)}
+
+
+def conditions() -> Answer:
+    """What changes how fast it is: clock, heat, and what else runs; None where it does not tell."""
+    cpus = Path("/sys/devices/system/cpu")
+    governors = {_text(path) for path in cpus.glob("cpu[0-9]*/cpufreq/scaling_governor")}
+    return {
+        "governor": ", ".join(sorted(filter(None, governors))) or None,
+        "frequency_mhz": _largest(cpus.glob("cpu[0-9]*/cpufreq/scaling_cur_freq"), 1e3) or _cpuinfo_mhz(),
+        "max_frequency_mhz": _largest(cpus.glob("cpu[0-9]*/cpufreq/cpuinfo_max_freq"), 1e3),
+        "temperature_c": _largest(Path("/sys/class/thermal").glob("thermal_zone*/temp"), 1e3),
+        "throttled": _throttled(),
+        "load": round(os.getloadavg()[0], 2),
+    }
+
+
+def _throttled() -> bool | None:
+    """Whether a Raspberry Pi has been slowed down, by heat or a weak supply, since it was started."""
+    flags = _text(Path("/sys/devices/platform/soc/soc:firmware/get_throttled"))
+    return None if flags is None else int(flags, 16) != 0
+
+
+def _fingerprint(kind: Answer) -> str:
+    identity = [_text(Path(p)) for p in ("/etc/machine-id", "/proc/device-tree/serial-number")]
+    said = json.dumps(["edgepress", *identity, kind], sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()[:12]
 
 
 def _cpu_name() -> str:
-    board = Path("/proc/device-tree/model")
-    if board.exists():
-        return board.read_text().strip("\0\n ")
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith(("model name", "Model"))]
-    return names[0] if names else platform.machine()
+    board = _text(Path("/proc/device-tree/model"))
+    return board or _cpuinfo("model name") or _cpuinfo("Model") or platform.machine()
+
+
+def _cpuinfo_mhz() -> float | None:
+    found = _cpuinfo("cpu MHz")
+    return float(found) if found else None
+
+
+def _cpuinfo(key: str) -> str | None:
+    """The first value of that name in /proc/cpuinfo."""
+    lines = (line.split(":", 1) for line in (_text(Path("/proc/cpuinfo")) or "").splitlines() if ":" in line)
+    return next((value.strip() for name, value in lines if name.strip() == key), None)
+
+
+def _system() -> str | None:
+    lines = (_text(Path("/etc/os-release")) or "").splitlines()
+    names = [line.split("=", 1)[1].strip('"') for line in lines if line.startswith("PRETTY_NAME=")]
+    return f"{names[0]}, Linux {platform.release()}" if names else None
+
+
+def _total_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _installed(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def _text(path: Path) -> str | None:
+    """What a file of the system says; None if it is not there or not to be read."""
+    try:
+        return path.read_text(errors="replace").strip("\0\n ") or None
+    except OSError:
+        return None
+
+
+def _largest(paths: Iterator[Path], unit: float) -> float | None:
+    values = [float(value) / unit for value in map(_text, paths) if value]
+    return max(values, default=None)
 
 
 def _keep_to(cpus: list[int]) -> None:
@@ -430,7 +522,7 @@ def answer(session: Session, line: str) -> Answer:
     """Serve one request; a failure becomes an answer, too."""
     verbs: dict[str, Callable[..., Answer]] = {
         name: getattr(session, name)
-        for name in ("start", "load", "inputs", "time", "warm_up", "stats", "predict", "quit")
+        for name in ("probe", "start", "load", "inputs", "time", "warm_up", "stats", "predict", "quit")
     }
     try:
         request = json.loads(line)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -118,7 +119,8 @@ class DeviceContract:
             assert 1e7 < run.memory.idle_bytes <= run.memory.peak_bytes < 2e8
 
     def test_the_machine_is_described_but_not_named(self, measured):
-        assert {"cpu", "architecture", "cores"} <= set(measured.machine)
+        assert {"cpu", "architecture", "cores", "fingerprint"} <= set(measured.machine)
+        assert re.fullmatch("[0-9a-f]{12}", measured.machine["fingerprint"])
         hostname = Path("/proc/sys/kernel/hostname").read_text().strip()
         assert hostname not in measured.machine.values()
 

@@ -1,6 +1,7 @@
 """The program that devices run: its protocol, its arithmetic and what it does not import."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -46,13 +47,36 @@ def test_it_loads_times_and_predicts(small_models, tmp_path):
         {"do": "quit"},
     )
     start, load, inputs, times, stats, predict, end = answers
-    assert [start, inputs, predict, end] == [{}, {"samples": 40}, {"samples": 40}, {}]
+    assert [inputs, predict, end] == [{"samples": 40}, {"samples": 40}, {}]
+    assert start["pid"] > 0
     assert load["output"]["dtype"] == "int8"
     assert load["output"]["scale"] > 0
     assert len(times["durations_ns"]) == 7
     assert stats["idle_memory_bytes"] <= stats["peak_memory_bytes"]
     outputs = np.load(target)
     assert (outputs.dtype, outputs.shape) == (np.int8, (40, 5))
+
+
+def test_it_can_be_asked_what_a_machine_is_where_numpy_is_absent(tmp_path):
+    (tmp_path / "numpy.py").write_text("raise ImportError('no numpy here')\n")
+    code = f"""if True:
+        import runpy, sys
+        sys.path.insert(0, {str(tmp_path)!r})
+        runpy.run_path(sys.argv[1], run_name="__main__")
+    """
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code, str(PROGRAM)],
+        input='{"do": "probe"}\n{"do": "start", "runtime": "tflite"}\n',
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    probe, start = map(json.loads, done.stdout.splitlines())
+    assert probe["machine"]["cores"] == os.cpu_count()
+    assert probe["packages"]["onnxruntime"] == onnxruntime.__version__
+    assert probe["disk_free_bytes"] > 0
+    assert len(probe["machine"]["fingerprint"]) == 12
+    assert start == {"error": "numpy cannot be imported: no numpy here", "kind": "runtime"}
 
 
 def test_a_float_output_made_of_codes_tells_their_scale(small_models):
