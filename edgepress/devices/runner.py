@@ -40,7 +40,7 @@ import time
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 try:
     import numpy as np
@@ -93,7 +93,20 @@ class Kernels(NamedTuple):
     provider: str = _CPU
 
 
-class TfliteModel:
+class Model(Protocol):
+    """A model in its runtime."""
+
+    input: Tensor
+    output: Tensor
+
+    def run(self, tensor: Array) -> Array:
+        """One inference."""
+
+    def op_resolver(self) -> str:
+        """What computes."""
+
+
+class TfliteModel(Model):
     """A `.tflite` in LiteRT."""
 
     def __init__(self, library: Any, path: str, threads: int, output: int | None, kernels: Kernels) -> None:
@@ -117,7 +130,7 @@ class TfliteModel:
             raise RequestError("device", f"delegate {kernels.delegate} took no operator of the model")
         self._input = _single(self._interpreter.get_input_details(), "inputs")
         self._output = _chosen(self._interpreter.get_output_details(), output)
-        self.input, self.output = _tflite_tensor(self._input), self._describe_output()
+        self.input, self.output = tflite_tensor(self._input), self._describe_output()
 
     def run(self, tensor: Array) -> Array:
         """One inference."""
@@ -141,7 +154,7 @@ class TfliteModel:
 
     def _describe_output(self) -> Tensor:
         """The output; a float one that a last DEQUANTIZE makes gets that operator's scale."""
-        own = _tflite_tensor(self._output)
+        own = tflite_tensor(self._output)
         makers = [node for node in self._nodes if self._output["index"] in node["outputs"]]
         if not makers or makers[-1]["op_name"] != "DEQUANTIZE":
             return own
@@ -150,7 +163,7 @@ class TfliteModel:
         return own._replace(**_quantization(details))
 
 
-class OnnxModel:
+class OnnxModel(Model):
     """An `.onnx` in ONNX Runtime."""
 
     def __init__(self, library: Any, path: str, threads: int, output: int | None, kernels: Kernels) -> None:
@@ -191,7 +204,7 @@ class Runtime(NamedTuple):
 
     module: str
     distribution: str
-    model: type[TfliteModel] | type[OnnxModel]
+    model: Callable[..., Model]
 
 
 RUNTIMES = {
@@ -203,10 +216,15 @@ RUNTIMES = {
 class Session:
     """What the requests act on: a runtime, then a model, then samples."""
 
+    runtimes: ClassVar[Mapping[str, Runtime]] = RUNTIMES
+    verbs: ClassVar[tuple[str, ...]] = (
+        "probe", "start", "load", "inputs", "time", "warm_up", "stats", "predict", "quit",
+    )  # fmt: skip
+
     def __init__(self) -> None:
         self._runtime: Runtime | None = None
         self._library: Any = None
-        self._model: TfliteModel | OnnxModel | None = None
+        self._model: Model | None = None
         self._samples: Array | None = None
         self._axes: tuple[int, ...] = ()
         self._idle_memory = 0
@@ -230,9 +248,10 @@ class Session:
             raise RequestError("runtime", f"numpy cannot be imported: {_no_numpy}")
         if cpus is not None:
             _keep_to(cpus)
-        if runtime not in RUNTIMES:
-            raise RequestError("request", f"runtime is {runtime!r}; expected one of: {', '.join(RUNTIMES)}")
-        self._runtime = RUNTIMES[runtime]
+        if runtime not in self.runtimes:
+            known = ", ".join(self.runtimes)
+            raise RequestError("request", f"runtime is {runtime!r}; expected one of: {known}")
+        self._runtime = self.runtimes[runtime]
         try:
             self._library = importlib.import_module(self._runtime.module)
         except ImportError as error:
@@ -318,7 +337,7 @@ class Session:
         self.ended = True
         return {}
 
-    def _loaded(self) -> TfliteModel | OnnxModel:
+    def _loaded(self) -> Model:
         if self._model is None:
             raise RequestError("request", "no model is loaded")
         return self._model
@@ -482,7 +501,8 @@ def _single(values: Any, what: str) -> Any:
     return values[0]
 
 
-def _tflite_tensor(details: Mapping[str, Any]) -> Tensor:
+def tflite_tensor(details: Mapping[str, Any]) -> Tensor:
+    """A tensor from its details as an interpreter gives them."""
     return Tensor(
         [None if length < 0 else int(length) for length in details["shape"]],
         np.dtype(details["dtype"]).name,
@@ -520,10 +540,7 @@ def _blame_model() -> Iterator[None]:
 
 def answer(session: Session, line: str) -> Answer:
     """Serve one request; a failure becomes an answer, too."""
-    verbs: dict[str, Callable[..., Answer]] = {
-        name: getattr(session, name)
-        for name in ("probe", "start", "load", "inputs", "time", "warm_up", "stats", "predict", "quit")
-    }
+    verbs: dict[str, Callable[..., Answer]] = {name: getattr(session, name) for name in session.verbs}
     try:
         request = json.loads(line)
         # The default action of the signal ends a process even where a runtime hangs in a call of its own.
@@ -537,9 +554,8 @@ def answer(session: Session, line: str) -> Answer:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def serve(requests: TextIO, answers: TextIO) -> None:
+def serve(session: Session, requests: TextIO, answers: TextIO) -> None:
     """Answer requests until `quit` or the end of the input."""
-    session = Session()
     for line in requests:
         reply = answer(session, line)
         print(json.dumps(reply), file=answers, flush=True)
@@ -547,7 +563,7 @@ def serve(requests: TextIO, answers: TextIO) -> None:
             return
 
 
-def _own_stdout() -> TextIO:
+def own_stdout() -> TextIO:
     """Standard output for answers alone: whatever a library prints goes to standard error."""
     own = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -555,4 +571,4 @@ def _own_stdout() -> TextIO:
 
 
 if __name__ == "__main__":
-    serve(sys.stdin, _own_stdout())
+    serve(Session(), sys.stdin, own_stdout())
