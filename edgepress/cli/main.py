@@ -102,7 +102,3 @@ def _inspect(options: argparse.Namespace) -> None:
     from edgepress.inspection.inspect import describe
 
     print(describe(options.model, options.json))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
