@@ -13,8 +13,7 @@ from edgepress.config.device import CHOICES
 from edgepress.config.load import load_choice
 from edgepress.datasets.prepared import load_description, load_split
 from edgepress.devices.base import Pair
-from edgepress.devices.registry import open_device
-from edgepress.report import evaluation
+from edgepress.report.fleet import Samples, evaluate
 
 PAIRS = (
     Pair(
@@ -30,20 +29,13 @@ def main() -> None:
     """Measure each runtime's pair; write accuracies, latencies and the confusion of the `.tflite`."""
     config = load_choice("device", CHOICES)
     description = load_description(PREPARED / "description.json")
-    test = load_split(PREPARED / "test")
-    device = open_device(config)
-    pairs = [pair for pair in PAIRS if pair.runtime in device.runtimes]
-    measured = {pair.runtime: device.measure(pair, PREPARED / "test" / "x.npy") for pair in pairs}
-    for measurement in measured.values():
-        evaluation.check_outputs(measurement, description.classes)
-    accuracy = evaluation.accuracy_report(measured, test.y)
-    latency = evaluation.latency_report(measured, config)
-    confusion = evaluation.confusion_csv(measured["tflite"].candidate, test.y, description.class_names)
-    write_json(metrics_path("accuracy"), accuracy)
-    write_json(metrics_path("latency"), latency)
-    write_bytes(METRICS / "confusion.csv", confusion)
-    for name in measured:
-        print(f"evaluate-on-device: {name} {evaluation.summary(accuracy[name], latency[name])}")
+    split = load_split(PREPARED / "test")
+    found = evaluate(config, PAIRS, Samples(PREPARED / "test" / "x.npy", split, description))
+    write_json(metrics_path("accuracy"), found.accuracy)
+    write_json(metrics_path("latency"), found.latency)
+    write_bytes(METRICS / "confusion.csv", found.confusion)
+    for line in found.lines:
+        print(f"evaluate-on-device: {line}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,14 @@
 """Section `device`: where the models run, and how long they are timed."""
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from edgepress.config.schema import require
+
+MEASURE_AGAIN = "dvc repro --force --single-item evaluate-on-device"
+"""What measures although DVC knows a result, such as one of a fleet of which a member had failed."""
 
 OpResolver = Literal["xnnpack", "builtin", "reference"]
 
@@ -67,4 +72,20 @@ class Local:
 
 
 DeviceConfig = Local
-CHOICES: dict[str, type[DeviceConfig]] = {"local": Local}
+DEVICES: dict[str, type[DeviceConfig]] = {"local": Local}
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Several devices, measured one after the other, under names that the user gives them."""
+
+    members: Mapping[str, DeviceConfig] = field(metadata={"choices": DEVICES})
+
+    def __post_init__(self) -> None:
+        require(len(self.members) > 0, "members", self.members, "devices by name, at least one")
+        for name in self.members:
+            plain = re.fullmatch(r"[A-Za-z0-9_-]+", name) is not None
+            require(plain, "members", name, "names of letters, digits, - and _")
+
+
+CHOICES: dict[str, type[DeviceConfig | Fleet]] = {**DEVICES, "fleet": Fleet}

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from edgepress.config.schema import build, require, unknown
+from edgepress.config.schema import build, choose, require
 from edgepress.errors import ConfigError
 
 T = TypeVar("T")
@@ -44,32 +44,21 @@ def load_section(section: str, cls: type[T], params: Path = PARAMS) -> T:
 def load_choice(section: str, choices: Mapping[str, type[T]], params: Path = PARAMS) -> T:
     """The section of a config group as an instance of the class that its `name` selects.
 
-    Where the name is something else, as with `model=timm`, the key `choice` does.
-
     Raises:
         ConfigError: the name is not one of `choices`, or the rest does not fit the class.
     """
-
-    def choose() -> T:
-        raw = dict(_lookup(section, params))
-        key = "choice" if "choice" in raw else "name"
-        name = raw.pop(key, None)
-        if not isinstance(name, str) or name not in choices:
-            raise unknown(f"{section}.{key}", name, list(choices))
-        return build(choices[name], raw, section)
-
-    return _with_remedy(section, choose)
+    return _with_remedy(section, lambda: choose(choices, _lookup(section, params), section))
 
 
 def load_runtime(params: Path = PARAMS) -> Runtime:
     """The top-level `seed` and `threads`."""
     raw = read(params)
 
-    def choose() -> Runtime:
+    def runtime() -> Runtime:
         return build(Runtime, {key: raw[key] for key in ("seed", "threads") if key in raw}, "")
 
     try:
-        return choose()
+        return runtime()
     except ConfigError as error:
         raise ConfigError(f"{str(error).removeprefix('.')}. Set it in conf/config.yaml.") from None
 
@@ -91,9 +80,9 @@ def read(params: Path = PARAMS) -> Mapping[str, Any]:
     return raw
 
 
-def _with_remedy(section: str, choose: Callable[[], T]) -> T:
+def _with_remedy(section: str, make: Callable[[], T]) -> T:
     try:
-        return choose()
+        return make()
     except ConfigError as error:
         group = section.split(".")[0]
         message = str(error) if str(error).endswith((".", "?")) else f"{error}."

@@ -32,6 +32,8 @@ def unknown(what: str, value: object, allowed: Collection[str]) -> ConfigError:
 def build(cls: type[T], raw: object, where: str) -> T:
     """Fill the dataclass `cls` from the mapping `raw`; `where` is its dotted path in params.yaml.
 
+    A field whose metadata has `choices` takes sections by name, for each of which its own `name` chooses.
+
     Raises:
         ConfigError: a key is missing or unknown, or a value has the wrong type or range.
     """
@@ -44,7 +46,9 @@ def build(cls: type[T], raw: object, where: str) -> T:
             raise unknown("key", f"{where}.{key}", [f"{where}.{name}" for name in fields])
     values = {}
     for name, field in fields.items():
-        if name in raw:
+        if name in raw and "choices" in field.metadata:
+            values[name] = _members(field.metadata["choices"], raw[name], f"{where}.{name}")
+        elif name in raw:
             values[name] = _convert(hints[name], raw[name], f"{where}.{name}")
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ConfigError(f"{where}.{name} is missing; expected {_describe(hints[name])}")
@@ -52,6 +56,30 @@ def build(cls: type[T], raw: object, where: str) -> T:
         return cls(**values)
     except ConfigError as error:
         raise ConfigError(f"{where}.{error}") from None
+
+
+def choose(choices: Mapping[str, type[T]], raw: object, where: str) -> T:
+    """As `build`, for the class that `name` selects.
+
+    Where the name is something else, as with `model=timm`, the key `choice` does.
+
+    Raises:
+        ConfigError: the name is not one of `choices`, or the rest does not fit the class.
+    """
+    if not isinstance(raw, Mapping):
+        raise ConfigError(f"{where} is {raw!r}; expected a section with keys")
+    key = "choice" if "choice" in raw else "name"
+    name = raw.get(key)
+    if not isinstance(name, str) or name not in choices:
+        raise unknown(f"{where}.{key}", name, list(choices))
+    return build(choices[name], {other: value for other, value in raw.items() if other != key}, where)
+
+
+def _members(choices: Mapping[str, type[Any]], raw: object, where: str) -> dict[str, Any]:
+    """Sections under names of the user's, each one of `choices`; the field says so in its metadata."""
+    if not isinstance(raw, Mapping):
+        raise ConfigError(f"{where} is {raw!r}; expected a section with keys")
+    return {str(name): choose(choices, section, f"{where}.{name}") for name, section in raw.items()}
 
 
 def _convert(hint: Any, value: object, where: str) -> Any:

@@ -2,7 +2,8 @@
 
 import importlib
 
-from edgepress.config.device import CHOICES, DeviceConfig
+from edgepress.config.device import DEVICES as SECTIONS
+from edgepress.config.device import DeviceConfig
 from edgepress.devices.base import Device
 
 DEVICES = {"local": "edgepress.devices.linux:open_local"}
@@ -10,7 +11,7 @@ DEVICES = {"local": "edgepress.devices.linux:open_local"}
 
 def open_device(config: DeviceConfig) -> Device:
     """The device that a configuration describes."""
-    name = next(name for name, section in CHOICES.items() if type(config) is section)
+    name = next(name for name, section in SECTIONS.items() if type(config) is section)
     module, function = DEVICES[name].split(":")
     device: Device = getattr(importlib.import_module(module), function)(config)
     return device

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.artifacts import broken, metrics_path, read_json
+from edgepress.config.device import MEASURE_AGAIN
 from edgepress.errors import ArtifactError
 
 STAGES = ("train", "export-onnx", "prune", "cluster", "quantize", "convert-tflite")
@@ -22,22 +23,46 @@ def render() -> str:
     """
     stages = {stage: _Metrics(metrics_path(stage)) for stage in STAGES}
     accuracy, latency = _Metrics(metrics_path("accuracy")), _Metrics(metrics_path("latency"))
-    parts = [
-        "After each stage (accuracy on the validation split):",
-        _stage_table(stages),
-        _device_title(accuracy, latency),
-        _device_table(accuracy, latency),
-        f"{_agreement(accuracy)}\n{_cost(stages, accuracy)}",
-    ]
-    return "\n\n".join(parts)
+    head = ["After each stage (accuracy on the validation split):", _stage_table(stages)]
+    if accuracy.any("members") is None:
+        parts = [*_device(accuracy, latency), f"{_agreement(accuracy)}\n{_cost(stages, accuracy)}"]
+    else:
+        parts = _fleet(stages, accuracy, latency)
+    return "\n\n".join(head + parts)
+
+
+def _fleet(stages: dict[str, "_Metrics"], accuracy: "_Metrics", latency: "_Metrics") -> list[str]:
+    """A part for each member, that of a failed one with what measures it anew."""
+    parts, measured = list[str](), list[_Metrics]()
+    for name in accuracy.any("members"):
+        ours, times = accuracy.below(f"members.{name}"), latency.below(f"members.{name}")
+        error = ours.any("error")
+        if error is not None:
+            parts.append(f"{name} failed: {error}\nTo measure all members anew: {MEASURE_AGAIN}")
+        else:
+            title, table = _device(ours, times)
+            parts += [f"{name}: {title}", f"{table}\n{_agreement(ours)}"]
+            measured.append(ours)
+    return [*parts, *(_cost(stages, each) for each in measured[:1])]
+
+
+def _device(accuracy: "_Metrics", latency: "_Metrics") -> list[str]:
+    return [_device_title(accuracy, latency), _device_table(accuracy, latency)]
 
 
 class _Metrics:
     """A metrics file, whose values are got by dotted keys."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, values: dict[str, Any] | None = None) -> None:
         self._path = path
-        self._values = read_json(path)
+        self._values = read_json(path) if values is None else values
+
+    def below(self, key: str) -> "_Metrics":
+        """The part below a key."""
+        values = self.any(key)
+        if not isinstance(values, dict):
+            raise broken(self._path, "the metrics of this version", f"no section {key}")
+        return _Metrics(self._path, values)
 
     def number(self, key: str) -> float:
         """A value that must be there."""

@@ -16,7 +16,8 @@ import psutil
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from edgepress.config.device import CHOICES, Kernels, Local, Timing
+from edgepress.config.device import DEVICES as SECTIONS
+from edgepress.config.device import Kernels, Local, Timing
 from edgepress.devices.base import Device, Measurement, Pair
 from edgepress.devices.client import start_runner
 from edgepress.devices.linux import LinuxDevice
@@ -273,4 +274,4 @@ class TestLocal(DeviceContract):
 
 
 def test_every_device_passes_the_contract():
-    assert {each.name for each in DeviceContract.__subclasses__()} == set(DEVICES) == set(CHOICES)
+    assert {each.name for each in DeviceContract.__subclasses__()} == set(DEVICES) == set(SECTIONS)

@@ -3,24 +3,19 @@
 import csv
 import gzip
 import json
-import os
 import shutil
-import subprocess
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
 from edgepress.config.device import Kernels, Local, Timing
-from edgepress.datasets.prepared import Description, Split, save_description, save_split
 from edgepress.devices.base import Codes, Measurement, Memory, ModelRun, Pair, Timings
 from edgepress.errors import DeviceError
 from edgepress.report import evaluation
+from tests.last_stage import make_project, run_stage
 
-ROOT = Path(__file__).resolve().parents[2]
 CONFIG = Local(
     Kernels(1, None, "xnnpack", None, "CPUExecutionProvider"),
     Timing(sittings=2, rounds=1, runs_per_round=3, warmup_s=0, ratio_width=9, budget_s=0),
@@ -160,32 +155,7 @@ def test_confusion_names_classes_and_survives_commas():
 
 @pytest.fixture
 def project(tmp_path, small_models) -> Path:
-    """A project's folder in which every stage but the last has run."""
-    images = np.load(small_models / "images.npy")
-    save_split(tmp_path / "data/prepared/test", Split(images, np.arange(len(images)) % 5))
-    names = tuple("abcde")
-    description = Description("random", (3, 8, 6), names, (0, 255), (0,) * 3, (1,) * 3, {"test": 40}, "", "")
-    save_description(tmp_path / "data/prepared/description.json", description)
-    for source, target in {
-        "int8.tflite": "convert-tflite/model.tflite",
-        "float.tflite": "convert-tflite/baseline.tflite",
-        "int8.onnx": "quantize/model.onnx",
-        "float.onnx": "export-onnx/model.onnx",
-    }.items():
-        (tmp_path / "models" / target).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(small_models / source, tmp_path / "models" / target)
-    params = {"device": {"name": "local", **asdict(CONFIG)}}
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
-    return tmp_path
-
-
-def run_stage(project: Path, then="") -> subprocess.CompletedProcess[str]:
-    stage = "from edgepress.artifacts import run_stage; from stages.evaluate_on_device import main"
-    code = f"{stage}; run_stage(main)\n{then}"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, "-c", code], cwd=project, env=environment, capture_output=True, text=True
-    )
+    return make_project(tmp_path, small_models, {"name": "local", **asdict(CONFIG)})
 
 
 def test_the_stage_writes_all_reports_and_imports_no_framework(project):

@@ -1,0 +1,88 @@
+"""What `evaluate-on-device` does: it measures on one device, or on all of a fleet, and reports."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgepress.config.device import MEASURE_AGAIN, DeviceConfig, Fleet
+from edgepress.datasets.prepared import Description, Split
+from edgepress.devices.base import Pair
+from edgepress.devices.registry import open_device
+from edgepress.errors import DeviceError
+from edgepress.report import evaluation
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The test split, whose raw inputs also lie in the .npy file `inputs`."""
+
+    inputs: Path
+    split: Split
+    description: Description
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The contents of `accuracy.json`, `latency.json` and `confusion.csv`, and a line for each runtime."""
+
+    accuracy: evaluation.Report
+    latency: evaluation.Report
+    confusion: bytes
+    lines: Sequence[str]
+
+
+def evaluate(config: DeviceConfig | Fleet, pairs: Sequence[Pair], data: Samples) -> Evaluation:
+    """Measure each pair, where the device has its runtime, on the device or on each member of the fleet.
+
+    Raises:
+        DeviceError: the device, or all members, failed.
+    """
+    if isinstance(config, Fleet):
+        return _evaluate_fleet(config, pairs, data)
+    return _evaluate(config, pairs, data)
+
+
+def _evaluate(config: DeviceConfig, pairs: Sequence[Pair], data: Samples) -> Evaluation:
+    device = open_device(config)
+    present = [pair for pair in pairs if pair.runtime in device.runtimes]
+    measured = {pair.runtime: device.measure(pair, data.inputs) for pair in present}
+    for measurement in measured.values():
+        evaluation.check_outputs(measurement, data.description.classes)
+    accuracy = evaluation.accuracy_report(measured, data.split.y)
+    latency = evaluation.latency_report(measured, config)
+    confusion = evaluation.confusion_csv(
+        measured["tflite"].candidate, data.split.y, data.description.class_names
+    )
+    lines = [f"{name} {evaluation.summary(accuracy[name], latency[name])}" for name in measured]
+    return Evaluation(accuracy, latency, confusion, lines)
+
+
+def _evaluate_fleet(fleet: Fleet, pairs: Sequence[Pair], data: Samples) -> Evaluation:
+    """Of each member, one after the other; the confusion is that of the first which did not fail."""
+    found, failed = dict[str, Evaluation](), dict[str, DeviceError]()
+    for name, config in fleet.members.items():
+        try:
+            found[name] = _evaluate(config, pairs, data)
+        except DeviceError as error:
+            failed[name] = error
+            print(f"warning: member {name} failed: {error}", file=sys.stderr, flush=True)
+    if not found:
+        raise DeviceError(f"all members of the fleet failed; the last one, {name}: {failed[name]}")
+    if failed:
+        names = ", ".join(failed)
+        print(f"warning: without {names}; when repaired, run: {MEASURE_AGAIN}", file=sys.stderr, flush=True)
+    return Evaluation(
+        _members(fleet, {name: each.accuracy for name, each in found.items()}, failed),
+        _members(fleet, {name: each.latency for name, each in found.items()}, failed),
+        next(iter(found.values())).confusion,
+        [f"{name}: {line}" for name, each in found.items() for line in each.lines],
+    )
+
+
+def _members(
+    fleet: Fleet, reports: Mapping[str, evaluation.Report], failed: Mapping[str, DeviceError]
+) -> evaluation.Report:
+    """All reports in the fleet's order; that of a member that failed is its error."""
+    members = {name: reports.get(name) or {"error": str(failed[name])} for name in fleet.members}
+    return {"members": members}
