@@ -1,5 +1,7 @@
 """evaluate-on-device: the finished models and their float32 baselines, measured on the test split."""
 
+import sys
+
 from edgepress.artifacts import (
     METRICS,
     PREPARED,
@@ -34,6 +36,8 @@ def main() -> None:
     write_json(metrics_path("accuracy"), found.accuracy)
     write_json(metrics_path("latency"), found.latency)
     write_bytes(METRICS / "confusion.csv", found.confusion)
+    for warning in found.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     for line in found.lines:
         print(f"evaluate-on-device: {line}")
 

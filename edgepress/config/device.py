@@ -11,6 +11,7 @@ MEASURE_AGAIN = "dvc repro --force --single-item evaluate-on-device"
 """What measures although DVC knows a result, such as one of a fleet of which a member had failed."""
 
 OpResolver = Literal["xnnpack", "builtin", "reference"]
+Clock = Literal["host", "device"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class Timing:
     In a sitting, candidate and baseline each get a fresh process, warm up until their bursts are alike or
     `warmup_s` has passed, and take turns in `rounds` of `runs_per_round` inferences. There are `sittings` at
     least, and more until the 95% interval of the ratio is narrower than `ratio_width` times the ratio or
-    `budget_s` has passed.
+    `budget_s` has passed. Then come, for throughput, `sittings` of them for each of `batch_sizes`, and
+    `sustained_s` seconds of the candidate without pause.
     """
 
     sittings: int
@@ -29,6 +31,8 @@ class Timing:
     warmup_s: float
     ratio_width: float
     budget_s: float
+    batch_sizes: tuple[int, ...] = ()
+    sustained_s: float = 0
 
     def __post_init__(self) -> None:
         require(self.sittings >= 2, "sittings", self.sittings, "an integer >= 2")
@@ -39,6 +43,28 @@ class Timing:
             self.ratio_width > 0, "ratio_width", self.ratio_width, "a number > 0, as a share of the ratio"
         )
         require(self.budget_s >= 0, "budget_s", self.budget_s, "a number >= 0, in seconds")
+        sizes = min(self.batch_sizes, default=1) >= 1
+        require(sizes, "batch_sizes", self.batch_sizes, "a list of integers >= 1, e.g. [1, 8]")
+        require(self.sustained_s >= 0, "sustained_s", self.sustained_s, "a number >= 0, in seconds")
+
+
+@dataclass(frozen=True)
+class Energy:
+    """Energy from what an external meter writes meanwhile: idle, candidate and baseline run `seconds` each.
+
+    `csv` is a file of this computer with the columns `timestamp` (seconds since 1970, or ISO 8601, of this
+    computer's time zone if it names none) and `watts`. `clock` says whose clock the timestamps are of: this
+    computer's (host) or the device's.
+    """
+
+    csv: str
+    seconds: float = 10
+    clock: Clock = "host"
+    timestamp: str = "timestamp"
+    watts: str = "watts"
+
+    def __post_init__(self) -> None:
+        require(self.seconds > 0, "seconds", self.seconds, "a number > 0")
 
 
 @dataclass(frozen=True)
@@ -69,6 +95,7 @@ class Local:
 
     kernels: Kernels
     timing: Timing
+    energy: Energy | None = None
 
 
 DeviceConfig = Local

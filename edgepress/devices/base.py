@@ -38,14 +38,23 @@ class Timings:
     """One model's times, each sitting in a fresh process.
 
     `durations_ms` (sittings, rounds, runs) are of single inferences, from an input in the model's own type
-    and layout to its output. `load_ms` and `first_ms` (sittings,) are of loading and of the first inference.
-    `steady` says whether it had warmed up in all sittings.
+    and layout to its output. `load_ms` and `first_ms` (sittings,) are of loading, with the runtime
+    imported and the file in the page cache, and of the first inference. `steady` says whether it had warmed
+    up in all sittings.
     """
 
     durations_ms: Array
     load_ms: Array
     first_ms: Array
     steady: bool
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What changes how fast a machine is, as `runner.py` tells it: governor, frequency, temperature, load."""
+
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -82,7 +91,10 @@ class ModelRun:
 
 @dataclass(frozen=True)
 class Measurement:
-    """A pair of models, measured in turns on one machine; `machine` holds no name of a single one."""
+    """A pair of models, measured in turns on one machine; `machine` holds no name of a single one.
+
+    `conditions` are the machine's before and after the timed inferences, None where nothing was timed.
+    """
 
     pair: Pair
     candidate: ModelRun
@@ -91,6 +103,7 @@ class Measurement:
     kind: Kind
     runtime_version: str
     op_resolver: str
+    conditions: Conditions | None = None
 
 
 class Device(Protocol):

@@ -42,12 +42,13 @@ class Runner:
         self.pid: int | None = None
         """The program's process, where it runs; None before it has told."""
 
-    def ask(self, verb: str, **arguments: Any) -> dict[str, Any]:
-        """Send a request and wait for its answer."""
-        timer = threading.Timer(self._timeout_s, self._give_up)
+    def ask(self, verb: str, takes_s: float = 0, **arguments: Any) -> dict[str, Any]:
+        """Send a request and wait for its answer, `takes_s` seconds longer than others if it takes those."""
+        limit_s = self._timeout_s + takes_s
+        timer = threading.Timer(limit_s, self._give_up)
         timer.start()
         try:
-            request = {"do": verb, "limit_s": self._timeout_s + _GRACE_S, **arguments}
+            request = {"do": verb, "limit_s": limit_s + _GRACE_S, **arguments}
             self._at_work = True
             line = self._exchange(json.dumps(request))
             self._at_work = False

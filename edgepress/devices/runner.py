@@ -14,6 +14,13 @@ per line from standard input and answers each with one line on standard output:
     {"do": "inputs", "path": npy, "layout": "NCHW" | "NHWC" | "auto"}   the samples to run, stored as NCHW
     {"do": "time", "runs": n}                                 → durations_ns of n inferences of one sample
     {"do": "warm_up", "burst": {"runs": n, "limit_s": t}}     runs bursts until they are alike → steady
+    {"do": "batch", "size": n}                                runs are of n samples from now on → fault, why
+                                                                they cannot be, else null
+    {"do": "sustain", "seconds": t}                           runs without pause → how often, from when to
+                                                                when, p50 of the first and last tenth
+    {"do": "rest", "seconds": t}                              does nothing → from when to when
+    {"do": "clock"}                                           → now_s, of the device's clock, since 1970
+    {"do": "conditions"}                                      → frequency, temperature, load, …
     {"do": "stats"}                                           → memory, versions, op resolver, machine
     {"do": "predict", "outputs": npy}                         writes the outputs of all samples, (N, classes)
     {"do": "quit"}                                            so does the end of the input
@@ -21,9 +28,10 @@ per line from standard input and answers each with one line on standard output:
 A request that fails is answered with {"error": reason, "kind": …}: "runtime" where a package is missing,
 "device" where the device has no such CPU, delegate or provider, "model", "request" or "disk". A request with
 "limit_s": t that takes longer ends the program, whether or not anybody is still there to hear of it. An
-inference goes from an input in the model's own type and layout to its output, with batch 1. Ask for `stats`
-before `predict`: the peak of memory is then that of loading and single inferences. The host turns codes of an
-integer output into logits.
+inference goes from an input in the model's own type and layout to its output, with batch 1 but for `batch`.
+A load is of the model alone: the runtime is imported already, and the file may be in the page cache. Ask for
+`stats` before `predict`: the peak of memory is then that of loading and single inferences. The host turns
+codes of an integer output into logits.
 """
 
 from __future__ import annotations
@@ -37,6 +45,7 @@ import shutil
 import signal
 import sys
 import time
+from array import array
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -63,6 +72,8 @@ _ONNX_TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor
 _CPU = "CPUExecutionProvider"
 _ALIKE = 0.05
 """Warm are bursts whose medians differ by no more than this share."""
+_SAME = 0.02
+"""A batch gives what its samples give if no output is further off than this share of the outputs' range."""
 
 
 class RequestError(Exception):
@@ -98,9 +109,15 @@ class Model(Protocol):
 
     input: Tensor
     output: Tensor
+    load_ns: int | None = None
+    """How long the runtime took to load it, without what this program asked it then."""
 
     def run(self, tensor: Array) -> Array:
         """One inference."""
+
+    def resize(self, batch: int) -> None:
+        """Take and give that many samples at a time."""
+        raise ValueError(f"it takes one sample at a time, not {batch}")
 
     def op_resolver(self) -> str:
         """What computes."""
@@ -118,15 +135,17 @@ class TfliteModel(Model):
         }
         resolver = resolvers["builtin" if kernels.delegate else kernels.resolver]
         self._kernels = kernels
+        begin = time.perf_counter_ns()
         self._interpreter = library.Interpreter(
             model_path=path,
             num_threads=threads,
             experimental_op_resolver_type=resolver,
             experimental_delegates=_delegates(library, kernels.delegate),
         )
-        self._nodes = self._interpreter._get_ops_details()
         self._interpreter.allocate_tensors()
-        if kernels.delegate and self._delegated() == 0:
+        self.load_ns = time.perf_counter_ns() - begin
+        self._nodes = self._interpreter._get_ops_details()
+        if kernels.delegate and self._taken() == 0:
             raise RequestError("device", f"delegate {kernels.delegate} took no operator of the model")
         self._input = _single(self._interpreter.get_input_details(), "inputs")
         self._output = _chosen(self._interpreter.get_output_details(), output)
@@ -139,23 +158,40 @@ class TfliteModel(Model):
         result: Array = self._interpreter.get_tensor(self._output["index"])
         return result
 
+    def resize(self, batch: int) -> None:
+        """Take and give that many samples at a time."""
+        self._interpreter.resize_tensor_input(self._input["index"], [batch, *self.input.dims[1:]])
+        self._interpreter.allocate_tensors()
+
     def op_resolver(self) -> str:
         """The kernels that run, and the delegate that took a part of the graph."""
         if self._kernels.resolver == "reference":
             return "BUILTIN_REF"
-        if self._delegated() == 0:
-            return "BUILTIN without delegate"
-        delegate = self._kernels.delegate
-        return f"BUILTIN with {Path(delegate).name if delegate else 'XNNPACK delegate'}"
+        taken, delegate = self._taken(), self._kernels.delegate
+        if delegate is not None:
+            return f"BUILTIN with {Path(delegate).name} for {taken} of {len(self._operators())} operators"
+        return "BUILTIN with XNNPACK delegate" if taken else "BUILTIN without delegate"
 
-    def _delegated(self) -> int:
-        """How many nodes stand for parts of the graph that a delegate took."""
-        return sum(node["op_name"] == "DELEGATE" for node in self._interpreter._get_ops_details())
+    def _operators(self) -> list[dict[str, Any]]:
+        """Those of the model; after them come nodes that stand for what a delegate took."""
+        return [node for node in self._nodes if node["op_name"] != "DELEGATE"]
+
+    def _taken(self) -> int:
+        """How many operators no longer run by themselves: no output needs them but through a delegate."""
+        makers = {int(tensor): node for node in self._nodes for tensor in node["outputs"]}
+        wanted = [int(details["index"]) for details in self._interpreter.get_output_details()]
+        running = set[int]()
+        while wanted:
+            node = makers.get(wanted.pop())
+            if node is not None and node["index"] not in running:
+                running.add(node["index"])
+                wanted.extend(map(int, node["inputs"]))
+        return sum(node["index"] not in running for node in self._operators())
 
     def _describe_output(self) -> Tensor:
         """The output; a float one that a last DEQUANTIZE makes gets that operator's scale."""
         own = tflite_tensor(self._output)
-        makers = [node for node in self._nodes if self._output["index"] in node["outputs"]]
+        makers = [node for node in self._operators() if self._output["index"] in node["outputs"]]
         if not makers or makers[-1]["op_name"] != "DEQUANTIZE":
             return own
         source = int(makers[-1]["inputs"][0])
@@ -172,17 +208,13 @@ class OnnxModel(Model):
             raise RequestError(
                 "device", f"onnxruntime has no {kernels.provider}; it has: {', '.join(available)}"
             )
-        options = library.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        options.add_session_config_entry(
-            "session.force_spinning_stop", "1"
-        )  # leave the CPU to the other model
+        options = _session_options(library, threads)
+        if kernels.provider != _CPU:
+            options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        begin = time.perf_counter_ns()
         self._session = library.InferenceSession(path, options, providers=[kernels.provider])
-        if self._session.get_providers()[0] != kernels.provider:
-            found = ", ".join(self._session.get_providers())
-            raise RequestError("device", f"onnxruntime fell back from {kernels.provider} to {found}")
+        self.load_ns = time.perf_counter_ns() - begin
+        self._resolver = kernels.provider if kernels.provider == _CPU else self._assigned(kernels.provider)
         chosen = _chosen(self._session.get_outputs(), output)
         self._names = [chosen.name]
         self._input = _single(self._session.get_inputs(), "inputs").name
@@ -194,9 +226,25 @@ class OnnxModel(Model):
         result: Array = self._session.run(self._names, {self._input: tensor})[0]
         return result
 
+    def resize(self, batch: int) -> None:
+        """Take and give that many samples at a time."""
+        if self.input.dims[0] not in (None, batch):
+            raise ValueError(f"it takes inputs {_show(self.input.dims)}")
+
     def op_resolver(self) -> str:
         """The execution provider whose kernels run."""
-        return str(self._session.get_providers()[0])
+        return self._resolver
+
+    def _assigned(self, provider: str) -> str:
+        """The provider, with how many of the nodes run there; the CPU gets what a provider does not take."""
+        found = self._session.get_providers()
+        if found[0] != provider:
+            raise RequestError("device", f"onnxruntime fell back from {provider} to {', '.join(found)}")
+        parts = [(part.ep_name, len(part.get_nodes())) for part in _assignments(self._session)]
+        taken, count = sum(nodes for name, nodes in parts if name == provider), sum(n for _, n in parts)
+        if taken == 0:
+            raise RequestError("device", f"{provider} took no node of the model, so all of it ran on the CPU")
+        return f"{provider} for {taken} of {count} nodes"
 
 
 class Runtime(NamedTuple):
@@ -218,7 +266,8 @@ class Session:
 
     runtimes: ClassVar[Mapping[str, Runtime]] = RUNTIMES
     verbs: ClassVar[tuple[str, ...]] = (
-        "probe", "start", "load", "inputs", "time", "warm_up", "stats", "predict", "quit",
+        "probe", "start", "load", "inputs", "time", "warm_up", "batch", "sustain", "rest", "clock",
+        "conditions", "stats", "predict", "quit",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -227,6 +276,7 @@ class Session:
         self._model: Model | None = None
         self._samples: Array | None = None
         self._axes: tuple[int, ...] = ()
+        self._batch = 1
         self._idle_memory = 0
         self.ended = False
 
@@ -271,14 +321,13 @@ class Session:
         """Make a model ready to run; `load_ms` is the time that takes."""
         if self._runtime is None:
             raise RequestError("request", "load before start")
-        begin = time.perf_counter_ns()
         with _blame_model():
             self._model = self._runtime.model(
                 self._library, model, threads, output, Kernels(**(kernels or {}))
             )
-        elapsed = time.perf_counter_ns() - begin
         tensors = {"input": self._model.input._asdict(), "output": self._model.output._asdict()}
-        return {"load_ms": elapsed / 1e6, **tensors}
+        load_ns = self._model.load_ns
+        return {"load_ms": None if load_ns is None else load_ns / 1e6, **tensors}
 
     def inputs(self, path: str, layout: str) -> Answer:
         """Open samples (N, …), memory-mapped, and settle how their axes map to the model's."""
@@ -289,8 +338,8 @@ class Session:
         return {"samples": len(self._samples)}
 
     def time(self, runs: int) -> Answer:
-        """Run the first sample over and over, and report how long each run took."""
-        run, tensor, clock = self._loaded().run, self._tensor(0), time.perf_counter_ns
+        """Run the first sample, or batch, over and over, and report how long each run took."""
+        run, tensor, clock = self._loaded().run, self._tensor(0, self._batch), time.perf_counter_ns
         durations = []
         with _blame_model():
             for _ in range(runs):
@@ -308,6 +357,56 @@ class Session:
             if len(last) == 3 and max(last) <= (1 + _ALIKE) * min(last):
                 return {"steady": True}
         return {"steady": False}
+
+    def batch(self, size: int) -> Answer:
+        """Take batches from now on, if the model gives for them what it gives for their samples alone."""
+        model = self._loaded()
+        with _blame_model():
+            rows = [model.run(self._tensor(index)) for index in range(size)]
+        alone = np.concatenate(rows).astype(np.float64)
+        try:
+            model.resize(size)
+            together = model.run(self._tensor(0, size))
+        except (ValueError, RuntimeError) as error:
+            return {"fault": f"its batch is built in: {' '.join(str(error).split())[:200]}"}
+        if together.shape != alone.shape:
+            return {"fault": f"its batch is built in: {size} inputs give {_show([*together.shape])}"}
+        if np.abs(together - alone).max() > _SAME * np.ptp(alone):
+            return {"fault": f"{size} inputs at a time give other outputs than one by one"}
+        self._batch = size
+        return {"fault": None}
+
+    def sustain(self, seconds: float) -> Answer:
+        """Run without pause, and tell the medians of the first and the last tenth of the time."""
+        run, tensor, clock = self._loaded().run, self._tensor(0, self._batch), time.perf_counter_ns
+        tenths, count = (array("q"), array("q")), 0
+        since, begin = time.time(), clock()
+        early, late, end = (begin + int(share * seconds * 1e9) for share in (0.1, 0.9, 1))
+        now = begin
+        with _blame_model():
+            while now < end or not all(tenths):
+                run(tensor)
+                last, now, count = now, clock(), count + 1
+                if last <= early or last >= late:
+                    tenths[last >= late].append(now - last)
+        until = time.time()
+        first, last_tenth = (float(np.median(tenth)) / 1e6 for tenth in tenths)
+        times = {"first_p50_ms": first, "last_p50_ms": last_tenth}
+        return {"inferences": count, "begin_s": since, "end_s": until, **times}
+
+    def rest(self, seconds: float) -> Answer:
+        """Do nothing for so long."""
+        since = time.time()
+        time.sleep(seconds)
+        return {"begin_s": since, "end_s": time.time()}
+
+    def clock(self) -> Answer:
+        """The device's own clock."""
+        return {"now_s": time.time()}
+
+    def conditions(self) -> Answer:
+        """What changes how fast the device is."""
+        return conditions()
 
     def stats(self) -> Answer:
         """Memory so far, and what ran where."""
@@ -342,12 +441,12 @@ class Session:
             raise RequestError("request", "no model is loaded")
         return self._model
 
-    def _tensor(self, index: int) -> Array:
-        """One sample as the model takes it, batch 1."""
+    def _tensor(self, index: int, count: int = 1) -> Array:
+        """So many samples from one on, and from the first again, as the model takes them."""
         if self._samples is None:
             raise RequestError("request", "no inputs are open")
-        sample = np.transpose(self._samples[index], self._axes)
-        return to_model_type(sample[np.newaxis], self._loaded().input)
+        samples = self._samples[np.arange(index, index + count) % len(self._samples)]
+        return to_model_type(np.transpose(samples, (0, *(1 + i for i in self._axes))), self._loaded().input)
 
 
 def axes(layout: str, sample: tuple[int, ...], dims: Dims) -> tuple[int, ...]:
@@ -393,23 +492,25 @@ def machine() -> Answer:
     return {**kind, "system": platform.system(), "fingerprint": _fingerprint(kind)}
 
 
-def conditions() -> Answer:
-    """What changes how fast it is: clock, heat, and what else runs; None where it does not tell."""
-    cpus = Path("/sys/devices/system/cpu")
-    governors = {_text(path) for path in cpus.glob("cpu[0-9]*/cpufreq/scaling_governor")}
+def conditions(system: Path = Path("/sys")) -> Answer:
+    """What changes how fast the CPUs are that it may use: clock, heat, load; None where it does not tell."""
+    cpus = sorted(os.sched_getaffinity(0))
+    clocks = [system / f"devices/system/cpu/cpu{cpu}/cpufreq" for cpu in cpus]
+    governors = {_text(folder / "scaling_governor") for folder in clocks}
     return {
+        "cpus": len(cpus),
         "governor": ", ".join(sorted(filter(None, governors))) or None,
-        "frequency_mhz": _largest(cpus.glob("cpu[0-9]*/cpufreq/scaling_cur_freq"), 1e3) or _cpuinfo_mhz(),
-        "max_frequency_mhz": _largest(cpus.glob("cpu[0-9]*/cpufreq/cpuinfo_max_freq"), 1e3),
-        "temperature_c": _largest(Path("/sys/class/thermal").glob("thermal_zone*/temp"), 1e3),
-        "throttled": _throttled(),
+        "frequency_mhz": _largest((each / "scaling_cur_freq" for each in clocks), 1e3) or _cpuinfo_mhz(),
+        "max_frequency_mhz": _largest((each / "cpuinfo_max_freq" for each in clocks), 1e3),
+        "temperature_c": _largest((system / "class/thermal").glob("thermal_zone*/temp"), 1e3),
+        "throttled": _throttled(system),
         "load": round(os.getloadavg()[0], 2),
     }
 
 
-def _throttled() -> bool | None:
+def _throttled(system: Path) -> bool | None:
     """Whether a Raspberry Pi has been slowed down, by heat or a weak supply, since it was started."""
-    flags = _text(Path("/sys/devices/platform/soc/soc:firmware/get_throttled"))
+    flags = _text(system / "devices/platform/soc/soc:firmware/get_throttled")
     return None if flags is None else int(flags, 16) != 0
 
 
@@ -466,11 +567,29 @@ def _largest(paths: Iterator[Path], unit: float) -> float | None:
 
 
 def _keep_to(cpus: list[int]) -> None:
-    try:
-        os.sched_setaffinity(0, cpus)
-    except OSError as error:
-        has = ", ".join(map(str, sorted(os.sched_getaffinity(0))))
-        raise RequestError("device", f"it cannot keep to CPUs {cpus}: {error}; it has: {has}") from error
+    has = sorted(os.sched_getaffinity(0))
+    absent = sorted(set(cpus) - set(has))  # of several, Linux would leave out those without a word
+    if absent:
+        names = ", ".join(map(str, has))
+        raise RequestError("device", f"it cannot keep to CPUs {cpus}: {absent} are absent; it has: {names}")
+    os.sched_setaffinity(0, cpus)
+
+
+def _session_options(library: Any, threads: int) -> Any:
+    options = library.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Leave the CPU to the other model.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return options
+
+
+def _assignments(session: Any) -> Any:
+    """The parts of the graph, each with the provider that runs it."""
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        raise RequestError("device", "this onnxruntime does not tell which provider runs what; it is too old")
+    return session.get_provider_graph_assignment_info()
 
 
 def _delegates(library: Any, path: str | None) -> list[Any]:

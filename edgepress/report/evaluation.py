@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.config.device import DeviceConfig
+from edgepress.config.device import DeviceConfig, Timing
 from edgepress.datasets.prepared import UNKNOWN
 from edgepress.devices.base import Array, Measurement, ModelRun, Pair, RuntimeName, Timings
 from edgepress.devices.statistics import speedup
 from edgepress.errors import DeviceError
 from edgepress.measure.inference import accuracy
 from edgepress.measure.sizes import size_metrics
+from edgepress.report.caveats import conditions_report, speedup_warning
 
 STEP_TOLERANCE = 1e-3
 """Logits of quantised outputs are identical if they differ by no more than this share of an output step."""
@@ -58,14 +59,18 @@ def accuracy_report(measured: Measurements, classes: Array) -> Report:
 def latency_report(measured: Measurements, config: DeviceConfig) -> Report:
     """The content of `latency.json`; durations are of single inferences, in milliseconds.
 
-    What the device cannot tell, as an emulator the time, is None.
+    What the device cannot tell, as an emulator the time, is None. `warning` says, for the machine and for
+    each runtime, what takes from the figures' worth.
     """
     first, kernels = next(iter(measured.values())), getattr(config, "kernels", None)
+    conditions = [each.conditions for each in measured.values() if each.conditions is not None]
+    timing = getattr(config, "timing", None)
     return {
         "device": first.machine,
         "kind": first.kind,
         "threads": kernels.threads if kernels else None,
-        **{str(name): _latencies(each) for name, each in measured.items()},
+        "conditions": conditions_report(conditions, kernels),
+        **{str(name): _latencies(each, timing) for name, each in measured.items()},
     }
 
 
@@ -164,22 +169,22 @@ def _sizes(pair: Pair) -> Report:
     }
 
 
-def _latencies(measurement: Measurement) -> Report:
+def _latencies(measurement: Measurement, timing: Timing | None) -> Report:
     candidate, baseline = measurement.candidate, measurement.baseline
     return {
         **_process(candidate),
         **{f"baseline_{key}": value for key, value in _process(baseline).items()},
-        **_speedups(candidate.timings, baseline.timings),
+        **_speedups(candidate.timings, baseline.timings, timing),
         "runtime_version": measurement.runtime_version,
         "op_resolver": measurement.op_resolver,
     }
 
 
 def _process(run: ModelRun) -> Report:
-    """Times, of which `cold_start_ms` is loading and the first inference, and memory."""
+    """Times, of which `cold_start_ms` is loading and the first inference; memory; energy per inference."""
     report: Report = dict.fromkeys(
         ("p50_ms", "p90_ms", "p99_ms", "load_ms", "first_ms", "cold_start_ms", "peak_memory_bytes",
-         "idle_memory_bytes")
+         "idle_memory_bytes", "energy_uj", "energy_above_idle_uj")
     )  # fmt: skip
     if run.timings is not None:
         times = run.timings
@@ -193,16 +198,19 @@ def _process(run: ModelRun) -> Report:
     return report | dict(run.figures)
 
 
-def _speedups(candidate: Timings | None, baseline: Timings | None) -> Report:
+def _speedups(candidate: Timings | None, baseline: Timings | None, timing: Timing | None) -> Report:
     """How many times as fast as the baseline the candidate is, see `devices.statistics`."""
     if candidate is None or baseline is None:
-        return dict.fromkeys(("speedup", "speedup_low", "speedup_high", "verdict", "sittings", "steady"))
+        keys = ("speedup", "speedup_low", "speedup_high", "verdict", "sittings", "steady", "warning")
+        return dict.fromkeys(keys)
     found = speedup(baseline.durations_ms, candidate.durations_ms)
+    steady = candidate.steady and baseline.steady
     return {
         "speedup": found.ratio,
         "speedup_low": found.low,
         "speedup_high": found.high,
         "verdict": found.verdict,
         "sittings": len(candidate.durations_ms),
-        "steady": candidate.steady and baseline.steady,
+        "steady": steady,
+        "warning": speedup_warning(found, steady, timing),
     }

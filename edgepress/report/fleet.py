@@ -11,6 +11,7 @@ from edgepress.devices.base import Pair
 from edgepress.devices.registry import open_device
 from edgepress.errors import DeviceError
 from edgepress.report import evaluation
+from edgepress.report.caveats import warnings
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,12 @@ class Evaluation:
     latency: evaluation.Report
     confusion: bytes
     lines: Sequence[str]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What takes from the worth of the figures, see `caveats`."""
+        members = self.latency.get("members", {"": self.latency})
+        return [f"{name} {each}".strip() for name, report in members.items() for each in warnings(report)]
 
 
 def evaluate(config: DeviceConfig | Fleet, pairs: Sequence[Pair], data: Samples) -> Evaluation:

@@ -214,12 +214,21 @@ class TestLocal(DeviceContract):
     @pytest.mark.parametrize(
         ("name", "change", "message"),
         [
-            ("tflite int8", {"cpus": (4096,)}, r"it cannot keep to CPUs \[4096\]: .* it has: 0"),
+            (
+                "tflite int8",
+                {"cpus": (0, 4096)},
+                r"it cannot keep to CPUs \[0, 4096\]: \[4096\] .* it has: 0",
+            ),
             ("tflite int8", {"delegate": "/absent.so"}, r"delegate /absent\.so cannot be loaded"),
             (
                 "onnxruntime int8",
                 {"execution_provider": "CUDAExecutionProvider"},
                 r"onnxruntime has no CUDAExecutionProvider; it has: .*CPUExecutionProvider",
+            ),
+            (
+                "onnxruntime int8",
+                {"execution_provider": "AzureExecutionProvider"},
+                "AzureExecutionProvider took no node of the model, so all of it ran on the CPU",
             ),
         ],
     )

@@ -1,0 +1,170 @@
+"""Energy per inference, from the log of an external power meter."""
+
+import csv
+import math
+import time
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from edgepress.config.device import Energy, Timing
+from edgepress.devices.base import Array
+from edgepress.devices.client import Runner
+from edgepress.devices.sittings import Bench, warm_up
+from edgepress.errors import DeviceError
+
+_LATE_S = 10.0
+"""How long after the last inference the log may still get the lines that tell of it."""
+
+_SAMPLES = 10
+"""A window holds so many lines at least, and no gap is longer than a fifth of it."""
+
+
+class Window(NamedTuple):
+    """What ran from when to when, by the meter's clock."""
+
+    what: str
+    begin_s: float
+    end_s: float
+    inferences: int
+
+
+class Log(NamedTuple):
+    """The meter's lines: seconds since 1970, ascending, and watts."""
+
+    path: Path
+    times_s: Array
+    watts: Array
+
+
+def energy(bench: Bench, timing: Timing, config: Energy) -> list[dict[str, float]]:
+    """µJ per inference of candidate and baseline, as they are and above what the idle machine takes.
+
+    Raises:
+        DeviceError: the log is absent, broken, does not cover the inferences or has too few lines.
+    """
+    path = Path(config.csv)
+    if not path.exists():
+        raise DeviceError(f"energy.csv: {path} does not exist; start the meter's log before the evaluation")
+    idle, *loaded = _windows(bench, timing, config)
+    log = _covering(path, config, max(window.end_s for window in loaded))
+    idle_w = joules(log, idle) / (idle.end_s - idle.begin_s)
+    return [_figures(log, window, idle_w) for window in loaded]
+
+
+def joules(log: Log, window: Window) -> float:
+    """The integral of the power over a window, by the trapezoid rule, its ends interpolated.
+
+    Raises:
+        DeviceError: the log does not cover it, or has too few lines for it.
+    """
+    begin, end = window.begin_s, window.end_s
+    inside = (log.times_s > begin) & (log.times_s < end)
+    if log.times_s[0] > begin or log.times_s[-1] < end:
+        first, last = (f"{log.times_s[i]:.3f}" for i in (0, -1))
+        covers = f"{log.path} covers {first} to {last}, but {window.what} ran from {begin:.3f} to {end:.3f}"
+        raise DeviceError(f"{covers}, in seconds since 1970; check energy.clock and that the meter logs on")
+    times = np.concatenate([[begin], log.times_s[inside], [end]])
+    gap = float(np.diff(times).max())
+    if inside.sum() < _SAMPLES or gap > (end - begin) / 5:
+        few = f"{log.path} has {inside.sum()} lines while {window.what} ran for {end - begin:.2f} s"
+        raise DeviceError(f"{few}, and {gap:.2f} s without any; log faster or set a larger energy.seconds")
+    return float(np.trapezoid(np.interp(times, log.times_s, log.watts), times))
+
+
+def read_log(path: Path, config: Energy) -> Log:
+    """A meter's CSV; a last line that is still being written does not count.
+
+    Raises:
+        DeviceError: a column is missing, a line is no time and power, or time goes backwards.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DeviceError(f"energy.csv: {path} cannot be read: {error}") from error
+    rows = csv.reader(text[: text.rfind("\n") + 1].splitlines())
+    names = [name.strip() for name in next(rows, [])]
+    absent = [name for name in (config.timestamp, config.watts) if name not in names]
+    if absent:
+        has = f"{path} has the columns {', '.join(names) or 'none'}, not {', '.join(absent)}"
+        raise DeviceError(f"{has}; name them in energy.timestamp and energy.watts")
+    columns = names.index(config.timestamp), names.index(config.watts)
+    pairs = [_pair(path, number, row, columns) for number, row in enumerate(rows, 2) if row]
+    times, watts = np.array(pairs, np.float64).reshape(-1, 2).T
+    if len(times) == 0:
+        raise DeviceError(f"{path} holds no measurement; start the meter's log before the evaluation")
+    if (np.diff(times) < 0).any():
+        raise DeviceError(
+            f"{path} goes back in time after {times[np.diff(times).argmin()]:.3f}; begin a new one"
+        )
+    return Log(path, times, watts)
+
+
+def _windows(bench: Bench, timing: Timing, config: Energy) -> list[Window]:
+    """The idle machine, with both models waiting, then each of them without pause."""
+    seconds = config.seconds
+    with ExitStack() as stack:
+        runners = [bench.load(stack, model).runner for model in bench.models]
+        ahead = _ahead(runners[0]) if config.clock == "host" else 0.0
+        windows = [_window("idle", runners[0].ask("rest", takes_s=seconds, seconds=seconds), ahead)]
+        for runner, model in zip(runners, bench.models, strict=True):
+            warm_up(runner, timing)
+            run = runner.ask("sustain", takes_s=seconds, seconds=seconds)
+            windows.append(_window(str(model), run, ahead))
+    return windows
+
+
+def _window(what: str, run: dict[str, Any], ahead: float) -> Window:
+    return Window(what, run["begin_s"] - ahead, run["end_s"] - ahead, run.get("inferences", 0))
+
+
+def _ahead(runner: Runner) -> float:
+    """How many seconds the device's clock is ahead of this computer's, by the quickest of some answers."""
+    found = []
+    for _ in range(10):
+        asked = time.time()
+        now = runner.ask("clock")["now_s"]
+        answered = time.time()
+        found.append((answered - asked, now - (asked + answered) / 2))
+    return float(min(found)[1])
+
+
+def _covering(path: Path, config: Energy, end_s: float) -> Log:
+    """The log, as soon as it tells of the last inference, or as it is after some seconds."""
+    deadline = time.monotonic() + _LATE_S
+    while True:
+        log = read_log(path, config)
+        if log.times_s[-1] >= end_s or time.monotonic() > deadline:
+            return log
+        time.sleep(0.5)
+
+
+def _figures(log: Log, window: Window, idle_w: float) -> dict[str, float]:
+    total, seconds = joules(log, window), window.end_s - window.begin_s
+    return {
+        "energy_uj": 1e6 * total / window.inferences,
+        "energy_above_idle_uj": 1e6 * (total - idle_w * seconds) / window.inferences,
+        "power_w": total / seconds,
+        "idle_power_w": idle_w,
+    }
+
+
+def _pair(path: Path, number: int, row: list[str], columns: tuple[int, int]) -> tuple[float, float]:
+    try:
+        pair = _seconds(row[columns[0]].strip()), float(row[columns[1]])
+    except (ValueError, IndexError):
+        pair = math.nan, math.nan
+    if not all(map(math.isfinite, pair)):
+        allowed = "expected a time, in seconds since 1970 or ISO 8601, and watts"
+        raise DeviceError(f"{path} line {number} is {','.join(row)[:80]!r}; {allowed}")
+    return pair
+
+
+def _seconds(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return datetime.fromisoformat(text).timestamp()
