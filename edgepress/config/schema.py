@@ -98,7 +98,7 @@ def _convert(hint: Any, value: object, where: str) -> Any:
         if value not in arguments:
             raise unknown(where, value, [str(a) for a in arguments])
         return value
-    if origin is tuple and isinstance(value, list):
+    if origin is tuple and isinstance(value, list | tuple):
         return tuple(_convert(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if origin in (dict, Mapping) and isinstance(value, Mapping):
         return dict(value)

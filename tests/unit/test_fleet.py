@@ -61,7 +61,7 @@ def test_a_member_that_fails_says_why_and_keeps_the_others_and_their_order(measu
         assert list(members) == ["b", "a", "c"]
         assert list(members["a"]) == ["error"]
         assert "delegate /absent/libdelegate.so cannot be loaded" in members["a"]["error"]
-    first, last = said.splitlines()
+    first, last = said.splitlines()[:2]  # others follow: without a warm-up no time is steady
     assert first.startswith("warning: member a failed: models/convert-tflite/model.tflite in tflite failed: ")
     assert last == (
         "warning: without a; when repaired, run: dvc repro --force --single-item evaluate-on-device"
