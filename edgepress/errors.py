@@ -7,7 +7,8 @@ EdgepressError
 ├── TrainingError           training or fine-tuning diverged
 ├── UnsupportedModelError   a network holds something that this step cannot take
 ├── ConversionError         a converter to TFLite failed
-└── DeviceError             the model could not be run on the device
+├── DeviceError             the model could not be run on the device
+└── ComparisonError         of two runs' figures no honest difference can be taken
 
 Each message names the value, what is allowed and the remedy, in one line. Violations of our own
 invariants are not among them: those are assertions.
@@ -44,3 +45,7 @@ class ConversionError(EdgepressError):
 
 class DeviceError(EdgepressError):
     """The model could not be run on the device."""
+
+
+class ComparisonError(EdgepressError):
+    """Of two runs' figures no honest difference can be taken."""

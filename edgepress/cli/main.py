@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgepress.artifacts import atomic
+from edgepress.cli import compare
 from edgepress.config import composition
 from edgepress.config.load import PARAMS
 from edgepress.errors import EdgepressError
@@ -41,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     compose.set_defaults(run=_compose)
     results = commands.add_parser("results", help="show what the last run measured")
     results.set_defaults(run=_results)
+    compare.add(commands)
     _add_convert(commands)
     inspect = commands.add_parser("inspect", help="tell what a .onnx or .tflite holds")
     inspect.add_argument("model", type=Path)

@@ -1,18 +1,16 @@
 """The last run's results as text, from the files in `metrics/`."""
 
 import itertools
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from edgepress.artifacts import broken, metrics_path, read_json
 from edgepress.config.device import MEASURE_AGAIN
 from edgepress.errors import ArtifactError
+from edgepress.report import text
 
 STAGES = ("train", "export-onnx", "prune", "cluster", "quantize", "convert-tflite")
 RUNTIMES = ("tflite", "onnxruntime")
-
-_ABSENT = "–"
 
 
 def render() -> str:
@@ -91,24 +89,24 @@ class _Metrics:
 
 def _stage_table(stages: dict[str, _Metrics]) -> str:
     heads = ("stage", "accuracy", "size", "gzip", "zeros", "distinct weights", "parameters")
-    return _table([heads, *(_stage_row(stage, metrics) for stage, metrics in stages.items())])
+    return text.table([heads, *(_stage_row(stage, metrics) for stage, metrics in stages.items())])
 
 
 def _stage_row(stage: str, metrics: _Metrics) -> tuple[str, ...]:
     return (
         stage,
-        _format(metrics.optional("accuracy"), ".4f"),
-        _size(metrics.number("size_bytes")),
-        _size(metrics.number("size_gzip_bytes")),
-        _format(metrics.optional("sparsity"), ".1%"),
-        _format(metrics.optional("max_unique_weights"), ",d"),
-        _format(metrics.optional("parameters"), ",d"),
+        text.number(metrics.optional("accuracy"), ".4f"),
+        text.size(metrics.number("size_bytes")),
+        text.size(metrics.number("size_gzip_bytes")),
+        text.number(metrics.optional("sparsity"), ".1%"),
+        text.number(metrics.optional("max_unique_weights"), ",d"),
+        text.number(metrics.optional("parameters"), ",d"),
     )
 
 
 def _device_title(accuracy: _Metrics, latency: _Metrics) -> str:
     samples, threads = int(accuracy.number("samples")), latency.any("threads")
-    baseline = f"float32 accuracy {_format(accuracy.optional('baseline_accuracy'), '.4f')}"
+    baseline = f"float32 accuracy {text.number(accuracy.optional('baseline_accuracy'), '.4f')}"
     place = f"{latency.any('kind')} on {latency.any('device.cpu')} ({latency.any('device.architecture')})"
     first = f"On the test split ({samples} samples, {baseline}), against each runtime's float32 model;"
     return f"{first}\n{place}{f', threads: {threads}' if threads else ''}:"
@@ -127,20 +125,20 @@ def _device_table(accuracy: _Metrics, latency: _Metrics) -> str:
         "peak memory",
     )
     present = [name for name in RUNTIMES if accuracy.any(name) is not None]
-    return _table([heads, *(_device_row(name, accuracy, latency) for name in present)])
+    return text.table([heads, *(_device_row(name, accuracy, latency) for name in present)])
 
 
 def _device_row(runtime: str, accuracy: _Metrics, latency: _Metrics) -> tuple[str, ...]:
     return (
         runtime,
-        _format(accuracy.optional(f"{runtime}.accuracy"), ".4f"),
-        _format(accuracy.optional(f"{runtime}.accuracy_drop"), ".4f"),
-        _size(accuracy.number(f"{runtime}.size_bytes")),
+        text.number(accuracy.optional(f"{runtime}.accuracy"), ".4f"),
+        text.number(accuracy.optional(f"{runtime}.accuracy_drop"), ".4f"),
+        text.size(accuracy.number(f"{runtime}.size_bytes")),
         f"{accuracy.number(f'{runtime}.size_ratio'):.2f}×",
         f"{accuracy.number(f'{runtime}.size_gzip_ratio'):.2f}×",
-        _show(latency.optional(f"{runtime}.p50_ms"), _duration),
-        _show(latency.optional(f"{runtime}.speedup"), "{:.2f}×".format),
-        _show(latency.optional(f"{runtime}.peak_memory_bytes"), _size),
+        text.show(latency.optional(f"{runtime}.p50_ms"), text.duration),
+        text.show(latency.optional(f"{runtime}.speedup"), "{:.2f}×".format),
+        text.show(latency.optional(f"{runtime}.peak_memory_bytes"), text.size),
     )
 
 
@@ -172,28 +170,3 @@ def _costliest(stages: dict[str, _Metrics]) -> str:
         return "No stage cost accuracy on the validation split."
     points = f"{100 * cost:.2f} points, {before:.4f} → {after:.4f} on validation"
     return f"The stage that cost most accuracy is {stage}: {points}."
-
-
-def _size(size: float) -> str:
-    return f"{size / 1e3:.1f} kB" if size < 1e6 else f"{size / 1e6:.1f} MB"
-
-
-def _duration(milliseconds: float) -> str:
-    return f"{milliseconds:.3f} ms" if milliseconds < 100 else f"{milliseconds:.0f} ms"
-
-
-def _show(value: float | None, form: Callable[[float], str]) -> str:
-    return _ABSENT if value is None else form(value)
-
-
-def _format(value: float | None, form: str) -> str:
-    return _show(value, lambda number: format(int(number) if form.endswith("d") else number, form))
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as lines: the first column to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
-        for row in rows
-    )

@@ -1,10 +1,17 @@
 """The choice of a device touches the last stage alone, and what was measured is known afterwards."""
 
 import json
+import subprocess
 
-from tests.pipeline.project import Project, stages_run
+import pytest
+
+from tests.pipeline.project import BEFORE_ANY_RUN, Project, error_lines, stages_run
 
 FLEET = ["-S", "device=fleet", "-S", "device.members.xnnpack.kernels.delegate=/absent/library.so"]
+
+
+def compare(project: Project, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
+    return project.run("python", "-m", "edgepress.cli", "compare", *arguments, check=check)
 
 
 def test_another_device_runs_the_last_stage_and_the_way_back_runs_nothing(project: Project) -> None:
@@ -17,10 +24,13 @@ def test_another_device_runs_the_last_stage_and_the_way_back_runs_nothing(projec
     assert members["builtin"]["tflite"]["p50_ms"] > 0
     assert "builtin.tflite.p50_ms" in project.dvc("metrics", "show").stdout
     fleet = project.hashes()
+    refused = compare(project, "HEAD", check=False)
+    assert "no device in common: HEAD has local and workspace has xnnpack, builtin" in refused.stderr
     assert stages_run(project.dvc("exp", "run")) == []
     assert project.hashes() == default
-    assert stages_run(project.dvc("exp", "run", *FLEET)) == []
+    assert stages_run(project.dvc("exp", "run", "-n", "again", *FLEET)) == []
     assert project.hashes() == fleet
+    assert "no difference" in compare(project, "again", "again").stdout
 
 
 def test_what_is_measured_anew_is_what_dvc_restores(project: Project) -> None:
@@ -31,3 +41,37 @@ def test_what_is_measured_anew_is_what_dvc_restores(project: Project) -> None:
     project.dvc("exp", "run", "-S", "device.timing.rounds=3")
     assert stages_run(project.dvc("exp", "run")) == []
     assert project.hashes()["metrics/latency.json"] == new
+
+
+def test_runs_are_compared_by_revision_and_experiment(project: Project) -> None:
+    project.dvc("exp", "run", "-n", "threaded", "-S", "device.kernels.threads=2")
+    shown = compare(project, "main", "threaded")
+    assert shown.stdout.count("accuracy") == 2
+    for runtime in ("tflite", "onnxruntime"):
+        reason = "device.kernels.threads is 1 in main and 2 in threaded"
+        assert f"latencies of {runtime} are not compared: {reason}" in shown.stdout
+    asked = compare(project, "main", "--latency", check=False)
+    assert asked.returncode == 1
+    assert error_lines(asked) == [f"error: latencies of tflite are not compared: {reason[:-8]}workspace"]
+
+
+@pytest.mark.parametrize(
+    ("revision", "message"),
+    [
+        (
+            "nonsense",
+            "nonsense: unknown Git revision 'nonsense'; expected a commit, branch, tag or experiment",
+        ),
+        (BEFORE_ANY_RUN, "before-any-run has no results of evaluate-on-device; run there: dvc repro"),
+        (
+            "main",
+            "the metrics of main are not in DVC's cache, nor its remote; where they were made, run: dvc",
+        ),
+    ],
+)
+def test_revisions_without_results_are_refused(ran: Project, fresh: Project, revision, message) -> None:
+    fresh.git("reset", "--quiet", "--hard", "origin/main")
+    result = compare(fresh, revision, check=False)
+    assert result.returncode == 1
+    assert len(error_lines(result)) == len(result.stderr.splitlines()) == 1
+    assert message in result.stderr

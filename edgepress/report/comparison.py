@@ -1,0 +1,227 @@
+"""Two runs side by side; figures of which no honest difference can be taken are refused, with the reason."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from edgepress.errors import ComparisonError
+from edgepress.report import text
+from edgepress.report.caveats import warnings
+from edgepress.report.revisions import Run
+
+RUNTIMES = ("tflite", "onnxruntime")
+
+_TEST_SPLIT = "data/prepared/test"
+_BASELINES = {
+    "tflite": "models/convert-tflite/baseline.tflite",
+    "onnxruntime": "models/export-onnx/model.onnx",
+}
+
+_FIGURES: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("peak_memory_bytes", "peak memory", text.size),
+    ("energy_uj", "energy", "{:,.1f} µJ".format),
+)
+
+Row = tuple[str, str, str, str]
+"""A label, two values and their difference."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Of one device: the reasons why its figures are not compared, and what else must be known of them."""
+
+    rows: Sequence[Row]
+    refused: Sequence[str]
+    notes: Sequence[str]
+
+
+class _Pair(NamedTuple):
+    """One runtime's reports of two runs."""
+
+    runtime: str
+    before: Run
+    after: Run
+
+    def of(self, key: str, of_accuracy: bool = False) -> tuple[Any, Any]:
+        """The values of a key in both latency or accuracy reports; None where there is none."""
+        reports = [run.accuracy if of_accuracy else run.latency for run in (self.before, self.after)]
+        before, after = ((report.get(self.runtime) or {}).get(key) for report in reports)
+        return before, after
+
+    def places(self, before: object, after: object) -> str:
+        """`this in that revision and …`."""
+        return f"{before} in {self.before.revision} and {after} in {self.after.revision}"
+
+
+class _Speedup(NamedTuple):
+    """A ratio within its 95% interval."""
+
+    low: float
+    ratio: float
+    high: float
+
+    @staticmethod
+    def of(report: dict[str, Any]) -> "_Speedup":
+        return _Speedup(report["speedup_low"], report["speedup"], report["speedup_high"])
+
+    def __str__(self) -> str:
+        return f"{self.ratio:.2f}× ({self.low:.2f}–{self.high:.2f})"
+
+
+def match(before: dict[str, Run], after: dict[str, Run]) -> list[tuple[str, Run, Run]]:
+    """The devices to compare: those of the same name or, where each has one only, those two.
+
+    Raises:
+        ComparisonError: there is none.
+    """
+    names = [name for name in after if name in before]
+    if not names and len(before) == len(after) == 1:
+        (first,), (second,) = before, after
+        return [(f"{first}, {second}", before[first], after[second])]
+    if not names:
+        has = [f"{next(iter(runs.values())).revision} has {', '.join(runs)}" for runs in (before, after)]
+        raise ComparisonError(
+            f"there is no device in common: {' and '.join(has)}; measure both on one device"
+        )
+    return [(name, before[name], after[name]) for name in names]
+
+
+def compare(before: Run, after: Run, only_latency: bool = False) -> Comparison:
+    """What one device measured at two revisions."""
+    failed = [f"it failed at {run.revision}: {run.error}" for run in (before, after) if run.error]
+    if failed:
+        return Comparison((), failed, ())
+    rows, refused, notes = list[Row](), list[str](), list[str]()
+    for pair in (_Pair(runtime, before, after) for runtime in RUNTIMES):
+        present = [run for run in (before, after) if run.accuracy.get(pair.runtime)]
+        if len(present) < 2:
+            notes += [f"{pair.runtime} is in {run.revision} only" for run in present]
+            continue
+        reason = _unfair(pair)
+        quality = [] if only_latency else list(_quality(pair))
+        speed = [] if reason else list(_speed(pair))
+        rows += [(pair.runtime, "", "", ""), *quality, *speed]
+        if reason:
+            refused.append(f"latencies of {pair.runtime} are not compared: {reason}")
+        else:
+            notes += _notes(pair)
+    if not _same_hash(_TEST_SPLIT, before, after) and not only_latency:
+        notes.insert(0, "accuracies are not compared: they are of different test splits")
+    if not refused:
+        notes += [
+            f"{run.revision}: {each}" for run in (before, after) for each in warnings(dict(run.latency))
+        ]
+    return Comparison(rows, refused, notes)
+
+
+def render(comparison: Comparison, before: str, after: str) -> str:
+    """As a table, and below it a line for each reason and note."""
+    rows = [("", before, after, "difference"), *comparison.rows]
+    lines = [line.rstrip() for line in text.table(rows).splitlines()] if comparison.rows else []
+    return "\n".join([*lines, *comparison.refused, *comparison.notes])
+
+
+def _unfair(pair: _Pair) -> str | None:
+    """Why a difference of latencies would tell something else than which model is faster."""
+    before, after = pair.before, pair.after
+    kinds = before.latency["kind"], after.latency["kind"]
+    if kinds[0] != kinds[1]:
+        return f"they are {pair.places(*kinds)}"
+    machines = before.latency["device"], after.latency["device"]
+    if not _same_machine(*machines):
+        names = [_machine(machine) for machine in machines]
+        also = "two machines, " if names[0] == names[1] else ""
+        return f"they are of {also}{pair.places(*names)}"
+    for key in ("threads", "cpus"):
+        settings = [(run.device.get("kernels") or {}).get(key) for run in (before, after)]
+        if settings[0] != settings[1]:
+            return f"device.kernels.{key} is {pair.places(*map(_yaml, settings))}"
+    resolvers = pair.of("op_resolver")
+    return None if resolvers[0] == resolvers[1] else f"the kernels are {pair.places(*resolvers)}"
+
+
+def _same_machine(before: dict[str, Any], after: dict[str, Any]) -> bool:
+    if "fingerprint" in before and "fingerprint" in after:
+        return bool(before["fingerprint"] == after["fingerprint"])
+    return before == after
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    return f"{machine.get('cpu')} ({machine.get('architecture')})"
+
+
+def _yaml(value: object) -> str:
+    return "null" if value is None else str(value)
+
+
+def _quality(pair: _Pair) -> Iterator[Row]:
+    same_data = _same_hash(_TEST_SPLIT, pair.before, pair.after)
+    accuracies = pair.of("accuracy", of_accuracy=True)
+    if accuracies == (None, None):
+        agreements = [each["top1"] for each in pair.of("baseline_agreement", of_accuracy=True)]
+        yield _row("float32's class", agreements, "{:.4f}".format, _points if same_data else _none)
+    else:
+        yield _row("accuracy", accuracies, "{:.4f}".format, _points if same_data else _none)
+    yield _row("size", pair.of("size_bytes", of_accuracy=True), text.size, _share)
+    yield _row("gzip", pair.of("size_gzip_bytes", of_accuracy=True), text.size, _share)
+    if pair.of("tensor_arena_bytes") != (None, None):
+        yield _row("tensor arena", pair.of("tensor_arena_bytes"), text.size, _share)
+
+
+def _speed(pair: _Pair) -> Iterator[Row]:
+    same_baseline = _same_hash(_BASELINES[pair.runtime], pair.before, pair.after)
+    if pair.of("p50_ms") != (None, None):
+        yield _row("p50", pair.of("p50_ms"), text.duration, _none if same_baseline else _share)
+        yield _speedup_row(pair, same_baseline)
+    for key, label, form in _FIGURES:
+        if pair.of(key) != (None, None):
+            yield _row(label, pair.of(key), form, _share)
+
+
+def _speedup_row(pair: _Pair, same_baseline: bool) -> Row:
+    """With the baseline in the same sittings, the machine's speed cancels out, so these tell what differs."""
+    before, after = (_Speedup.of(run.latency[pair.runtime]) for run in (pair.before, pair.after))
+    difference = text.ABSENT
+    if same_baseline:
+        overlap = after.low <= before.high and before.low <= after.high
+        ends = after.low / before.high, after.ratio / before.ratio, after.high / before.low
+        difference = "no difference" if overlap else str(_Speedup(*ends))
+    return ("  speed-up", str(before), str(after), difference)
+
+
+def _notes(pair: _Pair) -> Iterator[str]:
+    if pair.of("p50_ms") == (None, None):
+        yield f"{pair.runtime} has no latencies: they are {pair.before.latency['kind']}"
+    elif not _same_hash(_BASELINES[pair.runtime], pair.before, pair.after):
+        networks = f"speed-ups of {pair.runtime} are over different float32 networks"
+        yield f"{networks}; p50 alone does not tell whether the machine was as fast both times"
+    versions = pair.of("runtime_version")
+    if versions[0] != versions[1]:
+        yield f"the version of {pair.runtime} is {pair.places(*versions)}"
+
+
+def _row(
+    label: str,
+    values: Sequence[Any],
+    form: Callable[[float], str],
+    difference: Callable[[float, float], str],
+) -> Row:
+    before, after = values
+    apart = text.ABSENT if before is None or after is None else difference(before, after)
+    return (f"  {label}", text.show(before, form), text.show(after, form), apart)
+
+
+def _points(before: float, after: float) -> str:
+    return f"{after - before:+.4f}"
+
+
+def _share(before: float, after: float) -> str:
+    return f"{after / before - 1:+.1%}"
+
+
+def _none(before: float, after: float) -> str:
+    return ""
+
+
+def _same_hash(path: str, before: Run, after: Run) -> bool:
+    return before.hashes.get(path) == after.hashes.get(path)

@@ -1,0 +1,34 @@
+"""Figures and tables as people read them."""
+
+from collections.abc import Callable, Sequence
+
+ABSENT = "–"
+
+
+def size(bytes_: float) -> str:
+    """In kB or MB."""
+    return f"{bytes_ / 1e3:.1f} kB" if bytes_ < 1e6 else f"{bytes_ / 1e6:.1f} MB"
+
+
+def duration(milliseconds: float) -> str:
+    """To the microsecond, as long as that means anything."""
+    return f"{milliseconds:.3f} ms" if milliseconds < 100 else f"{milliseconds:.0f} ms"
+
+
+def show(value: float | None, form: Callable[[float], str]) -> str:
+    """A figure, or that there is none."""
+    return ABSENT if value is None else form(value)
+
+
+def number(value: float | None, form: str) -> str:
+    """As `show`, by a format such as `.4f`."""
+    return show(value, lambda given: format(int(given) if form.endswith("d") else given, form))
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as lines: the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+        for row in rows
+    )
