@@ -1,4 +1,4 @@
-"""Composes and checks params.yaml, shows results, converts and inspects single files.
+"""Composes and checks params.yaml, shows results, converts and inspects single files, sets up devices.
 To run the pipeline itself: dvc repro, or dvc exp run.
 """
 
@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgepress.artifacts import atomic
-from edgepress.cli import compare
+from edgepress.cli import compare, device
+from edgepress.cli.progress import say
 from edgepress.config import composition
 from edgepress.config.load import PARAMS
 from edgepress.errors import EdgepressError
@@ -44,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     results.set_defaults(run=_results)
     compare.add(commands)
     _add_convert(commands)
+    device.add(commands)
     inspect = commands.add_parser("inspect", help="tell what a .onnx or .tflite holds")
     inspect.add_argument("model", type=Path)
     inspect.add_argument("--json", action="store_true", help="the same as JSON")
@@ -97,7 +99,7 @@ def _convert(options: argparse.Namespace) -> None:
     )
     from edgepress.standalone.convert import convert
 
-    print(convert(request, lambda step: print(step, file=sys.stderr, flush=True)).text())
+    print(convert(request, say).text())
 
 
 def _inspect(options: argparse.Namespace) -> None:

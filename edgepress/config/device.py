@@ -98,8 +98,30 @@ class Local:
     energy: Energy | None = None
 
 
-DeviceConfig = Local
-DEVICES: dict[str, type[DeviceConfig]] = {"local": Local}
+@dataclass(frozen=True)
+class Ssh:
+    """A board that `ssh <board>` reaches; ours there lies in `directory`, relative to the home.
+
+    `machine` says what it is and `fingerprint` which one, as `edgepress device setup` found it; another one
+    is refused. Null: any.
+    """
+
+    board: str
+    directory: str
+    machine: str | None
+    fingerprint: str | None
+    kernels: Kernels
+    timing: Timing
+
+    def __post_init__(self) -> None:
+        name = re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", self.board) is not None
+        require(name, "board", self.board, "a name that ssh knows: letters, digits and _ . -")
+        folder = re.fullmatch(r"[A-Za-z0-9_./][A-Za-z0-9_./-]*", self.directory) is not None
+        require(folder, "directory", self.directory, "a folder: letters, digits and _ . / -")
+
+
+DeviceConfig = Local | Ssh
+DEVICES: dict[str, type[DeviceConfig]] = {"local": Local, "ssh": Ssh}
 
 
 @dataclass(frozen=True)

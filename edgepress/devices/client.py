@@ -89,7 +89,7 @@ class Runner:
         explained = self._there.explain(status, self._last_words())
         if explained is not None:
             return self._error(*explained)
-        how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
+        how = _manner(status)
         words = f": {self._last_words()}" if self._last_words() else ""
         remedy = f"repair the environment with: {self._there.repair}" if verb == "start" else _RECREATE
         return self._error(f"crashed at {verb!r} ({how}{words})", remedy)
@@ -111,6 +111,15 @@ class Runner:
         lines = self._log.read().decode(errors="replace").split("\n")
         words = [line.strip() for line in lines if line.strip()]
         return words[-1][:200] if words else ""
+
+
+def _manner(status: int) -> str:
+    """How a process ended; a shell that reports it adds 128 to a signal."""
+    number = -status if status < 0 else status - 128
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"exit status {status}"
 
 
 @contextmanager

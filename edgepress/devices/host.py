@@ -5,8 +5,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, NamedTuple, Protocol
 
-from edgepress.devices.base import Kind
-
 PROGRAM = Path(__file__).with_name("runner.py")
 
 
@@ -50,9 +48,7 @@ class Connection(Protocol):
 
 
 class Host(Protocol):
-    """A computer that runs the program; `kind` is measured or emulated."""
-
-    kind: Kind
+    """A computer that runs the program."""
 
     def connect(self) -> AbstractContextManager[Connection]:
         """Make it usable.

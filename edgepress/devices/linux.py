@@ -11,6 +11,7 @@ from edgepress.devices.base import (
     Codes,
     Conditions,
     Device,
+    Kind,
     Measurement,
     Memory,
     ModelRun,
@@ -36,7 +37,7 @@ class LinuxDevice(Device):
 
     Candidate and baseline of a runtime are alive at the same time and are timed in turns, A B, B A, …,
     so that a change of the machine's speed meets both; one of them waits while the other runs. Without
-    `timing`, as in an emulator, nothing is timed.
+    `timing`, or where the program finds itself in an emulator, nothing is timed.
     """
 
     runtimes: tuple[RuntimeName, ...] = ("tflite", "onnxruntime")
@@ -60,15 +61,16 @@ class LinuxDevice(Device):
         with self._host.connect() as there:
             bench = Bench(there, pair, there.put(inputs), self._kernels, self._timeout_s)
             (candidate, baseline), facts = self._predict(bench)
+            kind: Kind = "emulated" if facts["machine"].pop("emulated") else "measured"
             conditions = None
-            if self._timing is not None:
+            if self._timing is not None and kind == "measured":
                 (candidate, baseline), conditions = self._time(bench, [candidate, baseline], self._timing)
         return Measurement(
             pair,
             candidate,
             baseline,
             facts["machine"],
-            self._host.kind,
+            kind,
             facts["runtime_version"],
             facts["op_resolver"],
             conditions,
@@ -83,7 +85,7 @@ class LinuxDevice(Device):
                 stats = loaded.runner.ask("stats")
                 facts = facts or stats
                 peak, idle = stats["peak_memory_bytes"], stats["idle_memory_bytes"]
-                memory = Memory(peak, idle) if self._host.kind == "measured" else None
+                memory = None if stats["machine"]["emulated"] else Memory(peak, idle)
                 runs.append(
                     _run(loaded, memory, of_classifier(outputs_of(loaded.runner, bench.there), model))
                 )

@@ -1,5 +1,6 @@
 """This computer as a host."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,9 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from edgepress.devices.base import Kind
 from edgepress.devices.host import PROGRAM, Connection, Death, Host
 
 
@@ -43,12 +43,19 @@ class LocalConnection(Connection):
 class LocalHost(Host):
     """Processes of this computer."""
 
-    kind: Kind = "measured"
-
     @contextmanager
     def connect(self) -> Iterator[Connection]:
         with tempfile.TemporaryDirectory() as folder:
             yield LocalConnection(Path(folder))
+
+
+def probe_here() -> dict[str, Any]:
+    """What this computer is and has, see `runner.py`."""
+    command = [sys.executable, "-I", str(PROGRAM)]
+    question = '{"do": "probe"}\n'
+    done = subprocess.run(command, input=question, capture_output=True, text=True, check=True)
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
 
 
 def popen(command: list[str], log: IO[bytes], environment: dict[str, str]) -> "subprocess.Popen[str]":

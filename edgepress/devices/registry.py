@@ -6,7 +6,10 @@ from edgepress.config.device import DEVICES as SECTIONS
 from edgepress.config.device import DeviceConfig
 from edgepress.devices.base import Device
 
-DEVICES = {"local": "edgepress.devices.linux:open_local"}
+DEVICES = {
+    "local": "edgepress.devices.linux:open_local",
+    "ssh": "edgepress.devices.ssh:open_ssh",
+}
 
 
 def open_device(config: DeviceConfig) -> Device:

@@ -489,7 +489,8 @@ def peak_memory_bytes() -> int:
 def machine() -> Answer:
     """What it is, without a name: `fingerprint`, a salted hash, tells whether two are one and the same."""
     kind = {"cpu": _cpu_name(), "architecture": platform.machine(), "cores": os.cpu_count()}
-    return {**kind, "system": platform.system(), "fingerprint": _fingerprint(kind)}
+    own = {"system": platform.system(), "fingerprint": _fingerprint(kind), "emulated": _emulated()}
+    return {**kind, **own}
 
 
 def conditions(system: Path = Path("/sys")) -> Answer:
@@ -512,6 +513,11 @@ def _throttled(system: Path) -> bool | None:
     """Whether a Raspberry Pi has been slowed down, by heat or a weak supply, since it was started."""
     flags = _text(system / "devices/platform/soc/soc:firmware/get_throttled")
     return None if flags is None else int(flags, 16) != 0
+
+
+def _emulated() -> bool:
+    """Whether this is QEMU's emulation of one process: it shows the program, but each thread is QEMU."""
+    return Path("/proc/self/exe").readlink() != Path("/proc/thread-self/exe").readlink()
 
 
 def _fingerprint(kind: Answer) -> str:

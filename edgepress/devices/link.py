@@ -1,0 +1,287 @@
+"""A shell on a board, through the plain `ssh` program.
+
+So the user's own configuration, agent, jump hosts and known hosts apply; EDGEPRESS_SSH names another program
+or gives it options, e.g. "ssh -F team.config". One connection, authenticated once, carries everything. Files
+are sent through `cat`, since small boards often have no SFTP server.
+"""
+
+import hashlib
+import os
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Timer
+from typing import IO
+
+from tqdm import tqdm
+
+from edgepress.errors import DeviceError
+
+FAILED = 255
+"""The exit status of `ssh` where it is `ssh` that failed, not the command on the board."""
+
+_OPTIONS = {
+    "BatchMode": "yes",
+    "StrictHostKeyChecking": "yes",
+    "ConnectTimeout": "15",
+    "ServerAliveInterval": "5",
+    "ServerAliveCountMax": "3",
+    "ClearAllForwardings": "yes",
+    "PermitLocalCommand": "no",
+    "RemoteCommand": "none",
+    "RequestTTY": "no",
+    "LogLevel": "ERROR",
+}
+
+_REFUSALS = (
+    (
+        ("IDENTIFICATION HAS CHANGED",),
+        "shows another host key than it did",
+        "if you know why, forget the old one with: ssh-keygen -R <its address>",
+    ),
+    (
+        ("Host key verification failed", "host key is known"),
+        "has an unknown host key",
+        "check it once with: ssh {}",
+    ),
+    (
+        ("Permission denied", "Too many authentication"),
+        "refuses the login",
+        "make `ssh {} true` work without a password",
+    ),
+    (("Could not resolve",), "has no known address", "name it in ~/.ssh/config, or correct device.board"),
+    (("",), "cannot be reached", "is it on, and does `ssh {} true` work?"),
+)
+"""What `ssh` says, what that means, and the remedy."""
+
+_LOOK = 'if [ -f "$1" ]; then touch "$1"; echo there; else wc -c 2>/dev/null < "$1.part" || echo 0; fi'
+_ACCEPT = """set -- "$1" "$2" $(sha256sum "$1.part")
+if [ "$2" = "$3" ]; then mv "$1.part" "$1"; else rm "$1.part"; exit 1; fi"""
+_FREE = "df -Pk . | tail -n 1"
+
+RESUMES = "what has been sent is kept there"
+
+_CHUNK = 1 << 18
+_SPARE_BYTES = 1 << 20
+_PATIENCE_S = 120.0
+
+
+class Link:
+    """Runs shell scripts in one folder of a board; relative paths are below it."""
+
+    def __init__(self, board: str, directory: str, ssh: list[str]) -> None:
+        self.board, self._directory, self._ssh = board, directory, ssh
+
+    def popen(self, script: str, *arguments: str, log: IO[bytes] | int) -> "subprocess.Popen[str]":
+        """A script that is talked to in lines; its arguments are $1, $2, …"""
+        return subprocess.Popen(
+            [*self._ssh, self.board, self._command(script, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            encoding="utf-8",
+            start_new_session=True,  # Ctrl-C is for this program, which then ends the other side, too
+        )
+
+    def run(self, script: str, *arguments: str, feed: str = "", limit_s: float = _PATIENCE_S) -> str:
+        """What a script prints.
+
+        Raises:
+            DeviceError: the connection is lost, or the script fails, with its last words.
+        """
+        status, output, words = self.attempt(script, *arguments, feed=feed, limit_s=limit_s)
+        self._require_success(status, words)
+        return output
+
+    def attempt(
+        self, script: str, *arguments: str, feed: str = "", limit_s: float = _PATIENCE_S
+    ) -> tuple[int, str, str]:
+        """Exit status, output and last words of a script, which may fail.
+
+        Raises:
+            DeviceError: the connection is lost, or the script does not end.
+        """
+        with self.popen(script, *arguments, log=subprocess.PIPE) as process:
+            try:
+                output, words = process.communicate(feed, timeout=limit_s)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise self.failure(f"no answer within {limit_s:g} s") from None
+        if process.returncode == FAILED:
+            raise self.lost(_last(words))
+        return process.returncode, output, _last(words)
+
+    def send(self, path: Path, name: str = "") -> str:
+        """Bring a file to the board, unless it is there; half a file is continued. Its path there.
+
+        `name` is the path that it gets there, else one made of its content.
+
+        Raises:
+            DeviceError: the connection is lost, or the disk is full.
+        """
+        with path.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+            target = name or f"files/{digest}{path.suffix}"
+            there = self.run(_LOOK, target).strip()
+            if there == "there":
+                return target
+            arrived = self._continue(content, int(there), target, digest)
+            if not arrived and int(there) > 0:  # what had been there was something else
+                arrived = self._continue(content, 0, target, digest)
+        if not arrived:
+            raise self.failure(f"{path} arrives damaged")
+        return target
+
+    def fetch(self, path: str, target: Path) -> None:
+        """Bring a file from the board.
+
+        Raises:
+            DeviceError: the connection is lost, or the file cannot be read there.
+        """
+        command = [*self._ssh, self.board, self._command('cat -- "$1"', (path,))]
+        with target.open("wb") as file:
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.PIPE, start_new_session=True
+            )
+        self._require_success(done.returncode, _last(done.stderr.decode(errors="replace")))
+
+    def lost(self, words: str) -> DeviceError:
+        """That the connection has ended."""
+        return DeviceError(f"{self.lost_words(words)}; run again: {RESUMES}")
+
+    def lost_words(self, words: str) -> str:
+        """As `lost`, without the remedy."""
+        return f"the connection to board {self.board!r} was lost{f' ({words})' if words else ''}"
+
+    def failure(self, words: str) -> DeviceError:
+        """That something failed on the board, where the connection holds."""
+        if "No space left" in words:
+            return DeviceError(
+                f"the disk of board {self.board!r} is full; free some space there, or set device.directory "
+                f"to a folder on another disk, and run again: {RESUMES}"
+            )
+        return DeviceError(
+            f"board {self.board!r} failed: {words}; see what it says to: edgepress device check {self.board}"
+        )
+
+    def _command(self, script: str, arguments: tuple[str, ...]) -> str:
+        """For the login shell there; sh is a child of it, so that a signal becomes an exit status."""
+        return shlex.join(
+            ["sh", "-c", f'cd -- "$0" && {{ {script}\n}}; exit $?', self._directory, *arguments]
+        )
+
+    def _continue(self, content: IO[bytes], sent: int, target: str, digest: str) -> bool:
+        """Send what follows the first `sent` bytes; whether all of it is now there as it should be."""
+        size = content.seek(0, os.SEEK_END)
+        self._require_space(content.name, size - sent)
+        if sent < size:
+            content.seek(sent)
+            self._pour(content, target, size, sent)
+        return self.attempt(_ACCEPT, target, digest)[0] == 0
+
+    def _require_space(self, name: str, size: int) -> None:
+        free = int(self.run(_FREE).split()[3]) * 1024
+        if free < size + _SPARE_BYTES:
+            raise DeviceError(
+                f"board {self.board!r} has {free / 1e6:.1f} MB left in {self._directory}, but {name} takes "
+                f"{size / 1e6:.1f} MB; free some space there, or set device.directory to a folder on "
+                "another disk"
+            )
+
+    def _pour(self, content: IO[bytes], target: str, size: int, sent: int) -> None:
+        command = [*self._ssh, self.board, self._command('cat >> "$1.part"', (target,))]
+        pipe = subprocess.PIPE
+        progress = tqdm(
+            desc=f"sending to {self.board}",
+            total=size,
+            initial=sent,
+            unit="B",
+            unit_scale=True,
+            leave=False,
+            disable=None,
+            delay=1,
+        )
+        with progress, subprocess.Popen(command, stdin=pipe, stderr=pipe, start_new_session=True) as process:
+            assert process.stdin is not None
+            assert process.stderr is not None
+            with suppress(BrokenPipeError):  # the exit status tells why
+                while chunk := content.read(_CHUNK):
+                    process.stdin.write(chunk)
+                    progress.update(len(chunk))
+                process.stdin.close()
+            words = _last(process.stderr.read().decode(errors="replace"))
+        self._require_success(process.returncode, words)
+
+    def _require_success(self, status: int, words: str) -> None:
+        if status == FAILED:
+            raise self.lost(words)
+        if status != 0:
+            raise self.failure(words or f"exit status {status}")
+
+
+@contextmanager
+def open_link(board: str, directory: str) -> Iterator[Link]:
+    """A connection to a board, with its folder made; it ends with this process, however that ends.
+
+    Raises:
+        DeviceError: the board cannot be reached, its host key is not the one that is known, it refuses the
+            login, or the folder cannot be made.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgepress-", dir=_short_folder()) as folder:
+        ssh = shlex.split(os.environ.get("EDGEPRESS_SSH", "ssh"))
+        options = {**_OPTIONS, "ControlPath": f"{folder}/link"}
+        shared = [*ssh, *(f"-o{key}={value}" for key, value in options.items())]
+        # Without its master a later command would connect anew, unnoticed, but for this proxy.
+        later = Link(board, directory, [*shared, "-oControlMaster=no", "-oProxyCommand=false"])
+        first = Link(board, ".", [*shared, "-oControlMaster=yes", "-oControlPersist=no"])
+        with _master(first, directory, Path(folder)) as process:
+            try:
+                yield later
+            finally:
+                process.kill()
+
+
+@contextmanager
+def _master(link: Link, directory: str, folder: Path) -> Iterator["subprocess.Popen[str]"]:
+    """The process that holds the connection; it ends with its input, and so with this process."""
+    with (folder / "log").open("w+b") as log:
+        script = 'mkdir -p -- "$1" && cd -- "$1" && mkdir -p files runs && echo ready && cat > /dev/null'
+        try:
+            process = link.popen(script, directory, log=log)
+        except OSError as error:
+            raise DeviceError(f"ssh cannot be started: {error}; install OpenSSH's client") from error
+        timer = Timer(_PATIENCE_S, process.kill)
+        timer.start()
+        with process:
+            assert process.stdout is not None
+            ready = process.stdout.readline() == "ready\n"
+            timer.cancel()
+            if not ready:
+                process.kill()
+                status = process.wait()
+                log.seek(0)
+                raise _refusal(link, status, log.read().decode(errors="replace"))
+            yield process
+
+
+def _refusal(link: Link, status: int, words: str) -> DeviceError:
+    if status != FAILED:
+        return link.failure(_last(words))
+    what, remedy = next(
+        (what, remedy) for marks, what, remedy in _REFUSALS if any(mark in words for mark in marks)
+    )
+    said = f" ({_last(words)})" if _last(words) else ""
+    return DeviceError(f"board {link.board!r} {what}{said}; {remedy.format(link.board)}")
+
+
+def _last(words: str) -> str:
+    lines = [line.strip() for line in words.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else ""
+
+
+def _short_folder() -> str | None:
+    """Where a socket's path stays within the system's limit of some hundred characters."""
+    return "/tmp" if Path("/tmp").is_dir() else None
