@@ -2,9 +2,12 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.board import Board, running_board
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +18,12 @@ def small_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run([sys.executable, str(program), str(folder)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
+    """A board with the runtimes, which the user's `ssh` reaches as `board`."""
+    with running_board(tmp_path_factory.mktemp("board")) as board, pytest.MonkeyPatch.context() as patch:
+        board.install()
+        patch.setenv("EDGEPRESS_SSH", board.command)
+        yield board

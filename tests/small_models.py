@@ -82,6 +82,26 @@ def onnx_network():
     return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
 
 
+def endless_network():
+    """An ONNX network of the same input and output that never ends: a Loop without a limit."""
+    node, value = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    nodes = [
+        node("Identity", ["go_on"], ["still"]),
+        node("Neg", ["x"], ["y"]),
+    ]
+    ends = (
+        [value("turn", 7, []), value("go_on", 9, []), value("x", 1, None)],
+        [value("still", 9, []), value("y", 1, None)],
+    )
+    body = onnx.helper.make_graph(nodes, "body", *ends)
+    network = onnx_network()
+    network.graph.node[-1].output[0] = "finite"
+    true = onnx.numpy_helper.from_array(np.array(True), "true")
+    network.graph.initializer.append(true)
+    network.graph.node.append(node("Loop", ["", "true", "finite"], ["logits"], body=body))
+    return network
+
+
 def write_tflite(folder):
     shape, int8 = (8, 6, 3), tf.int8
     models = {
@@ -99,6 +119,7 @@ def write_tflite(folder):
 
 def write_onnx(folder):
     onnx.save(onnx_network(), folder / "float.onnx")
+    onnx.save(endless_network(), folder / "endless.onnx")
     quantization.quantize_static(
         folder / "float.onnx", folder / "int8.onnx", Calibration(), per_channel=True,
         activation_type=quantization.QuantType.QInt8, weight_type=quantization.QuantType.QInt8,

@@ -57,7 +57,7 @@ _REFUSALS = (
 )
 """What `ssh` says, what that means, and the remedy."""
 
-_LOOK = 'if [ -f "$1" ]; then touch "$1"; echo there; else wc -c 2>/dev/null < "$1.part" || echo 0; fi'
+_LOOK = 'if [ -f "$1" ]; then touch "$1"; echo there; else stat -Lc %s "$1.part" 2> /dev/null || echo 0; fi'
 _ACCEPT = """set -- "$1" "$2" $(sha256sum "$1.part")
 if [ "$2" = "$3" ]; then mv "$1.part" "$1"; else rm "$1.part"; exit 1; fi"""
 _FREE = "df -Pk . | tail -n 1"

@@ -17,13 +17,14 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from edgepress.config.device import DEVICES as SECTIONS
-from edgepress.config.device import Kernels, Local, Timing
+from edgepress.config.device import Kernels, Local, Ssh, Timing
 from edgepress.devices.base import Device, Measurement, Pair
 from edgepress.devices.client import start_runner
 from edgepress.devices.linux import LinuxDevice
 from edgepress.devices.local import LocalHost
 from edgepress.devices.registry import DEVICES, open_device
 from edgepress.errors import DeviceError
+from tests.board import Board
 
 PAIRS = {
     "tflite int8": ("tflite", "int8.tflite", "float.tflite"),
@@ -280,6 +281,19 @@ class TestLocal(DeviceContract):
         monkeypatch.setattr(sys, "executable", str(python))
         with pytest.raises(DeviceError, match=r"crashed at 'start' \(SIGSEGV: out of luck\)"):
             device.measure(make_pair(small_models, "tflite int8"), small_models / "images.npy")
+
+
+class TestSsh(DeviceContract):
+    """A board that is this computer, behind a real SSH server; what goes wrong there is in test_ssh.py."""
+
+    name = "ssh"
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def device(cls, board: Board) -> Device:
+        return open_device(
+            Ssh("board", ".edgepress", None, None, TestLocal.config.kernels, TestLocal.config.timing)
+        )
 
 
 def test_every_device_passes_the_contract():

@@ -1,12 +1,15 @@
 """The choice of a device touches the last stage alone, and what was measured is known afterwards."""
 
+import dataclasses
 import json
 import subprocess
 
 import pytest
 
+from tests.board import Board
 from tests.pipeline.project import BEFORE_ANY_RUN, Project, error_lines, stages_run
 
+ON_BOARD = ("-S", "device=ssh", "-S", "device.board=board")
 FLEET = ["-S", "device=fleet", "-S", "device.members.xnnpack.kernels.delegate=/absent/library.so"]
 
 
@@ -31,6 +34,28 @@ def test_another_device_runs_the_last_stage_and_the_way_back_runs_nothing(projec
     assert stages_run(project.dvc("exp", "run", "-n", "again", *FLEET)) == []
     assert project.hashes() == fleet
     assert "no difference" in compare(project, "again", "again").stdout
+
+
+def test_what_was_measured_on_a_board_comes_back_without_it(project: Project, board: Board) -> None:
+    local = {name: json.loads(project.read(f"metrics/{name}.json")) for name in ("accuracy", "latency")}
+    project = dataclasses.replace(project, environment={"EDGEPRESS_SSH": board.command})
+    assert stages_run(project.dvc("exp", "run", *ON_BOARD)) == ["evaluate-on-device"]
+    there = {name: json.loads(project.read(f"metrics/{name}.json")) for name in ("accuracy", "latency")}
+    assert there["accuracy"] == local["accuracy"]
+    assert there["latency"].keys() == local["latency"].keys()
+    assert there["latency"]["kind"] == "measured"
+    assert there["latency"]["device"] == local["latency"]["device"]
+    for runtime in ("tflite", "onnxruntime"):
+        assert there["latency"][runtime].keys() == local["latency"][runtime].keys()
+        assert there["latency"][runtime]["p50_ms"] != local["latency"][runtime]["p50_ms"]
+        assert there["latency"][runtime]["speedup"] > 0
+    assert stages_run(project.dvc("exp", "run")) == []
+    board.stop()  # what was measured on a board comes back without it
+    try:
+        assert stages_run(project.dvc("exp", "run", *ON_BOARD)) == []
+    finally:
+        board.start()
+    assert json.loads(project.read("metrics/latency.json")) == there["latency"]
 
 
 def test_what_is_measured_anew_is_what_dvc_restores(project: Project) -> None:

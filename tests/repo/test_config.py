@@ -21,6 +21,7 @@ REQUIRED = {
     ("data", "image_folder"): ["data.path=photos.zip"],
     ("data", "inputs"): ["data.path=x.npz", "model=onnx", "model.path=net.onnx", *OFF],
     ("data", "npz"): ["data.path=my.npz", "data.layout=nhwc"],
+    ("device", "ssh"): ["device.board=pi4"],
 }
 PARAMS = (ROOT / "params.yaml").read_text(encoding="utf-8")
 
@@ -32,12 +33,21 @@ def test_every_option_composes_and_validates(group: str, choice: str, tmp_path: 
     params.write_text(composition.compose(overrides, CONF))
     composition.validate(params)
     section = yaml.safe_load(params.read_text())[group]
-    assert section.get("choice", section.get("name", choice)) == choice
+    assert section.get("choice", section.get("name", choice)) == kind(group, choice)
+
+
+def kind(group: str, choice: str) -> str:
+    """The choice itself, or, where a user's own file builds upon one, such as a board's, that one."""
+    above = yaml.safe_load((CONF / group / f"{choice}.yaml").read_text()) or {}
+    own = [name for name in above.get("defaults", []) if name in composition.CHOICES.get(group, ())]
+    return next(iter(own), choice)
 
 
 @pytest.mark.parametrize("group", sorted(composition.CHOICES))
 def test_every_choice_has_a_file_of_its_name(group: str) -> None:
-    assert set(composition.CHOICES[group]) == {choice for other, choice in OPTIONS if other == group}
+    assert set(composition.CHOICES[group]) == {
+        kind(group, choice) for other, choice in OPTIONS if other == group
+    }
 
 
 def test_the_groups_are_the_sections() -> None:
@@ -103,6 +113,7 @@ WRONG_VALUES = {
     "+extra=1": "section 'extra' is unknown; expected one of: cluster, convert,",
     "quant.calibration.method=minmx": "expected one of: entropy, minmax, percentile. Did you mean 'minmax'?",
     "model=custom": "model._target_ is not set; give it a value, e.g. dvc exp run -S 'model._target_=...'",
+    "device=ssh": "device.board is not set; give it a value, e.g. dvc exp run -S 'device.board=...'",
     "model=onnx": "model.path is not set; give it a value, e.g. dvc exp run -S 'model.path=...'",
     "data=image_folder": "data.path is not set; give it a value, e.g. dvc exp run -S 'data.path=...'",
     "data.path=photos.zip": "data.path is 'photos.zip'; expected .*for data of your own choose data=image",
