@@ -3,6 +3,7 @@
 import csv
 import math
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
@@ -51,6 +52,15 @@ def energy(bench: Bench, timing: Timing, config: Energy) -> list[dict[str, float
         raise DeviceError(f"energy.csv: {path} does not exist; start the meter's log before the evaluation")
     idle, *loaded = _windows(bench, timing, config)
     log = _covering(path, config, max(window.end_s for window in loaded))
+    return per_inference(log, idle, loaded)
+
+
+def per_inference(log: Log, idle: Window, loaded: Sequence[Window]) -> list[dict[str, float]]:
+    """The figures of each window in which a model ran.
+
+    Raises:
+        DeviceError: see `joules`.
+    """
     idle_w = joules(log, idle) / (idle.end_s - idle.begin_s)
     return [_figures(log, window, idle_w) for window in loaded]
 
@@ -147,6 +157,8 @@ def _figures(log: Log, window: Window, idle_w: float) -> dict[str, float]:
     return {
         "energy_uj": 1e6 * total / window.inferences,
         "energy_above_idle_uj": 1e6 * (total - idle_w * seconds) / window.inferences,
+        "energy_s": seconds,
+        "energy_inferences": window.inferences,
         "power_w": total / seconds,
         "idle_power_w": idle_w,
     }

@@ -54,7 +54,7 @@ def test_it_is_the_ratio_of_medians_and_says_who_is_slower():
 def verdict(folder: Path, candidate: str) -> str:
     """Of a model against float32 on this computer."""
     kernels = Kernels(1, None, "xnnpack", None, "CPUExecutionProvider")
-    timing = Timing(8, rounds=3, runs_per_round=10, warmup_s=0.05, ratio_width=9, budget_s=0)
+    timing = Timing(5, rounds=3, runs_per_round=10, warmup_s=0.05, ratio_width=9, budget_s=0)
     pair = Pair("tflite", folder / candidate, folder / "float.tflite")
     measured = LinuxDevice(LocalHost(), kernels, timing).measure(pair, folder / "images.npy")
     timings = measured.baseline.timings, measured.candidate.timings

@@ -171,6 +171,11 @@ def test_the_stage_writes_all_reports_and_imports_no_framework(project):
     for runtime in ("tflite", "onnxruntime"):
         assert accuracy[runtime]["size_bytes"] > 0
         assert latency[runtime]["p50_ms"] > 0
+        assert latency[runtime]["energy_uj"] is None
+        warning = latency[runtime]["warning"]  # without a warm-up no time is steady
+        assert "did not become steady" in warning
+        assert f"warning: {runtime}: {warning}" in done.stderr.splitlines()
+    assert latency["conditions"]["page_cache"] == "warm"
     rows = (project / "metrics/confusion.csv").read_text().splitlines()
     assert rows[0] == "actual,predicted"
     assert len(rows) == 41

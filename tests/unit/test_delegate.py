@@ -1,0 +1,52 @@
+"""Delegates by the path of a library: a small one of our own is compiled, loaded, and takes operators."""
+
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgepress.config.device import Kernels
+from edgepress.devices.base import Measurement, Pair
+from edgepress.devices.linux import LinuxDevice
+from edgepress.devices.local import LocalHost
+from edgepress.errors import DeviceError
+
+SOURCE = Path(__file__).parents[1] / "delegate" / "mean.c"
+KERNELS = Kernels(1, None, "xnnpack", None, "CPUExecutionProvider")
+TRANSPOSE = 39
+"""A builtin operator that the model does not have."""
+
+
+def compiled(folder: Path, *options: str) -> str:
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler, cc, to make a delegate with")
+    library = folder / "libmean.so"
+    command = [compiler, "-shared", "-fPIC", "-O1", "-Wall", "-Werror", *options, SOURCE, "-o", library]
+    subprocess.run(command, check=True)
+    return str(library)
+
+
+def measured(folder: Path, delegate: str | None, resolver: str = "xnnpack") -> Measurement:
+    device = LinuxDevice(LocalHost(), replace(KERNELS, delegate=delegate, op_resolver=resolver), None)
+    pair = Pair("tflite", folder / "float.tflite", folder / "float.tflite")
+    return device.measure(pair, folder / "images.npy")
+
+
+def test_a_delegate_computes_the_operators_that_it_takes(small_models, tmp_path):
+    delegated = measured(small_models, compiled(tmp_path))
+    plain = measured(small_models, None, "builtin")
+    assert delegated.op_resolver == "BUILTIN with libmean.so for 1 of 4 operators"
+    np.testing.assert_allclose(delegated.candidate.outputs, plain.candidate.outputs, rtol=1e-4, atol=1e-5)
+    assert delegated.candidate.outputs.std(axis=0).min() > 0
+
+
+def test_a_delegate_that_takes_nothing_is_refused(small_models, tmp_path):
+    library = compiled(tmp_path, f"-DOPERATOR={TRANSPOSE}")
+    with pytest.raises(
+        DeviceError, match=f"delegate {library} took no operator of the model; change section"
+    ):
+        measured(small_models, library)
