@@ -69,4 +69,4 @@ def _overrides(command: str) -> list[str]:
     found = re.findall(r"-S (?:'([^']*)'|(\S+))", command)
     values = [quoted or plain for quoted, plain in found]
     single = [re.sub(r"=range\(([^,]+),.*", r"=\1", value) for value in values]
-    return [value if "[" in value else value.split(",")[0] for value in single]
+    return [value if re.search(r"[\[{]", value) else value.split(",")[0] for value in single]
