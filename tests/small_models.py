@@ -47,6 +47,11 @@ def upscale(x):
     return tf.nn.conv2d_transpose(x, CONV.transpose(2, 3, 0, 1), [1, 16, 12, 8], 2)
 
 
+def rarities(x):
+    """The network, and two operators that few devices have."""
+    return tf.tile(tf.pow(tf.abs(network(x)) + 1.0, 1.5), [1, 2])
+
+
 def convert(function, shape, optimise=False, calibrate=False, io_dtype=tf.float32, float16=False):
     """A `.tflite` of a function of one image."""
     signature = [tf.TensorSpec([1, *shape], tf.float32, name="input")]
@@ -111,6 +116,7 @@ def write_tflite(folder):
         "int8_float_io": convert(network, shape, optimise=True, calibrate=True),
         "nchw": convert(lambda x: network(tf.transpose(x, [0, 2, 3, 1])), (3, 8, 6)),
         "constant": convert(lambda x: network(x * 0.0), shape),
+        "rarities": convert(rarities, shape),
         "transpose_conv": convert(upscale, (8, 6, 3)),
     }
     for name, content in models.items():

@@ -120,8 +120,13 @@ class Ssh:
         require(folder, "directory", self.directory, "a folder: letters, digits and _ . / -")
 
 
-DeviceConfig = Local | Ssh
-DEVICES: dict[str, type[DeviceConfig]] = {"local": Local, "ssh": Ssh}
+@dataclass(frozen=True)
+class Tflm:
+    """TensorFlow Lite Micro on this computer: outputs and the tensor arena, no times."""
+
+
+DeviceConfig = Local | Ssh | Tflm
+DEVICES: dict[str, type[DeviceConfig]] = {"local": Local, "ssh": Ssh, "tflm": Tflm}
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,7 @@ class Runner:
             "runtime": f"install {_PACKAGES[self._runtime]} with: {self._there.repair}",
             "disk": "free some space and run again",
             "device": "change section device in params.yaml",
+            "kernels": "quantise it with -S quant=int8 or choose another device",
         }
         return self._error(f"failed: {reason}", remedies.get(answer["kind"], _RECREATE))
 

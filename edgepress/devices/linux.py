@@ -23,8 +23,8 @@ from edgepress.devices.energy import energy
 from edgepress.devices.host import Host
 from edgepress.devices.local import LocalHost
 from edgepress.devices.prediction import TIMEOUT_S, of_classifier, outputs_of
+from edgepress.devices.requirements import require_models
 from edgepress.devices.sittings import Bench, Loaded, take_sittings
-from edgepress.errors import DeviceError
 
 
 def open_local(config: Local) -> Device:
@@ -55,9 +55,7 @@ class LinuxDevice(Device):
 
     def measure(self, pair: Pair, inputs: Path) -> Measurement:
         """See `Device`."""
-        for model in (pair.candidate, pair.baseline):
-            if not model.exists():
-                raise DeviceError(f"{model} does not exist; make it with: dvc repro")
+        require_models(pair)
         with self._host.connect() as there:
             bench = Bench(there, pair, there.put(inputs), self._kernels, self._timeout_s)
             (candidate, baseline), facts = self._predict(bench)

@@ -9,6 +9,7 @@ from edgepress.devices.base import Device
 DEVICES = {
     "local": "edgepress.devices.linux:open_local",
     "ssh": "edgepress.devices.ssh:open_ssh",
+    "tflm": "edgepress.devices.tflm:open_tflm",
 }
 
 

@@ -113,10 +113,24 @@ def summary(accuracy: Report, latency: Report) -> str:
     else:
         quality = f"accuracy {accuracy['accuracy']:.4f} (float32 {accuracy['baseline_accuracy']:.4f})"
     if latency["p50_ms"] is None:
-        return quality
+        return quality + _untimed(latency)
     times = f"{latency['speedup']:.2f} times the speed of float32"
     interval = f"95% interval {latency['speedup_low']:.2f} to {latency['speedup_high']:.2f}"
     return f"{quality}, {latency['p50_ms']:.3f} ms ({times}; {interval})"
+
+
+def _untimed(latency: Report) -> str:
+    """What a device tells that measures no time."""
+    arena, estimate = latency.get("tensor_arena_bytes"), latency.get("estimated_inference_ms")
+    if arena is not None:
+        baseline = latency["baseline_tensor_arena_bytes"]
+        compared = "" if baseline is None else f" (float32 {baseline:,})"
+        return f", tensor arena {arena:,} bytes{compared}"
+    if estimate is None:
+        return ""
+    left = len(latency["cpu_operators"])
+    rest = f"; {left} operators are left to the CPU, and not in it" if left else ""
+    return f", estimated {estimate:.3f} ms, {latency['estimated_cycles']:,} cycles{rest}"
 
 
 def _agreement(measured: Measurements) -> Report | None:

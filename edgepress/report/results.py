@@ -1,6 +1,7 @@
 """The last run's results as text, from the files in `metrics/`."""
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def render() -> str:
     accuracy, latency = _Metrics(metrics_path("accuracy")), _Metrics(metrics_path("latency"))
     head = ["After each stage (accuracy on the validation split):", _stage_table(stages)]
     if accuracy.any("members") is None:
-        parts = [*_device(accuracy, latency), f"{_agreement(accuracy)}\n{_cost(stages, accuracy)}"]
+        parts = [*_device(accuracy, latency), f"{_agreement(accuracy, latency)}\n{_cost(stages, accuracy)}"]
     else:
         parts = _fleet(stages, accuracy, latency)
     return "\n\n".join(head + parts)
@@ -39,7 +40,7 @@ def _fleet(stages: dict[str, "_Metrics"], accuracy: "_Metrics", latency: "_Metri
             parts.append(f"{name} failed: {error}\nTo measure all members anew: {MEASURE_AGAIN}")
         else:
             title, table = _device(ours, times)
-            parts += [f"{name}: {title}", f"{table}\n{_agreement(ours)}"]
+            parts += [f"{name}: {title}", f"{table}\n{_agreement(ours, times)}"]
             measured.append(ours)
     return [*parts, *(_cost(stages, each) for each in measured[:1])]
 
@@ -113,6 +114,19 @@ def _device_title(accuracy: _Metrics, latency: _Metrics) -> str:
 
 
 def _device_table(accuracy: _Metrics, latency: _Metrics) -> str:
+    """A row for each runtime, with a column for each figure that the device tells of any."""
+    present = [name for name in RUNTIMES if accuracy.any(name) is not None]
+    figures: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+        ("p50", "p50_ms", text.duration),
+        ("speed-up", "speedup", "{:.2f}×".format),
+        ("peak memory", "peak_memory_bytes", text.size),
+        ("tensor arena", "tensor_arena_bytes", text.size),
+        ("estimated time", "estimated_inference_ms", text.duration),
+        ("cycles", "estimated_cycles", "{:,.0f}".format),
+        ("SRAM", "estimated_sram_bytes", text.size),
+        ("flash", "estimated_flash_bytes", text.size),
+    )
+    told = [each for each in figures if any(latency.any(f"{name}.{each[1]}") is not None for name in present)]
     heads = (
         "runtime",
         "accuracy",
@@ -120,15 +134,19 @@ def _device_table(accuracy: _Metrics, latency: _Metrics) -> str:
         "size",
         "size ratio",
         "gzip ratio",
-        "p50",
-        "speed-up",
-        "peak memory",
+        *(head for head, _, _ in told),
     )
-    present = [name for name in RUNTIMES if accuracy.any(name) is not None]
-    return text.table([heads, *(_device_row(name, accuracy, latency) for name in present)])
+    rows = [
+        (
+            *_accuracy_row(name, accuracy),
+            *(text.show(latency.optional(f"{name}.{key}"), form) for _, key, form in told),
+        )
+        for name in present
+    ]
+    return text.table([heads, *rows])
 
 
-def _device_row(runtime: str, accuracy: _Metrics, latency: _Metrics) -> tuple[str, ...]:
+def _accuracy_row(runtime: str, accuracy: _Metrics) -> tuple[str, ...]:
     return (
         runtime,
         text.number(accuracy.optional(f"{runtime}.accuracy"), ".4f"),
@@ -136,19 +154,30 @@ def _device_row(runtime: str, accuracy: _Metrics, latency: _Metrics) -> tuple[st
         text.size(accuracy.number(f"{runtime}.size_bytes")),
         f"{accuracy.number(f'{runtime}.size_ratio'):.2f}×",
         f"{accuracy.number(f'{runtime}.size_gzip_ratio'):.2f}×",
-        text.show(latency.optional(f"{runtime}.p50_ms"), text.duration),
-        text.show(latency.optional(f"{runtime}.speedup"), "{:.2f}×".format),
-        text.show(latency.optional(f"{runtime}.peak_memory_bytes"), text.size),
     )
 
 
-def _agreement(accuracy: _Metrics) -> str:
+def _agreement(accuracy: _Metrics, latency: _Metrics) -> str:
     if accuracy.any("agreement") is None:
-        return "The device has one runtime, so there is none to agree with."
+        return _of_one_runtime(latency)
     top1, logits = accuracy.number("agreement.top1"), accuracy.number("agreement.identical_logits")
     steps = accuracy.optional("agreement.max_step_diff")
     apart = "" if steps is None else f"; largest difference in output steps: {steps:g}"
     return f"The runtimes agree on {top1:.1%} of classes and {logits:.1%} of logits{apart}."
+
+
+def _of_one_runtime(latency: _Metrics) -> str:
+    """How far it agrees with LiteRT's reference kernels, or what an accelerator leaves to the CPU."""
+    if latency.any("tflite.reference_agreement") is not None:
+        keys = ("top1", "identical")
+        top1, identical = (latency.number(f"tflite.reference_agreement.{key}") for key in keys)
+        return f"LiteRT's reference kernels agree on {top1:.1%} of classes and {identical:.1%} of outputs."
+    left = latency.any("tflite.cpu_operators")
+    if left is None:
+        return "The device has one runtime, so there is none to agree with."
+    if not left:
+        return "All operators run on the accelerator."
+    return "\n".join(["Left to the CPU, and not in the estimate:", *(f"  {each}" for each in left)])
 
 
 def _cost(stages: dict[str, _Metrics], accuracy: _Metrics) -> str:

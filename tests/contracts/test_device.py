@@ -1,6 +1,7 @@
 """What every device must do: DeviceContract, run for each device of the registry."""
 
 import dataclasses
+import importlib
 import json
 import os
 import re
@@ -14,7 +15,7 @@ import numpy as np
 import onnxruntime
 import psutil
 import pytest
-from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from edgepress.config.device import DEVICES as SECTIONS
 from edgepress.config.device import Kernels, Local, Ssh, Timing
@@ -39,13 +40,15 @@ def make_pair(folder: Path, name: str) -> Pair:
     return Pair(runtime, folder / candidate, folder / baseline)
 
 
-def expected_outputs(model: Path, images: np.ndarray) -> np.ndarray:
-    """What the model gives in this process, one image after the other."""
+def expected_outputs(
+    model: Path, images: np.ndarray, kernels: OpResolverType = OpResolverType.AUTO
+) -> np.ndarray:
+    """What the model gives in this process, one image after the other; `kernels` are LiteRT's."""
     if model.suffix == ".onnx":
         session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
         inputs = images.astype(np.float32)[:, np.newaxis]
         return np.concatenate([session.run(None, {"input": each})[0] for each in inputs])
-    interpreter = Interpreter(str(model), num_threads=1)
+    interpreter = Interpreter(str(model), num_threads=1, experimental_op_resolver_type=kernels)
     interpreter.allocate_tensors()
     return np.concatenate([run_tflite(interpreter, image[np.newaxis]) for image in images])
 
@@ -62,10 +65,15 @@ def run_tflite(interpreter: Interpreter, image: np.ndarray) -> np.ndarray:
 
 
 class DeviceContract:
-    """`resolvers` says what each of the device's runtimes reports to compute with."""
+    """`resolvers` says what each of the device's runtimes reports to compute with.
+
+    `kernels` are those of LiteRT that give the same, and `refused` the pairs that are not for the device.
+    """
 
     name: str
     kind = "measured"
+    kernels = OpResolverType.AUTO
+    refused: ClassVar[tuple[str, ...]] = ()
     resolvers: ClassVar = {"tflite": "BUILTIN with XNNPACK delegate", "onnxruntime": "CPUExecutionProvider"}
 
     @pytest.fixture(scope="class")
@@ -78,6 +86,8 @@ class DeviceContract:
     def pair(cls, request: pytest.FixtureRequest, small_models: Path) -> Pair:
         if PAIRS[request.param][0] not in cls.resolvers:
             pytest.skip(f"{cls.name} has no {PAIRS[request.param][0]}")
+        if request.param in cls.refused:
+            pytest.skip(f"{cls.name} takes no {request.param}")
         return make_pair(small_models, request.param)
 
     @pytest.fixture(scope="class")
@@ -88,7 +98,7 @@ class DeviceContract:
     def test_outputs_are_those_of_the_runtime(self, measured, pair, small_models):
         images = np.load(small_models / "images.npy")
         for run, model in ((measured.candidate, pair.candidate), (measured.baseline, pair.baseline)):
-            np.testing.assert_array_equal(run.outputs, expected_outputs(model, images))
+            np.testing.assert_array_equal(run.outputs, expected_outputs(model, images, self.kernels))
             assert run.outputs.std(axis=0).min() > 0
 
     def test_logits_of_the_candidate_are_close_to_those_of_the_baseline(self, measured):
@@ -297,4 +307,6 @@ class TestSsh(DeviceContract):
 
 
 def test_every_device_passes_the_contract():
+    for file in Path(__file__).parent.glob("test_device_*.py"):
+        importlib.import_module(f"tests.contracts.{file.stem}")
     assert {each.name for each in DeviceContract.__subclasses__()} == set(DEVICES) == set(SECTIONS)

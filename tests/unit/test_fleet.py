@@ -9,8 +9,8 @@ import pytest
 from edgepress.config.device import CHOICES, Fleet, Kernels, Local, Timing
 from edgepress.config.schema import choose
 from edgepress.errors import ConfigError
-from edgepress.report.results import STAGES, render
-from tests.last_stage import make_project, run_stage
+from edgepress.report.results import render
+from tests.last_stage import add_stages, make_project, run_stage
 
 LOCAL = Local(
     Kernels(1, None, "xnnpack", None, "CPUExecutionProvider"),
@@ -18,7 +18,6 @@ LOCAL = Local(
 )
 BUILTIN = replace(LOCAL, kernels=replace(LOCAL.kernels, op_resolver="builtin"))
 BROKEN = replace(LOCAL, kernels=replace(LOCAL.kernels, delegate="/absent/libdelegate.so"))
-STAGE = {"accuracy": 0.9, "size_bytes": 1, "size_gzip_bytes": 1, "parameters": 1}
 
 
 def section(**members: Local) -> dict:
@@ -37,8 +36,7 @@ def measured(tmp_path_factory, small_models) -> tuple[Path, str]:
     )
     done = run_stage(project)
     assert done.returncode == 0, done.stderr
-    for stage in STAGES:
-        (project / f"metrics/{stage}.json").write_text(json.dumps(STAGE))
+    add_stages(project)
     return project, done.stderr
 
 

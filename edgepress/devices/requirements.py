@@ -1,0 +1,28 @@
+"""What has to be there before a device starts."""
+
+import importlib.util
+
+from edgepress.devices.base import Pair
+from edgepress.errors import DeviceError
+
+
+def require_models(pair: Pair) -> None:
+    """Refuse a pair of which a file is absent.
+
+    Raises:
+        DeviceError: one is.
+    """
+    for model in (pair.candidate, pair.baseline):
+        if not model.exists():
+            raise DeviceError(f"{model} does not exist; make it with: dvc repro")
+
+
+def require_package(device: str, module: str, distribution: str) -> None:
+    """Refuse a device whose package, which is optional, is not installed.
+
+    Raises:
+        DeviceError: it is not.
+    """
+    if importlib.util.find_spec(module) is None:
+        remedy = f"install it with: pip install -e '.[{device}]'"
+        raise DeviceError(f"device {device} needs the package {distribution}, which is absent; {remedy}")

@@ -1,0 +1,194 @@
+"""TensorFlow Lite Micro (TFLM), what microcontrollers run, on this computer."""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+
+from edgepress.config.device import Kernels, Tflm
+from edgepress.devices.base import Array, Device, Measurement, ModelRun, Pair, RuntimeName
+from edgepress.devices.client import Runner, start_runner
+from edgepress.devices.host import Connection
+from edgepress.devices.linux import LinuxDevice
+from edgepress.devices.local import LocalConnection, LocalHost, environment, popen
+from edgepress.devices.prediction import LAYOUTS, TIMEOUT_S, of_classifier, outputs_of
+from edgepress.devices.requirements import require_models, require_package
+from edgepress.errors import DeviceError
+
+REFERENCE = Kernels(1, None, "reference", None, "CPUExecutionProvider")
+"""LiteRT's plain kernels, whose results those of TFLM are to equal."""
+
+ARENA_STEP = 16
+"""TFLM aligns what it puts into the arena to so many bytes."""
+
+_PROGRAM = Path(__file__).with_name("micro.py")
+_PLANNING = 256
+"""About what TFLM takes above the bytes that it records, for planning: where the search looks first."""
+
+
+def open_tflm(_: Tflm) -> Device:
+    """TFLM on this computer."""
+    require_package("tflm", "tflite_micro", "tflite-micro")
+    return TflmDevice()
+
+
+class TflmDevice(Device):
+    """Runs models with TFLM's portable kernels, and finds the smallest arena in which each of them runs.
+
+    Times are those of no microcontroller, so there are none. The arena is that of a 64-bit computer: with
+    32-bit pointers it is smaller.
+    """
+
+    runtimes: tuple[RuntimeName, ...] = ("tflite",)
+
+    def measure(self, pair: Pair, inputs: Path) -> Measurement:
+        """See `Device`; a baseline that TFLM cannot run is run by LiteRT's reference kernels."""
+        require_models(pair)
+        with connect() as here:
+            candidate, baseline = (
+                MicroModel(here, model, inputs) for model in (pair.candidate, pair.baseline)
+            )
+            candidate.refuse_lacking()
+            trial = candidate.try_out()
+            other_trial, remark = _try_baseline(baseline)
+            seconds = max(each.inference_s for each in (trial, other_trial) if each is not None)
+            limit_s = TIMEOUT_S + 4 * seconds * len(np.load(inputs, mmap_mode="r", allow_pickle=False))
+            reference = LinuxDevice(LocalHost(), REFERENCE, None, timeout_s=limit_s).measure(pair, inputs)
+            run, facts = candidate.run(trial, reference.candidate, limit_s)
+            if other_trial is None:
+                other = _unable(reference.baseline, remark)
+            else:
+                other, _ = baseline.run(other_trial, reference.baseline, limit_s)
+        version, resolver = facts["runtime_version"], facts["op_resolver"]
+        return Measurement(pair, run, other, facts["machine"], "emulated", version, resolver)
+
+
+class Trial(NamedTuple):
+    """What a model did in an arena with room to spare."""
+
+    recorded_bytes: int
+    inference_s: float
+
+
+class MicroModel:
+    """A model in TFLM, with a fresh process for everything that is asked of it."""
+
+    def __init__(self, here: Connection, model: Path, inputs: Path) -> None:
+        self._here, self._model, self._inputs = here, model, inputs
+
+    def lacking(self) -> list[str]:
+        """The operators that TFLM has no kernel for."""
+        with start_runner(self._here, "tflite", self._model, REFERENCE, TIMEOUT_S) as runner:
+            names: list[str] = runner.ask("lacking", model=str(self._model))["operators"]
+        return names
+
+    def refuse_lacking(self) -> None:
+        """Say what TFLM has no kernel for, all of it, before anything runs.
+
+        Raises:
+            DeviceError: there is such an operator.
+        """
+        names = self.lacking()
+        if names:
+            what = f"{self._model} has operators that TensorFlow Lite Micro has no kernel for"
+            raise DeviceError(f"{what}: {', '.join(names)}; use a network without them or another device")
+
+    def try_out(self) -> Trial:
+        """Run it once with room to spare.
+
+        Raises:
+            DeviceError: TFLM cannot run it.
+        """
+        with self._loaded(None, TIMEOUT_S) as runner:
+            (duration,) = runner.ask("time", runs=1)["durations_ns"]
+            return Trial(runner.ask("allocations")["arena_bytes"], duration / 1e9)
+
+    def fits(self, arena_bytes: int) -> bool:
+        """Whether it runs in an arena of so many bytes; where it does not, TFLM says so or crashes."""
+        try:
+            with self._loaded(arena_bytes, TIMEOUT_S) as runner:
+                runner.ask("time", runs=1)
+        except DeviceError:
+            return False
+        return True
+
+    def smallest_arena(self, recorded_bytes: int) -> int:
+        """The bytes of the smallest arena in which it runs, by bisection in steps of ARENA_STEP.
+
+        The search begins around `recorded_bytes`; wherever that lies, it ends at the same place.
+        """
+        low, high, guess = 0, _steps(recorded_bytes + _PLANNING), _steps(recorded_bytes) - 1
+        while not self.fits(ARENA_STEP * high):
+            low, high = high, high + high // 8 + 1
+        while high - low > 1:
+            middle = guess if low < guess < high else (low + high) // 2
+            low, high = (low, middle) if self.fits(ARENA_STEP * middle) else (middle, high)
+        return ARENA_STEP * high
+
+    def run(self, trial: Trial, reference: ModelRun, limit_s: float) -> tuple[ModelRun, dict[str, Any]]:
+        """It in the smallest arena, for all samples, and what ran where; `reference` is it in LiteRT."""
+        arena = self.smallest_arena(trial.recorded_bytes)
+        with self._loaded(arena, limit_s) as runner:
+            facts = runner.ask("stats")
+            outputs = of_classifier(outputs_of(runner, self._here), self._model)
+        figures = {"tensor_arena_bytes": arena, "reference_agreement": _agreement(outputs, reference.outputs)}
+        return ModelRun(outputs, reference.codes, None, None, figures), facts
+
+    @contextmanager
+    def _loaded(self, arena_bytes: int | None, limit_s: float) -> Iterator[Runner]:
+        with start_runner(self._here, "tflite", self._model, REFERENCE, limit_s) as runner:
+            kernels = {"arena_bytes": arena_bytes}
+            runner.ask("load", model=str(self._model), threads=1, kernels=kernels)
+            runner.ask("inputs", path=str(self._inputs), layout=LAYOUTS["tflite"])
+            yield runner
+
+
+class _MicroConnection(LocalConnection):
+    repair = "pip install -e '.[tflm]'"
+
+    def start(self, threads: int, log: IO[bytes]) -> "subprocess.Popen[str]":
+        # -P: the folder of the program holds a statistics.py, which is not Python's.
+        variables = {**environment(threads), "PYTHONPATH": str(_PROGRAM.parents[2])}
+        return popen([sys.executable, "-P", "-s", str(_PROGRAM)], log, variables)
+
+
+def _steps(arena_bytes: int) -> int:
+    return arena_bytes // ARENA_STEP
+
+
+@contextmanager
+def connect() -> Iterator[Connection]:
+    """This computer, whose processes run TFLM."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield _MicroConnection(Path(folder))
+
+
+def _try_baseline(baseline: MicroModel) -> tuple[Trial | None, str | None]:
+    """What it did, or why TFLM cannot run it."""
+    lacking = baseline.lacking()
+    if lacking:
+        return None, f"TensorFlow Lite Micro has no kernel for: {', '.join(lacking)}"
+    try:
+        return baseline.try_out(), None
+    except DeviceError as error:
+        return None, str(error)
+
+
+def _unable(reference: ModelRun, remark: str | None) -> ModelRun:
+    """A model that TFLM cannot run, as LiteRT's reference kernels run it."""
+    figures = {"tensor_arena_bytes": None, "reference_agreement": None, "remark": remark}
+    return replace(reference, memory=None, figures=figures)
+
+
+def _agreement(ours: Array, reference: Array) -> Mapping[str, float]:
+    """The share of samples of the same class, and the share of numbers that are the same, bit for bit."""
+    return {
+        "top1": float((ours.argmax(axis=1) == reference.argmax(axis=1)).mean()),
+        "identical": float((ours == reference).mean()),
+    }
