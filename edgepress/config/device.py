@@ -112,6 +112,7 @@ class Ssh:
     fingerprint: str | None
     kernels: Kernels
     timing: Timing
+    energy: Energy | None = None
 
     def __post_init__(self) -> None:
         name = re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", self.board) is not None

@@ -41,17 +41,27 @@ class Log(NamedTuple):
     watts: Array
 
 
+def require_log(config: Energy) -> None:
+    """Refuse a configuration whose meter is not logging yet.
+
+    Raises:
+        DeviceError: its log is absent or broken.
+    """
+    if not Path(config.csv).exists():
+        raise DeviceError(
+            f"energy.csv: {config.csv} does not exist; start the meter's log before the evaluation"
+        )
+    read_log(Path(config.csv), config)
+
+
 def energy(bench: Bench, timing: Timing, config: Energy) -> list[dict[str, float]]:
     """µJ per inference of candidate and baseline, as they are and above what the idle machine takes.
 
     Raises:
-        DeviceError: the log is absent, broken, does not cover the inferences or has too few lines.
+        DeviceError: the log is broken, does not cover the inferences or has too few lines.
     """
-    path = Path(config.csv)
-    if not path.exists():
-        raise DeviceError(f"energy.csv: {path} does not exist; start the meter's log before the evaluation")
     idle, *loaded = _windows(bench, timing, config)
-    log = _covering(path, config, max(window.end_s for window in loaded))
+    log = _covering(Path(config.csv), config, max(window.end_s for window in loaded))
     return per_inference(log, idle, loaded)
 
 

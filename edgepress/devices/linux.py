@@ -19,7 +19,7 @@ from edgepress.devices.base import (
     RuntimeName,
 )
 from edgepress.devices.endurance import sustained, throughput
-from edgepress.devices.energy import energy
+from edgepress.devices.energy import energy, require_log
 from edgepress.devices.host import Host
 from edgepress.devices.local import LocalHost
 from edgepress.devices.prediction import TIMEOUT_S, of_classifier, outputs_of
@@ -56,6 +56,8 @@ class LinuxDevice(Device):
     def measure(self, pair: Pair, inputs: Path) -> Measurement:
         """See `Device`."""
         require_models(pair)
+        if self._energy is not None:
+            require_log(self._energy)
         with self._host.connect() as there:
             bench = Bench(there, pair, there.put(inputs), self._kernels, self._timeout_s)
             (candidate, baseline), facts = self._predict(bench)

@@ -31,7 +31,7 @@ _START = 'OMP_NUM_THREADS="$1" OPENBLAS_NUM_THREADS=1 "$2" -I "$3"'
 
 def open_ssh(config: Ssh) -> Device:
     """The board that the configuration names."""
-    return LinuxDevice(SshHost(config), config.kernels, config.timing)
+    return LinuxDevice(SshHost(config), config.kernels, config.timing, config.energy)
 
 
 class SshHost(Host):

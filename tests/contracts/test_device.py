@@ -123,6 +123,12 @@ class DeviceContract:
             for times in (run.timings.durations_ms, run.timings.load_ms, run.timings.first_ms):
                 assert (times > 0).all()
 
+    def test_the_conditions_at_both_ends_are_told_where_it_is_timed(self, measured):
+        assert (measured.conditions is not None) == (self.kind == "measured")
+        if measured.conditions is not None:
+            for end in (measured.conditions.before, measured.conditions.after):
+                assert {"cpus", "governor", "frequency_mhz", "temperature_c", "throttled", "load"} <= set(end)
+
     def test_memory_is_that_of_a_small_process_where_it_is_measured(self, measured):
         for run in (measured.candidate, measured.baseline):
             assert (run.memory is not None) == (self.kind == "measured")

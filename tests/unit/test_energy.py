@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -167,6 +166,7 @@ def test_a_line_that_is_being_written_does_not_count(tmp_path):
 
 
 def test_a_log_that_is_absent_is_refused_before_anything_runs(small_models, tmp_path):
-    config = Energy(str(tmp_path / "none.csv"))
+    device = LinuxDevice(LocalHost(), KERNELS, TIMING, Energy(str(tmp_path / "none.csv")))
+    nothing = Pair("tflite", small_models / "images.npy", small_models / "images.npy")
     with pytest.raises(DeviceError, match=r"none\.csv does not exist; start the meter's log before the eval"):
-        measure(small_models, replace(config, seconds=600))
+        device.measure(nothing, small_models / "images.npy")
