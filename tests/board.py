@@ -4,6 +4,7 @@ The server is Debian's, unpacked without being root; nss_wrapper tells it of the
 """
 
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from edgepress.devices.qemu import cache_folder
+from edgepress.devices.qemu import arm_python, cache_folder
 from edgepress.errors import DeviceError
 from edgepress.provision.debian import cached, unpack
 
@@ -126,6 +127,13 @@ class Board:
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
         packages = next(venv.glob("lib/python*/site-packages"))
         (packages / "here.pth").write_text(sysconfig.get_path("purelib") + "\n")
+
+    def emulate(self, directory: str) -> None:
+        """Let the Python in a folder of the home be that of the emulated board."""
+        python = self.home / directory / "venv/bin/python"
+        python.parent.mkdir(parents=True)
+        python.write_text(f'#!/bin/sh\nexec {shlex.join(arm_python("cortex-a72"))} "$@"\n')
+        python.chmod(0o755)
 
 
 def make_key(path: Path) -> None:

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from edgepress.devices.qemu import emulated_board as emulated_board_folder
+from edgepress.errors import DeviceError
+from edgepress.provision.emulator import make_emulated_board
 from tests.board import Board, running_board
 
 
@@ -27,3 +30,13 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
         board.install()
         patch.setenv("EDGEPRESS_SSH", board.command)
         yield board
+
+
+@pytest.fixture(scope="session")
+def emulated_board() -> Path:
+    """The emulated ARM board's folder, made as a user makes it; skips where its packages cannot be had."""
+    try:
+        make_emulated_board(lambda _: None)
+    except DeviceError as error:
+        pytest.skip(f"there is no emulator to test with: {error}")
+    return emulated_board_folder()

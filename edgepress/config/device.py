@@ -126,8 +126,21 @@ class Tflm:
     """TensorFlow Lite Micro on this computer: outputs and the tensor arena, no times."""
 
 
-DeviceConfig = Local | Ssh | Tflm
-DEVICES: dict[str, type[DeviceConfig]] = {"local": Local, "ssh": Ssh, "tflm": Tflm}
+@dataclass(frozen=True)
+class Qemu:
+    """A 64-bit ARM board that QEMU emulates here, with this processor."""
+
+    cpu: Literal["cortex-a53", "cortex-a72", "cortex-a76", "max"]
+    kernels: Kernels
+
+
+DeviceConfig = Local | Ssh | Qemu | Tflm
+DEVICES: dict[str, type[DeviceConfig]] = {
+    "local": Local,
+    "ssh": Ssh,
+    "qemu_aarch64": Qemu,
+    "tflm": Tflm,
+}
 
 
 @dataclass(frozen=True)

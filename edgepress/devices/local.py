@@ -49,9 +49,9 @@ class LocalHost(Host):
             yield LocalConnection(Path(folder))
 
 
-def probe_here() -> dict[str, Any]:
-    """What this computer is and has, see `runner.py`."""
-    command = [sys.executable, "-I", str(PROGRAM)]
+def probe_here(python: list[str]) -> dict[str, Any]:
+    """What this computer is and has, see `runner.py`, as this Python sees it."""
+    command = [*python, "-I", str(PROGRAM)]
     question = '{"do": "probe"}\n'
     done = subprocess.run(command, input=question, capture_output=True, text=True, check=True)
     answer: dict[str, Any] = json.loads(done.stdout)

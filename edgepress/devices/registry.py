@@ -10,6 +10,7 @@ DEVICES = {
     "local": "edgepress.devices.linux:open_local",
     "ssh": "edgepress.devices.ssh:open_ssh",
     "tflm": "edgepress.devices.tflm:open_tflm",
+    "qemu_aarch64": "edgepress.devices.qemu:open_qemu",
 }
 
 

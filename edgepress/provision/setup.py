@@ -1,6 +1,7 @@
 """`edgepress device setup` and `check`: what a device is and has, and how it gets what it lacks."""
 
 import json
+import sys
 import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
@@ -9,12 +10,14 @@ from typing import Any
 
 from edgepress.artifacts import write_bytes
 from edgepress.config.composition import CONF, compose
-from edgepress.config.device import CHOICES, DeviceConfig, Fleet, Ssh
+from edgepress.config.device import CHOICES, DeviceConfig, Fleet, Qemu, Ssh
 from edgepress.config.load import load_choice
 from edgepress.devices.link import Link, open_link
 from edgepress.devices.local import probe_here
+from edgepress.devices.qemu import SETUP, arm_python
 from edgepress.devices.ssh import PYTHON, describe, probe
 from edgepress.errors import ConfigError, DeviceError
+from edgepress.provision.emulator import make_emulated_board
 
 RUNTIMES = ("ai-edge-litert", "onnxruntime")
 
@@ -36,8 +39,10 @@ def check(name: str) -> str:
     if isinstance(config, Ssh):
         with open_link(config.board, config.directory) as link:
             found, remedy = _probe_any(link), f"edgepress device setup {name}"
+    elif isinstance(config, Qemu):
+        found, remedy = probe_here(arm_python(config.cpu)), SETUP
     else:
-        found, remedy = probe_here(), "make install"
+        found, remedy = probe_here([sys.executable]), "make install"
     return "\n".join(f"{key:<16}{value}" for key, value in _lines(found, remedy))
 
 
@@ -50,6 +55,8 @@ def setup(name: str, python: str, wheels: Path | None, say: Say) -> str:
         ConfigError, DeviceError: there is no such device, it is out of reach, or it takes no runtime.
     """
     config = _configuration(name)
+    if isinstance(config, Qemu):
+        return make_emulated_board(say)
     if not isinstance(config, Ssh):
         raise DeviceError(
             f"{name} needs no setup: make install has made it; look with edgepress device check {name}"

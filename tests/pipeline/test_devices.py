@@ -3,9 +3,17 @@
 import dataclasses
 import json
 import subprocess
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from edgepress.config.device import Kernels, Qemu
+from edgepress.devices.base import Pair
+from edgepress.devices.linux import LinuxDevice
+from edgepress.devices.local import LocalHost
+from edgepress.devices.registry import open_device
+from stages.evaluate_on_device import PAIRS
 from tests.board import Board
 from tests.pipeline.project import BEFORE_ANY_RUN, Project, error_lines, stages_run
 
@@ -56,6 +64,39 @@ def test_what_was_measured_on_a_board_comes_back_without_it(project: Project, bo
     finally:
         board.start()
     assert json.loads(project.read("metrics/latency.json")) == there["latency"]
+
+
+def test_an_emulated_board_predicts_as_this_computer_and_claims_no_time(
+    ran: Project, project: Project, emulated_board: Path, board: Board
+) -> None:
+    local = json.loads(ran.read("metrics/accuracy.json"))
+    project = dataclasses.replace(project, environment={"EDGEPRESS_SSH": board.command})
+    board.emulate("pi")
+    for device in (["device=qemu_aarch64"], ["device=ssh", "device.board=board", "device.directory=pi"]):
+        options = [part for override in device for part in ("-S", override)]
+        assert stages_run(project.dvc("exp", "run", *options)) == ["evaluate-on-device"]
+        accuracy, latency = (json.loads(project.read(f"metrics/{n}.json")) for n in ("accuracy", "latency"))
+        assert (latency["kind"], latency["device"]["architecture"]) == ("emulated", "aarch64")
+        for runtime in ("tflite", "onnxruntime"):
+            assert accuracy[runtime]["accuracy"] == local[runtime]["accuracy"]
+            figures = {key: value for key, value in latency[runtime].items() if value is not None}
+            assert figures.keys() <= {"runtime_version", "op_resolver"}
+        shown = project.run("python", "-m", "edgepress.cli", "results").stdout
+        assert "emulated on " in shown
+
+
+def test_an_emulated_board_gives_the_same_numbers(ran: Project, emulated_board: Path, tmp_path: Path) -> None:
+    images = np.load(ran.folder / "data/prepared/test/x.npy")[:60]
+    np.save(tmp_path / "x.npy", images)
+    kernels = Kernels(1, None, "xnnpack", None, "CPUExecutionProvider")
+    there, here = open_device(Qemu("cortex-a72", kernels)), LinuxDevice(LocalHost(), kernels, None)
+    for pair in PAIRS:
+        files = Pair(pair.runtime, ran.folder / pair.candidate, ran.folder / pair.baseline)
+        ours, theirs = (device.measure(files, tmp_path / "x.npy") for device in (here, there))
+        assert (ours.candidate.outputs != ours.candidate.outputs[0]).any()
+        np.testing.assert_array_equal(theirs.candidate.outputs, ours.candidate.outputs)
+        difference = np.abs(theirs.baseline.outputs - ours.baseline.outputs).max()
+        assert difference <= 1e-5 * np.ptp(ours.baseline.outputs)
 
 
 def test_what_is_measured_anew_is_what_dvc_restores(project: Project) -> None:

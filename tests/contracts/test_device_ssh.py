@@ -15,7 +15,7 @@ import yaml
 
 from edgepress.cli import main
 from edgepress.config.device import Ssh
-from edgepress.devices.base import Measurement, Pair
+from edgepress.devices.base import Device, Measurement, Pair
 from edgepress.devices.linux import LinuxDevice
 from edgepress.devices.registry import open_device
 from edgepress.devices.ssh import SshHost
@@ -26,6 +26,17 @@ from tests.contracts import test_device
 ROOT = Path(__file__).parents[2]
 LOCAL = test_device.TestLocal.config
 CONFIG = Ssh("board", ".edgepress", None, None, LOCAL.kernels, LOCAL.timing)
+
+
+class TestSsh(test_device.DeviceContract):
+    """A board that is this computer, behind a real SSH server."""
+
+    name = "ssh"
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def device(cls, board: Board) -> Device:
+        return open_device(CONFIG)
 
 
 @pytest.fixture

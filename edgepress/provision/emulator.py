@@ -1,0 +1,72 @@
+"""What `device=qemu_aarch64` takes: QEMU, and a folder of ARM programs with Python and the runtimes."""
+
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+from edgepress.devices.qemu import PACKAGES, arm_python, emulated_board
+from edgepress.errors import DeviceError
+from edgepress.provision.debian import cached, unpack
+
+_ARM = ["python3-minimal", "libpython3-stdlib", "libstdc++6"]
+_WHEELS_FOR = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_26", "manylinux2014", "manylinux_2_17")
+_UNUSED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/lib/python3/dist-packages/bin")
+_DEBIAN_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+def make_emulated_board(say: Callable[[str], None]) -> str:
+    """Fetch and unpack it, unless it is there; about 270 MB in the user's cache folder.
+
+    Raises:
+        DeviceError: a package cannot be had.
+    """
+    folder = cached(emulated_board(), lambda made: _fill(made, say))
+    say("starting it")
+    code = "import platform, numpy, onnxruntime, ai_edge_litert.interpreter; print(platform.machine())"
+    done = subprocess.run([*arm_python("max"), "-I", "-c", code], capture_output=True, text=True)
+    if done.stdout.strip() != "aarch64":
+        words = (done.stderr.strip().splitlines() or [str(done.returncode)])[-1][:300]
+        raise DeviceError(f"the emulated board does not start ({words}); delete {folder} and make it anew")
+    return f"{folder} is ready; use it with: dvc exp run -S device=qemu_aarch64"
+
+
+def _fill(folder: Path, say: Callable[[str], None]) -> None:
+    host = _DEBIAN_NAMES.get(platform.machine())
+    if host is None:
+        raise DeviceError(f"QEMU's package is for {' or '.join(_DEBIAN_NAMES)}; this is {platform.machine()}")
+    qemu, root = folder / "qemu", folder / "root"
+    qemu.mkdir()
+    root.mkdir()
+    say("fetching QEMU from Debian's backports")
+    unpack(["qemu-user"], qemu, host, backports=True)
+    for program in (qemu / "usr/bin").iterdir():
+        if program.name != "qemu-aarch64":
+            program.unlink()
+    say("fetching Python for ARM from Debian")
+    unpack(_ARM, root, "arm64")
+    say(f"fetching {', '.join(PACKAGES)} for ARM from the Python package index")
+    _install(root)
+    for name in _UNUSED:
+        shutil.rmtree(root / name, ignore_errors=True)
+
+
+def _install(root: Path) -> None:
+    python = (root / "usr/bin/python3").readlink().name.removeprefix("python")
+    wheels = [f"--platform={name}_aarch64" for name in _WHEELS_FOR]
+    target = root / "usr/lib/python3/dist-packages"
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+            "--only-binary=:all:", "--implementation=cp", f"--python-version={python}", *wheels,
+            f"--target={target}", *(f"{name}=={version(name)}" for name in PACKAGES),
+        ],
+        capture_output=True,
+        text=True,
+    )  # fmt: skip
+    if done.returncode != 0:
+        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or [done.stderr]
+        raise DeviceError(f"pip cannot fetch the runtimes for ARM: {errors[-1][:300]}; is its index up?")
