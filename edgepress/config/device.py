@@ -3,13 +3,47 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from edgepress.config.schema import require
 
 MEASURE_AGAIN = "dvc repro --force --single-item evaluate-on-device"
 """What measures although DVC knows a result, such as one of a fleet of which a member had failed."""
 
+Accelerator = Literal[
+    "ethos-u55-32",
+    "ethos-u55-64",
+    "ethos-u55-128",
+    "ethos-u55-256",
+    "ethos-u65-256",
+    "ethos-u65-512",
+    "ethos-u85-128",
+    "ethos-u85-256",
+    "ethos-u85-512",
+    "ethos-u85-1024",
+    "ethos-u85-2048",
+]
+SystemConfig = Literal[
+    "Ethos_U55_Deep_Embedded",
+    "Ethos_U55_High_End_Embedded",
+    "Ethos_U65_Embedded",
+    "Ethos_U65_Mid_End",
+    "Ethos_U65_High_End",
+    "Ethos_U65_Client_Server",
+    "Ethos_U85_SYS_Flash_Low",
+    "Ethos_U85_SYS_Flash_High",
+    "Ethos_U85_SYS_DRAM_Low",
+    "Ethos_U85_SYS_DRAM_Mid",
+    "Ethos_U85_SYS_DRAM_High",
+]
+MemoryMode = Literal[
+    "Sram_Only",
+    "Shared_Sram",
+    "Dedicated_Sram",
+    "Dedicated_Sram_256KB",
+    "Dedicated_Sram_384KB",
+    "Dedicated_Sram_512KB",
+]
 OpResolver = Literal["xnnpack", "builtin", "reference"]
 Clock = Literal["host", "device"]
 
@@ -134,12 +168,29 @@ class Qemu:
     kernels: Kernels
 
 
-DeviceConfig = Local | Ssh | Qemu | Tflm
+@dataclass(frozen=True)
+class EthosU:
+    """An Ethos-U, as Vela estimates it; the names are those of Vela's configuration, null is its default."""
+
+    accelerator: Accelerator
+    system_config: SystemConfig | None
+    memory_mode: MemoryMode | None
+    optimise: Literal["Performance", "Size"]
+
+    def __post_init__(self) -> None:
+        family = self.accelerator.rpartition("-")[0].title().replace("-", "_")
+        fits = self.system_config is None or self.system_config.startswith(family)
+        own = [name for name in get_args(SystemConfig) if name.startswith(family)]
+        require(fits, "system_config", self.system_config, f"for {self.accelerator} one of: {', '.join(own)}")
+
+
+DeviceConfig = EthosU | Local | Qemu | Ssh | Tflm
 DEVICES: dict[str, type[DeviceConfig]] = {
     "local": Local,
     "ssh": Ssh,
     "qemu_aarch64": Qemu,
     "tflm": Tflm,
+    "ethos_u": EthosU,
 }
 
 

@@ -17,6 +17,9 @@ from edgepress.errors import DeviceError
 TIMEOUT_S = 900.0
 """Longer than any request takes; who waits that long waits for a process that hangs."""
 
+REFERENCE = Kernels(1, None, "reference", None, "CPUExecutionProvider")
+"""LiteRT's plain kernels, whose results others aim at."""
+
 LAYOUTS: dict[RuntimeName, str] = {"tflite": "auto", "onnxruntime": "NCHW"}
 """ONNX models here take NCHW; a `.tflite` takes what its converter made of it, which its shape tells."""
 

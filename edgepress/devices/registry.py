@@ -7,6 +7,7 @@ from edgepress.config.device import DeviceConfig
 from edgepress.devices.base import Device
 
 DEVICES = {
+    "ethos_u": "edgepress.devices.ethos_u:open_ethos_u",
     "local": "edgepress.devices.linux:open_local",
     "ssh": "edgepress.devices.ssh:open_ssh",
     "tflm": "edgepress.devices.tflm:open_tflm",

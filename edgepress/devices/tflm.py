@@ -11,18 +11,15 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from edgepress.config.device import Kernels, Tflm
+from edgepress.config.device import Tflm
 from edgepress.devices.base import Array, Device, Measurement, ModelRun, Pair, RuntimeName
 from edgepress.devices.client import Runner, start_runner
 from edgepress.devices.host import Connection
 from edgepress.devices.linux import LinuxDevice
 from edgepress.devices.local import LocalConnection, LocalHost, environment, popen
-from edgepress.devices.prediction import LAYOUTS, TIMEOUT_S, of_classifier, outputs_of
+from edgepress.devices.prediction import LAYOUTS, REFERENCE, TIMEOUT_S, of_classifier, outputs_of
 from edgepress.devices.requirements import require_models, require_package
 from edgepress.errors import DeviceError
-
-REFERENCE = Kernels(1, None, "reference", None, "CPUExecutionProvider")
-"""LiteRT's plain kernels, whose results those of TFLM are to equal."""
 
 ARENA_STEP = 16
 """TFLM aligns what it puts into the arena to so many bytes."""

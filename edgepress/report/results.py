@@ -124,9 +124,10 @@ def _device_table(accuracy: _Metrics, latency: _Metrics) -> str:
         ("estimated time", "estimated_inference_ms", text.duration),
         ("cycles", "estimated_cycles", "{:,.0f}".format),
         ("SRAM", "estimated_sram_bytes", text.size),
+        ("DRAM", "estimated_dram_bytes", text.size),
         ("flash", "estimated_flash_bytes", text.size),
     )
-    told = [each for each in figures if any(latency.any(f"{name}.{each[1]}") is not None for name in present)]
+    told = [each for each in figures if any(latency.any(f"{name}.{each[1]}") for name in present)]
     heads = (
         "runtime",
         "accuracy",
