@@ -11,7 +11,7 @@ import sys
 import sysconfig
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -118,8 +118,9 @@ class Board:
     def cut(self) -> None:
         """End all its connections, and nothing else."""
         for process in psutil.Process(self._server.pid).children(recursive=True):
-            if process.name().startswith("sshd"):
-                process.kill()
+            with suppress(psutil.NoSuchProcess):  # one ends with the other
+                if process.name().startswith("sshd"):
+                    process.kill()
 
     def install(self) -> None:
         """The runtimes, as `edgepress device setup` would, but those of this environment."""
