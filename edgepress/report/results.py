@@ -46,7 +46,9 @@ def _fleet(stages: dict[str, "_Metrics"], accuracy: "_Metrics", latency: "_Metri
 
 
 def _device(accuracy: "_Metrics", latency: "_Metrics") -> list[str]:
-    return [_device_title(accuracy, latency), _device_table(accuracy, latency)]
+    doubts = [(name, latency.any(f"{name}.warning")) for name in ("conditions", *RUNTIMES)]
+    warnings = [f"warning: {name}: {doubt}" for name, doubt in doubts if doubt]
+    return [_device_title(accuracy, latency), "\n".join([_device_table(accuracy, latency), *warnings])]
 
 
 class _Metrics:

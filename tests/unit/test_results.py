@@ -133,6 +133,12 @@ def test_the_machine_and_the_agreement_are_told(project):
     assert "99.8% of logits.\n" in render()
 
 
+def test_figures_that_are_in_doubt_are_said_to_be(project):
+    assert "warning" not in render()
+    edit(project, "latency", "onnxruntime.warning", "too noisy")
+    assert "\nwarning: onnxruntime: too noisy\n" in render()
+
+
 @pytest.mark.parametrize("name", [*STAGES, "accuracy", "latency"])
 def test_a_missing_file_is_named_with_a_remedy(project, name):
     (project / "metrics" / f"{name}.json").unlink()
