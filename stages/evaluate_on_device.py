@@ -6,7 +6,6 @@ from edgepress.artifacts import (
     METRICS,
     PREPARED,
     metrics_path,
-    model_path,
     run_stage,
     write_bytes,
     write_json,
@@ -14,28 +13,21 @@ from edgepress.artifacts import (
 from edgepress.config.device import CHOICES
 from edgepress.config.load import load_choice
 from edgepress.datasets.prepared import load_description, load_split
-from edgepress.devices.base import Pair
+from edgepress.report import evaluation
 from edgepress.report.fleet import Samples, evaluate
-
-PAIRS = (
-    Pair(
-        "tflite",
-        candidate=model_path("convert-tflite", "model.tflite"),
-        baseline=model_path("convert-tflite", "baseline.tflite"),
-    ),
-    Pair("onnxruntime", candidate=model_path("quantize"), baseline=model_path("export-onnx")),
-)
+from edgepress.report.profile import profile_csv
 
 
 def main() -> None:
-    """Measure each runtime's pair; write accuracies, latencies and the confusion of the `.tflite`."""
+    """Measure each runtime's pair; write accuracies, times and the confusion of the `.tflite`."""
     config = load_choice("device", CHOICES)
     description = load_description(PREPARED / "description.json")
     split = load_split(PREPARED / "test")
-    found = evaluate(config, PAIRS, Samples(PREPARED / "test" / "x.npy", split, description))
+    found = evaluate(config, evaluation.PAIRS, Samples(PREPARED / "test" / "x.npy", split, description))
     write_json(metrics_path("accuracy"), found.accuracy)
     write_json(metrics_path("latency"), found.latency)
     write_bytes(METRICS / "confusion.csv", found.confusion)
+    write_bytes(METRICS / "profile.csv", profile_csv(found.profiles))
     for warning in found.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     for line in found.lines:

@@ -21,6 +21,8 @@ CONV = np.round(RANDOM.normal(size=(8, 3, 3, 3)), 1).astype(np.float32)  # (O, I
 CONV[:, 0] = 0
 DEPTHWISE = RANDOM.normal(size=(8, 1, 3, 3)).astype(np.float32)
 DENSE = RANDOM.normal(size=(5, 8)).astype(np.float32)
+LIGHT = np.ones((64, 3, 3, 3), np.float32)
+HEAVY = np.ones((256, 64, 3, 3), np.float32)
 BIAS = RANDOM.normal(size=5).astype(np.float32)
 
 
@@ -50,6 +52,45 @@ def upscale(x):
 def rarities(x):
     """The network, and two operators that few devices have."""
     return tf.tile(tf.pow(tf.abs(network(x)) + 1.0, 1.5), [1, 2])
+
+
+def padded(x):
+    """Padding for a convolution, and padding for a sum, which also takes what was padded."""
+    x = tf.nn.conv2d(
+        tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]]), np.ones((10, 8, 3, 4), np.float32), 1, "VALID"
+    )
+    return tf.pad(x, [[0, 0], [1, 1], [2, 2], [0, 0]]) + x
+
+
+def uneven(x):
+    """A light layer, and one with eighty times the work."""
+    return tf.nn.conv2d(
+        tf.nn.conv2d(x, LIGHT.transpose(2, 3, 1, 0), 1, "SAME"), HEAVY.transpose(2, 3, 1, 0), 1, "SAME"
+    )
+
+
+def onnx_uneven():
+    """The same as ONNX."""
+    node, value = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    nodes = [
+        node("Conv", ["input", "light"], ["light_made"], pads=[1, 1, 1, 1], name="light"),
+        node("Conv", ["light_made", "heavy"], ["heavy_made"], pads=[1, 1, 1, 1], name="heavy"),
+    ]
+    weights = [
+        onnx.numpy_helper.from_array(array, name) for name, array in (("light", LIGHT), ("heavy", HEAVY))
+    ]
+    ends = [value("input", 1, [1, 3, 8, 6])], [value("heavy_made", 1, [1, 256, 8, 6])]
+    graph = onnx.helper.make_graph(nodes, "uneven", *ends, weights)
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+
+
+def convert_signed(function, shape, folder):
+    """A `.tflite` with a signature, as those of a saved model have one."""
+    signature = [tf.TensorSpec([1, *shape], tf.float32, name="input")]
+    module = tf.Module()
+    module.call = tf.function(function, autograph=False, input_signature=signature)
+    tf.saved_model.save(module, str(folder), signatures=module.call.get_concrete_function())
+    return tf.lite.TFLiteConverter.from_saved_model(str(folder)).convert()
 
 
 def convert(function, shape, optimise=False, calibrate=False, io_dtype=tf.float32, float16=False):
@@ -118,6 +159,8 @@ def write_tflite(folder):
         "constant": convert(lambda x: network(x * 0.0), shape),
         "rarities": convert(rarities, shape),
         "transpose_conv": convert(upscale, (8, 6, 3)),
+        "uneven": convert(uneven, shape),
+        "padded": convert_signed(padded, shape, folder / "saved_model"),
     }
     for name, content in models.items():
         (folder / f"{name}.tflite").write_bytes(content)
@@ -126,6 +169,7 @@ def write_tflite(folder):
 def write_onnx(folder):
     onnx.save(onnx_network(), folder / "float.onnx")
     onnx.save(endless_network(), folder / "endless.onnx")
+    onnx.save(onnx_uneven(), folder / "uneven.onnx")
     quantization.quantize_static(
         folder / "float.onnx", folder / "int8.onnx", Calibration(), per_channel=True,
         activation_type=quantization.QuantType.QInt8, weight_type=quantization.QuantType.QInt8,

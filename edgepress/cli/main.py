@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgepress.artifacts import atomic
-from edgepress.cli import compare, device
+from edgepress.cli import compare, device, profile
 from edgepress.cli.progress import say
 from edgepress.config import composition
 from edgepress.config.load import PARAMS
@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add(commands)
     _add_convert(commands)
     device.add(commands)
+    profile.add(commands)
     inspect = commands.add_parser("inspect", help="tell what a .onnx or .tflite holds")
     inspect.add_argument("model", type=Path)
     inspect.add_argument("--json", action="store_true", help="the same as JSON")

@@ -56,7 +56,7 @@ class Timing:
     `warmup_s` has passed, and take turns in `rounds` of `runs_per_round` inferences. There are `sittings` at
     least, and more until the 95% interval of the ratio is narrower than `ratio_width` times the ratio or
     `budget_s` has passed. Then come, for throughput, `sittings` of them for each of `batch_sizes`, and
-    `sustained_s` seconds of the candidate without pause.
+    `sustained_s` seconds of the candidate without pause. With `profile`, single operators are timed, too.
     """
 
     sittings: int
@@ -67,6 +67,7 @@ class Timing:
     budget_s: float
     batch_sizes: tuple[int, ...] = ()
     sustained_s: float = 0
+    profile: bool = False
 
     def __post_init__(self) -> None:
         require(self.sittings >= 2, "sittings", self.sittings, "an integer >= 2")
@@ -208,3 +209,8 @@ class Fleet:
 
 
 CHOICES: dict[str, type[DeviceConfig | Fleet]] = {**DEVICES, "fleet": Fleet}
+
+
+def name_of(config: DeviceConfig | Fleet) -> str:
+    """The name by which the configuration chooses it."""
+    return next(name for name, section in CHOICES.items() if type(config) is section)

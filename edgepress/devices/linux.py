@@ -1,9 +1,10 @@
 """Measures on any host that runs `runner.py`."""
 
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from edgepress.config.device import Energy, Kernels, Local, Timing
 from edgepress.devices.base import (
@@ -18,13 +19,24 @@ from edgepress.devices.base import (
     Pair,
     RuntimeName,
 )
+from edgepress.devices.client import Runner, start_runner
 from edgepress.devices.endurance import sustained, throughput
 from edgepress.devices.energy import energy, require_log
-from edgepress.devices.host import Host
+from edgepress.devices.host import Connection, Host
 from edgepress.devices.local import LocalHost
 from edgepress.devices.prediction import TIMEOUT_S, of_classifier, outputs_of
 from edgepress.devices.requirements import require_models
-from edgepress.devices.sittings import Bench, Loaded, take_sittings
+from edgepress.devices.sittings import Bench, Loaded, choice, take_sittings
+from edgepress.errors import DeviceError
+
+
+class Processes(NamedTuple):
+    """Processes that are alive at the same time, their runtime imported; what computes, when they load."""
+
+    there: Connection
+    runners: list[Runner]
+    threads: int
+    kernels: dict[str, Any]
 
 
 def open_local(config: Local) -> Device:
@@ -75,6 +87,20 @@ class LinuxDevice(Device):
             facts["op_resolver"],
             conditions,
         )
+
+    @contextmanager
+    def processes(self, runtime: RuntimeName, models: Sequence[Path]) -> Iterator[Processes]:
+        """A process for each model, for those who measure otherwise.
+
+        Raises:
+            DeviceError: the device is out of reach, its times say nothing, or a runtime is missing.
+        """
+        with self._host.connect() as there, ExitStack() as stack:
+            starts = (start_runner(there, runtime, model, self._kernels, self._timeout_s) for model in models)
+            runners = [stack.enter_context(start) for start in starts]
+            if runners[0].ask("probe")["machine"]["emulated"]:
+                raise DeviceError("this device is emulated, so its times say nothing; choose another one")
+            yield Processes(there, runners, self._kernels.threads, choice(self._kernels, runtime))
 
     def _predict(self, bench: Bench) -> tuple[list[ModelRun], dict[str, Any]]:
         """Outputs and memory of candidate and baseline, and what ran where."""

@@ -2,8 +2,7 @@
 
 import importlib
 
-from edgepress.config.device import DEVICES as SECTIONS
-from edgepress.config.device import DeviceConfig
+from edgepress.config.device import DeviceConfig, name_of
 from edgepress.devices.base import Device
 
 DEVICES = {
@@ -17,7 +16,6 @@ DEVICES = {
 
 def open_device(config: DeviceConfig) -> Device:
     """The device that a configuration describes."""
-    name = next(name for name, section in SECTIONS.items() if type(config) is section)
-    module, function = DEVICES[name].split(":")
+    module, function = DEVICES[name_of(config)].split(":")
     device: Device = getattr(importlib.import_module(module), function)(config)
     return device

@@ -23,6 +23,13 @@ per line from standard input and answers each with one line on standard output:
     {"do": "conditions"}                                      → frequency, temperature, load, …
     {"do": "stats"}                                           → memory, versions, op resolver, machine
     {"do": "predict", "outputs": npy}                         writes the outputs of all samples, (N, classes)
+    {"do": "cuts", "model": path, "threads": n, "places": {…}, "ends": [{…}, …], "scratch": path}
+                                                                loads beginnings of one `.tflite`, see
+                                                                `beginning`, in the place of a model
+    {"do": "time_cuts", "runs": n}                            → durations_ns of n invocations of each of them
+    {"do": "nodes"}                                           → nodes and durations_us (runs, nodes) of an
+                                                                .onnx so far, loaded with "kernels":
+                                                                {"record": path}, where it is kept
     {"do": "quit"}                                            so does the end of the input
 
 A request that fails is answered with {"error": reason, "kind": …}: "runtime" where a package is missing,
@@ -43,6 +50,7 @@ import os
 import platform
 import shutil
 import signal
+import struct
 import sys
 import time
 from array import array
@@ -70,6 +78,7 @@ if TYPE_CHECKING:
 
 _ONNX_TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 _CPU = "CPUExecutionProvider"
+_KERNEL = "_kernel_time"
 _ALIKE = 0.05
 """Warm are bursts whose medians differ by no more than this share."""
 _SAME = 0.02
@@ -97,11 +106,15 @@ class Tensor(NamedTuple):
 
 
 class Kernels(NamedTuple):
-    """What computes a model: LiteRT's `resolver` or a `delegate`'s library, onnxruntime's `provider`."""
+    """What computes a model: LiteRT's `resolver` or a `delegate`'s library, onnxruntime's `provider`.
+
+    onnxruntime keeps a `record` of its nodes' times in files whose names begin like that.
+    """
 
     resolver: str = "xnnpack"
     delegate: str | None = None
     provider: str = _CPU
+    record: str | None = None
 
 
 class Model(Protocol):
@@ -145,7 +158,7 @@ class TfliteModel(Model):
         self._interpreter.allocate_tensors()
         self.load_ns = time.perf_counter_ns() - begin
         self._nodes = self._interpreter._get_ops_details()
-        if kernels.delegate and self._taken() == 0:
+        if kernels.delegate and self._nodes and self._taken() == 0:
             raise RequestError("device", f"delegate {kernels.delegate} took no operator of the model")
         self._input = _single(self._interpreter.get_input_details(), "inputs")
         self._output = _chosen(self._interpreter.get_output_details(), output)
@@ -162,6 +175,13 @@ class TfliteModel(Model):
         """Take and give that many samples at a time."""
         self._interpreter.resize_tensor_input(self._input["index"], [batch, *self.input.dims[1:]])
         self._interpreter.allocate_tensors()
+
+    def invoke_ns(self, tensor: Array) -> int:
+        """How long the operators alone take, without their input and output being copied."""
+        self._interpreter.set_tensor(self._input["index"], tensor)
+        begin = time.perf_counter_ns()
+        self._interpreter.invoke()
+        return time.perf_counter_ns() - begin
 
     def op_resolver(self) -> str:
         """The kernels that run, and the delegate that took a part of the graph."""
@@ -211,6 +231,8 @@ class OnnxModel(Model):
         options = _session_options(library, threads)
         if kernels.provider != _CPU:
             options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        options.enable_profiling = kernels.record is not None
+        options.profile_file_prefix = kernels.record or ""
         begin = time.perf_counter_ns()
         self._session = library.InferenceSession(path, options, providers=[kernels.provider])
         self.load_ns = time.perf_counter_ns() - begin
@@ -246,6 +268,16 @@ class OnnxModel(Model):
             raise RequestError("device", f"{provider} took no node of the model, so all of it ran on the CPU")
         return f"{provider} for {taken} of {count} nodes"
 
+    def recorded(self) -> list[Answer]:
+        """The events of its record, which ends here."""
+        path = Path(self._session.end_profiling())
+        try:
+            events: list[Answer] = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise RequestError("disk", f"its record {path} cannot be read: {error}") from error
+        path.unlink()
+        return events
+
 
 class Runtime(NamedTuple):
     """A runtime: the module to import, the distribution that holds it, and the class that drives it."""
@@ -267,13 +299,14 @@ class Session:
     runtimes: ClassVar[Mapping[str, Runtime]] = RUNTIMES
     verbs: ClassVar[tuple[str, ...]] = (
         "probe", "start", "load", "inputs", "time", "warm_up", "batch", "sustain", "rest", "clock",
-        "conditions", "stats", "predict", "quit",
+        "conditions", "stats", "predict", "cuts", "time_cuts", "nodes", "quit",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self._runtime: Runtime | None = None
         self._library: Any = None
         self._model: Model | None = None
+        self._cuts = list[TfliteModel]()
         self._samples: Array | None = None
         self._axes: tuple[int, ...] = ()
         self._batch = 1
@@ -431,6 +464,43 @@ class Session:
             raise RequestError("disk", f"its outputs cannot be written to {outputs}: {error}") from error
         return {"samples": len(rows)}
 
+    def cuts(
+        self,
+        model: str,
+        threads: int,
+        places: Mapping[str, int],
+        ends: list[Mapping[str, Any]],
+        scratch: str,
+        kernels: Mapping[str, Any] | None = None,
+    ) -> Answer:
+        """Load beginnings of a `.tflite`, by way of a file; the first of them is the model that counts."""
+        content, self._cuts = Path(model).read_bytes(), []
+        for end in ends:
+            try:
+                Path(scratch).write_bytes(beginning(content, places, end["operators"], end["outputs"]))
+            except OSError as error:
+                raise RequestError("disk", f"{scratch} cannot be written: {error}") from error
+            with _blame_model():
+                cut = TfliteModel(self._library, scratch, threads, 0, Kernels(**(kernels or {})))
+            self._cuts.append(cut)
+            Path(scratch).unlink()
+        self._model = self._cuts[0]
+        return {"cuts": len(self._cuts)}
+
+    def time_cuts(self, runs: int) -> Answer:
+        """Invoke each with the first sample; first once more, in caches that the one before has filled."""
+        tensor = self._tensor(0)
+        with _blame_model():
+            durations = [[cut.invoke_ns(tensor) for _ in range(runs + 1)][1:] for cut in self._cuts]
+        return {"durations_ns": durations}
+
+    def nodes(self) -> Answer:
+        """What each node took in each run so far of a model that keeps a record."""
+        model = self._loaded()
+        if not isinstance(model, OnnxModel):
+            raise RequestError("request", "only a model in onnxruntime keeps a record of its nodes")
+        return by_node(model.recorded())
+
     def quit(self) -> Answer:
         """Let the program end."""
         self.ended = True
@@ -447,6 +517,55 @@ class Session:
             raise RequestError("request", "no inputs are open")
         samples = self._samples[np.arange(index, index + count) % len(self._samples)]
         return to_model_type(np.transpose(samples, (0, *(1 + i for i in self._axes))), self._loaded().input)
+
+
+def beginning(content: bytes, places: Mapping[str, int], operators: int, outputs: list[int]) -> bytearray:
+    """The first operators of a `.tflite`, with other outputs, weights and all.
+
+    A FlatBuffer keeps the length of a vector before its elements, and of where a vector is the distance, so
+    the file stays as it is but for few numbers: the length of the vector of operators at place `operators`,
+    and the distance, at place `outputs`, to a vector of `outputs` behind the end of the file. Signatures,
+    which would name outputs that are gone, are none (place `signatures`, where there are any).
+    """
+    cut = bytearray(content) + b"\0" * (-len(content) % 4)
+    struct.pack_into("<I", cut, places["operators"], operators)
+    struct.pack_into("<I", cut, places["outputs"], len(cut) - places["outputs"])
+    if "signatures" in places:
+        struct.pack_into("<I", cut, places["signatures"], 0)
+    return cut + struct.pack(f"<I{len(outputs)}i", len(outputs), *outputs)
+
+
+def by_node(events: list[Answer]) -> Answer:
+    """From onnxruntime's record: its nodes in order, and their durations in each run, in whole microseconds.
+
+    `run_us` are of the runs as wholes. A node that did not run has 0; one that ran more than once, as in a
+    loop, has the sum.
+    """
+    nodes: dict[str, Answer] = {}
+    runs: list[dict[str, int]] = []
+    running: dict[str, int] = {}
+    whole: list[int] = []
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith(_KERNEL):
+            facts, name = event.get("args", {}), event["name"][: -len(_KERNEL)]
+            key = f"{facts.get('node_index')} {name}"
+            nodes.setdefault(
+                key, {"name": name, "operator": facts.get("op_name"), "shape": _first_shape(facts)}
+            )
+            running[key] = running.get(key, 0) + event["dur"]
+        elif event["name"] == "model_run":
+            runs.append(running)
+            whole.append(event["dur"])
+            running = {}
+    durations = [[run.get(key, 0) for key in nodes] for run in runs]
+    return {"nodes": list(nodes.values()), "durations_us": durations, "run_us": whole}
+
+
+def _first_shape(facts: Answer) -> list[int]:
+    """Of a node's first output; none where the record does not tell."""
+    outputs = facts.get("output_type_shape") or [{}]
+    shape: list[int] = next(iter(outputs[0].values()), [])
+    return shape
 
 
 def axes(layout: str, sample: tuple[int, ...], dims: Dims) -> tuple[int, ...]:

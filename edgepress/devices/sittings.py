@@ -46,7 +46,7 @@ class Bench:
         """Start a process, which ends with `stack`, load a model with its inputs, and run it once."""
         runtime, path = self.pair.runtime, self.there.put(model)
         runner = stack.enter_context(start_runner(self.there, runtime, model, self.kernels, self.timeout_s))
-        kernels = _choice(self.kernels, runtime)
+        kernels = choice(self.kernels, runtime)
         answer = runner.ask("load", model=path, threads=self.kernels.threads, kernels=kernels)
         runner.ask("inputs", path=self.samples, layout=LAYOUTS[runtime])
         (first,) = runner.ask("time", runs=1)["durations_ns"]
@@ -110,7 +110,8 @@ def timings_of(sittings: Sequence[Sitting]) -> Timings:
     return Timings(np.array(durations), np.array(load), np.array(first), all(steady))
 
 
-def _choice(kernels: Kernels, runtime: RuntimeName) -> dict[str, Any]:
+def choice(kernels: Kernels, runtime: RuntimeName) -> dict[str, Any]:
+    """What computes, as the program is told."""
     if runtime == "onnxruntime":
         return {"provider": kernels.execution_provider}
     return {"resolver": kernels.op_resolver, "delegate": kernels.delegate}

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from edgepress.artifacts import model_path
 from edgepress.config.device import DeviceConfig, Timing
 from edgepress.datasets.prepared import UNKNOWN
 from edgepress.devices.base import Array, Measurement, ModelRun, Pair, RuntimeName, Timings
@@ -15,6 +16,16 @@ from edgepress.errors import DeviceError
 from edgepress.measure.inference import accuracy
 from edgepress.measure.sizes import size_metrics
 from edgepress.report.caveats import conditions_report, speedup_warning
+
+PAIRS = (
+    Pair(
+        "tflite",
+        candidate=model_path("convert-tflite", "model.tflite"),
+        baseline=model_path("convert-tflite", "baseline.tflite"),
+    ),
+    Pair("onnxruntime", candidate=model_path("quantize"), baseline=model_path("export-onnx")),
+)
+"""What the pipeline ends with."""
 
 STEP_TOLERANCE = 1e-3
 """Logits of quantised outputs are identical if they differ by no more than this share of an output step."""

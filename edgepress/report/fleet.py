@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgepress.config.device import MEASURE_AGAIN, DeviceConfig, Fleet
+from edgepress.config.device import MEASURE_AGAIN, DeviceConfig, Fleet, name_of
 from edgepress.datasets.prepared import Description, Split
-from edgepress.devices.base import Pair
+from edgepress.devices.base import Device, Measurement, Pair
 from edgepress.devices.registry import open_device
 from edgepress.errors import DeviceError
+from edgepress.profiling.profile import RUNS, Profile, profile
 from edgepress.report import evaluation
 from edgepress.report.caveats import warnings
 
@@ -25,12 +26,16 @@ class Samples:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The contents of `accuracy.json`, `latency.json` and `confusion.csv`, and a line for each runtime."""
+    """The contents of `accuracy.json`, `latency.json` and `confusion.csv`, and a line for each runtime.
+
+    `profiles` are by the devices' names, for `profile.csv`, if any are asked for.
+    """
 
     accuracy: evaluation.Report
     latency: evaluation.Report
     confusion: bytes
     lines: Sequence[str]
+    profiles: Mapping[str, Sequence[Profile]]
 
     @property
     def warnings(self) -> list[str]:
@@ -62,7 +67,17 @@ def _evaluate(config: DeviceConfig, pairs: Sequence[Pair], data: Samples) -> Eva
         measured["tflite"].candidate, data.split.y, data.description.class_names
     )
     lines = [f"{name} {evaluation.summary(accuracy[name], latency[name])}" for name in measured]
-    return Evaluation(accuracy, latency, confusion, lines)
+    profiles = [_profile(device, pair, data) for pair in present if _profiled(config, measured[pair.runtime])]
+    return Evaluation(accuracy, latency, confusion, lines, {name_of(config): profiles})
+
+
+def _profiled(config: DeviceConfig, measurement: Measurement) -> bool:
+    timing = getattr(config, "timing", None)
+    return timing is not None and timing.profile and measurement.kind == "measured"
+
+
+def _profile(device: Device, pair: Pair, data: Samples) -> Profile:
+    return profile(device, pair.runtime, [pair.candidate, pair.baseline], data.inputs, RUNS)
 
 
 def _evaluate_fleet(fleet: Fleet, pairs: Sequence[Pair], data: Samples) -> Evaluation:
@@ -84,6 +99,7 @@ def _evaluate_fleet(fleet: Fleet, pairs: Sequence[Pair], data: Samples) -> Evalu
         _members(fleet, {name: each.latency for name, each in found.items()}, failed),
         next(iter(found.values())).confusion,
         [f"{name}: {line}" for name, each in found.items() for line in each.lines],
+        {name: profiles for name, each in found.items() for profiles in each.profiles.values()},
     )
 
 

@@ -25,10 +25,8 @@ def number(value: float | None, form: str) -> str:
     return show(value, lambda given: format(int(given) if form.endswith("d") else given, form))
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as lines: the first column to the left, the others to the right."""
+def table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Rows as lines: as many columns as `left` says to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
-        for row in rows
-    )
+    forms = [f"<{width}" if number < left else f">{width}" for number, width in enumerate(widths)]
+    return "\n".join("  ".join(map(format, row, forms)) for row in rows)

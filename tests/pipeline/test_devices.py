@@ -13,7 +13,7 @@ from edgepress.devices.base import Pair
 from edgepress.devices.linux import LinuxDevice
 from edgepress.devices.local import LocalHost
 from edgepress.devices.registry import open_device
-from stages.evaluate_on_device import PAIRS
+from edgepress.report.evaluation import PAIRS
 from tests.board import Board
 from tests.pipeline.project import BEFORE_ANY_RUN, Project, error_lines, stages_run
 
@@ -97,6 +97,21 @@ def test_an_emulated_board_gives_the_same_numbers(ran: Project, emulated_board: 
         np.testing.assert_array_equal(theirs.candidate.outputs, ours.candidate.outputs)
         difference = np.abs(theirs.baseline.outputs - ours.baseline.outputs).max()
         assert difference <= 1e-5 * np.ptp(ours.baseline.outputs)
+
+
+def test_layers_are_profiled_when_asked(project: Project) -> None:
+    head = project.read("metrics/profile.csv")
+    assert len(head.splitlines()) == 1
+    result = project.dvc("exp", "run", "-S", "device.timing.profile=true")
+    assert stages_run(result) == ["evaluate-on-device"]
+    lines = project.read("metrics/profile.csv").splitlines()
+    assert lines[0] == head.strip()
+    plots = json.loads(project.dvc("plots", "show", "--json").stdout)["data"]
+    (plot,) = next(plots[name] for name in plots if name.startswith("Time of each layer"))
+    values = plot["content"]["data"]["values"]
+    assert len(values) == len(lines) - 1
+    assert {each["runtime"] for each in values} == {"tflite", "onnxruntime"}
+    assert plot["content"]["spec"]["encoding"]["y"]["field"] == "layer"
 
 
 def test_what_is_measured_anew_is_what_dvc_restores(project: Project) -> None:

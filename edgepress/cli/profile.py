@@ -1,0 +1,87 @@
+"""`edgepress profile`: what each operator of a model takes, beside its baseline's."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgepress.artifacts import PREPARED, write_bytes
+from edgepress.config.device import CHOICES, Fleet, Kernels, name_of
+from edgepress.config.load import PARAMS, load_choice
+from edgepress.errors import ConfigError
+
+if TYPE_CHECKING:
+    from edgepress.devices.base import Device, RuntimeName
+
+_RUNS = 100
+_RUNTIMES: dict[str, "RuntimeName"] = {".tflite": "tflite", ".onnx": "onnxruntime"}
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser("profile", help="tell what each operator takes, beside the baseline's")
+    parser.add_argument("model", type=Path, nargs="?", help="a .tflite or .onnx; without: the pipeline's own")
+    parser.add_argument(
+        "--baseline", type=Path, metavar="MODEL", help="what to compare it with, layer by layer"
+    )
+    parser.add_argument(
+        "--runs", type=int, default=_RUNS, metavar="N", help="inferences of each (%(default)s)"
+    )
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the same as CSV")
+    parser.set_defaults(run=_profile)
+
+
+def _profile(options: argparse.Namespace) -> None:
+    if options.runs < 1:
+        raise ConfigError(f"--runs is {options.runs}; expected an integer >= 1")
+    subjects = _subjects(options.model, options.baseline)
+
+    from edgepress.profiling.profile import profile
+    from edgepress.report.profile import profile_csv, profile_table
+
+    name, device = _device()
+    profiles = []
+    for runtime, models, inputs in subjects:
+        if runtime in device.runtimes:
+            profiles.append(profile(device, runtime, models, inputs, options.runs))
+            print(profile_table(profiles[-1]), end="\n\n", flush=True)
+    if options.csv:
+        write_bytes(options.csv, profile_csv({name: profiles}))
+
+
+def _subjects(
+    model: Path | None, baseline: Path | None
+) -> list[tuple["RuntimeName", list[Path], Path | None]]:
+    """What to time: a runtime, a candidate and perhaps its baseline, and their inputs if there are any."""
+    if model is None:
+        if baseline is not None:
+            raise ConfigError("--baseline is given without a model; name it, too: edgepress profile MODEL")
+        from edgepress.report.evaluation import PAIRS
+
+        inputs = PREPARED / "test" / "x.npy"
+        return [(pair.runtime, [pair.candidate, pair.baseline], inputs) for pair in PAIRS]
+    models = [model, *([baseline] if baseline else [])]
+    for path in models:
+        if path.suffix not in _RUNTIMES or path.suffix != model.suffix:
+            raise ConfigError(
+                f"{path} cannot be profiled; expected a .tflite or .onnx, and the same for both"
+            )
+        if not path.is_file():
+            raise ConfigError(f"{path} does not exist; check the name")
+    return [(_RUNTIMES[model.suffix], models, None)]
+
+
+def _device() -> tuple[str, "Device"]:
+    """The project's device and its name or, outside of a project, this computer."""
+    from edgepress.devices.linux import LinuxDevice
+    from edgepress.devices.local import LocalHost
+    from edgepress.devices.registry import open_device
+
+    if not PARAMS.exists():
+        kernels = Kernels(1, None, "xnnpack", None, "CPUExecutionProvider")
+        return "local", LinuxDevice(LocalHost(), kernels, None)
+    config = load_choice("device", CHOICES)
+    if isinstance(config, Fleet):
+        raise ConfigError(
+            "device is a fleet; profile one of its members at a time: edgepress compose device=..."
+        )
+    return name_of(config), open_device(config)

@@ -1,0 +1,126 @@
+"""Where a `.tflite` can be cut, so that its beginnings can be run as models of their own.
+
+`beginning` in `edgepress/devices/runner.py` makes such a beginning of the file, on the device; here is said
+at which places of the file it has to write what.
+"""
+
+import struct
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ai_edge_litert import schema_py_generated as schema
+
+from edgepress.artifacts import read_bytes
+from edgepress.convert.flatbuffer import Graph, Operator, read_tflite
+
+_OUTPUTS, _OPERATORS, _SIGNATURES = 8, 10, 18
+"""Slots in the tables of schema.SubGraph, the first two, and of schema.Model."""
+
+_PADDED = ("CONV_2D", "DEPTHWISE_CONV_2D")
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a cut adds to the one before: operators that no cut can tell apart.
+
+    The cut has the first `end` operators of the file, and `outputs`, the tensors that are needed behind it.
+    `name` and `shape` are of the tensor that the last operator makes.
+    """
+
+    operator: str
+    name: str
+    shape: tuple[int, ...]
+    end: int
+    outputs: list[int]
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """Places of the file to write at, the model's inputs, and a step for each cut but that at the start."""
+
+    places: dict[str, int]
+    inputs: list[int]
+    steps: list[Step]
+
+
+def read_cuts(path: Path) -> Cuts:
+    """Where a `.tflite` can be cut: behind each operator, but for two sorts.
+
+    What is made of constants alone is computed once, not in each inference, and the padding for a convolution
+    is a part of it in XNNPACK; each of them makes one step with the operator behind it.
+
+    Raises:
+        ArtifactError: the file is absent or damaged.
+    """
+    graph = read_tflite(path).graphs[0]
+    return Cuts(_places(read_bytes(path)), graph.inputs, list(_steps(graph)))
+
+
+def _steps(graph: Graph) -> Iterator[Step]:
+    begin, constant = 0, {index for index, tensor in enumerate(graph.tensors) if tensor.constant}
+    for number, operator in enumerate(graph.operators):
+        if all(index in constant for index in _given(operator.inputs)):
+            constant.update(operator.outputs)
+        elif not _pads_the_next(graph, number):
+            yield _step(graph, begin, number + 1, constant)
+            begin = number + 1
+
+
+def _step(graph: Graph, begin: int, end: int, constant: set[int]) -> Step:
+    last = graph.operators[end - 1]
+    made = graph.tensors[last.outputs[0]]
+    needed = {index for operator in graph.operators[end:] for index in operator.inputs} | set(graph.outputs)
+    before = [index for operator in graph.operators[:end] for index in operator.outputs]
+    outputs = [index for index in before if index in needed and index not in constant]
+    return Step(
+        operator=" + ".join(_told(graph.operators[begin:end], constant)),
+        name=made.name,
+        shape=tuple(made.shape),
+        end=end,
+        outputs=outputs or [last.outputs[0]],
+    )
+
+
+def _told(operators: list[Operator], constant: set[int]) -> Iterator[str]:
+    """Their names; those that are computed once, in parentheses, are counted."""
+    once = Counter(each.name for each in operators if each.outputs[0] in constant)
+    for name, count in once.items():
+        yield f"({count} {name})" if count > 1 else f"({name})"
+    yield from (each.name for each in operators if each.outputs[0] not in constant)
+
+
+def _pads_the_next(graph: Graph, number: int) -> bool:
+    """Whether an operator pads the input of the convolution right behind it, and nothing else."""
+    operator, readers = graph.operators[number], [*graph.operators[number + 1 :]]
+    reading = [reader for reader in readers if set(operator.outputs) & set(reader.inputs)]
+    if operator.name != "PAD" or len(reading) != 1 or set(operator.outputs) & set(graph.outputs):
+        return False
+    return reading[0] is readers[0] and reading[0].name in _PADDED
+
+
+def _given(inputs: list[int]) -> list[int]:
+    return [index for index in inputs if index >= 0]
+
+
+def _places(content: bytes) -> dict[str, int]:
+    root = schema.Model.GetRootAs(content)
+    graph = root.Subgraphs(0)
+    places = {"operators": _vector(content, graph, _OPERATORS), "outputs": _field(graph, _OUTPUTS)}
+    if root.SignatureDefsLength():
+        places["signatures"] = _vector(content, root, _SIGNATURES)
+    return places
+
+
+def _field(table: object, slot: int) -> int:
+    """Where in the file a table has its field of that slot."""
+    inner = table._tab  # type: ignore[attr-defined]  # the accessors tell values, not places
+    return int(inner.Pos + inner.Offset(slot))
+
+
+def _vector(content: bytes, table: object, slot: int) -> int:
+    """Where in the file the length of a table's vector is."""
+    place = _field(table, slot)
+    distance: int = struct.unpack_from("<I", content, place)[0]
+    return place + distance

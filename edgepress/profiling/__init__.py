@@ -1,0 +1,1 @@
+"""How long each operator of a model takes on a device, beside the same layer of its baseline."""
