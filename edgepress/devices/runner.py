@@ -629,9 +629,13 @@ def conditions(system: Path = Path("/sys")) -> Answer:
 
 
 def _throttled(system: Path) -> bool | None:
-    """Whether a Raspberry Pi has been slowed down, by heat or a weak supply, since it was started."""
+    """Whether heat slows the CPUs down; of a Raspberry Pi, whether heat or a weak supply has since its start."""
     flags = _text(system / "devices/platform/soc/soc:firmware/get_throttled")
-    return None if flags is None else int(flags, 16) != 0
+    if flags is not None:
+        return int(flags, 16) != 0
+    coolers = (system / "class/thermal").glob("cooling_device*")
+    states = [_text(each / "cur_state") for each in coolers if "cpu" in (_text(each / "type") or "")]
+    return any(state not in (None, "0") for state in states) if states else None
 
 
 def _emulated() -> bool:

@@ -145,7 +145,7 @@ def _lines(found: dict[str, Any], remedy: str) -> list[tuple[str, str]]:
         ("free disk", f"{found['disk_free_bytes'] / 1e9:.1f} GB"),
         ("clock", _clock(now)),
         ("temperature", _or_unknown(now["temperature_c"], "{:.0f} °C")),
-        ("throttled", {True: "yes, since it was started", False: "no", None: "unknown"}[now["throttled"]]),
+        ("throttled", {True: "yes", False: "no", None: "unknown"}[now["throttled"]]),
         ("load", f"{now['load']:.2f}"),
         ("Python", found["python"]),
         *((name, _package(name, found["packages"][name], remedy)) for name in RUNTIMES),

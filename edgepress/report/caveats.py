@@ -59,7 +59,7 @@ def _of_machine(found: Sequence[Conditions], kernels: Kernels | None) -> Iterato
     if speeds and max(speeds) > (1 + _CHANGE) * min(speeds):
         yield f"the CPUs' frequency changed between {min(speeds):.0f} and {max(speeds):.0f} MHz"
     if readings[-1]["throttled"]:
-        yield "the machine has been slowed down by heat or a weak supply since it started; cool it"
+        yield "the machine was slowed down by heat or a weak supply; cool it"
     if kernels is not None and kernels.threads > cpus:
         yield f"{kernels.threads} threads share {cpus} CPUs; lower device.kernels.threads"
 

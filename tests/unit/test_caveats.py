@@ -55,6 +55,13 @@ def test_conditions_are_those_of_the_cpus_that_are_used(tmp_path):
     }
 
 
+@pytest.mark.parametrize(("state", "expected"), [("0", False), ("2", True)])
+def test_a_cpu_that_is_cooled_by_slowing_it_down_is_throttled(tmp_path, state, expected):
+    fan, cpu = (f"class/thermal/cooling_device{i}" for i in (0, 1))
+    files = {f"{fan}/type": "pwm-fan", f"{fan}/cur_state": "3", f"{cpu}/type": "cpufreq-cpu0"}
+    assert conditions(board(tmp_path, {**files, f"{cpu}/cur_state": state}))["throttled"] is expected
+
+
 def test_what_a_machine_does_not_tell_is_none(tmp_path):
     found = conditions(tmp_path)
     for key in ("governor", "max_frequency_mhz", "temperature_c", "throttled"):
@@ -75,7 +82,7 @@ def test_the_report_has_both_ends_and_no_warning_where_all_is_calm():
     [
         ({"governor": "powersave"}, 1, "the CPUs' governor is powersave, so their speed depends on"),
         ({"frequency_mhz": 1200.0}, 1, "the CPUs' frequency changed between 1200 and 1500 MHz"),
-        ({"throttled": True}, 1, "the machine has been slowed down by heat or a weak supply"),
+        ({"throttled": True}, 1, "the machine was slowed down by heat or a weak supply"),
         ({}, 4, "4 threads share 2 CPUs; lower device.kernels.threads"),
     ],
 )
