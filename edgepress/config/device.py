@@ -185,10 +185,31 @@ class EthosU:
         require(fits, "system_config", self.system_config, f"for {self.accelerator} one of: {', '.join(own)}")
 
 
-DeviceConfig = EthosU | Local | Qemu | Ssh | Tflm
+@dataclass(frozen=True)
+class Adb:
+    """An Android phone that `adb` reaches by its `serial`.
+
+    `python` is the path there of a Python with the runtimes, or a command that starts it. Files go to
+    `directory`.
+    """
+
+    serial: str
+    python: str
+    directory: str
+    kernels: Kernels
+    timing: Timing
+
+    def __post_init__(self) -> None:
+        plain = re.fullmatch(r"[^\s-]\S*", self.serial) is not None
+        require(plain, "serial", self.serial, "a phone as `adb devices` lists it")
+        require(self.directory.startswith("/"), "directory", self.directory, "an absolute path on the phone")
+
+
+DeviceConfig = Adb | EthosU | Local | Qemu | Ssh | Tflm
 DEVICES: dict[str, type[DeviceConfig]] = {
     "local": Local,
     "ssh": Ssh,
+    "adb": Adb,
     "qemu_aarch64": Qemu,
     "tflm": Tflm,
     "ethos_u": EthosU,

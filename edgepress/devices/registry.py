@@ -6,6 +6,7 @@ from edgepress.config.device import DeviceConfig, name_of
 from edgepress.devices.base import Device
 
 DEVICES = {
+    "adb": "edgepress.devices.adb:open_adb",
     "ethos_u": "edgepress.devices.ethos_u:open_ethos_u",
     "local": "edgepress.devices.linux:open_local",
     "ssh": "edgepress.devices.ssh:open_ssh",

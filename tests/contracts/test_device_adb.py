@@ -1,0 +1,189 @@
+"""Android phones: our side of the protocol, with a stand-in for `adb`; see tests/phone.py."""
+
+import dataclasses
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from edgepress.config.device import Adb, Kernels, Timing
+from edgepress.config.schema import build
+from edgepress.devices.adb import AdbHost
+from edgepress.devices.base import Device, Measurement
+from edgepress.devices.linux import LinuxDevice
+from edgepress.devices.phone import Phone
+from edgepress.devices.registry import open_device
+from edgepress.errors import ConfigError, DeviceError
+from tests.contracts.test_device import DeviceContract, make_pair
+from tests.phone import PROPERTIES, SERIAL, StandIn, write_program
+
+KERNELS = Kernels(1, None, "xnnpack", None, "CPUExecutionProvider")
+TIMING = Timing(sittings=2, rounds=1, runs_per_round=3, warmup_s=0, ratio_width=9, budget_s=0)
+
+
+@pytest.fixture(scope="module")
+def phone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
+    """A phone that works."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield attach(StandIn(tmp_path_factory.mktemp("adb")), patch)
+
+
+@pytest.fixture
+def own_phone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    """A phone to do with as one likes."""
+    return attach(StandIn(tmp_path), monkeypatch)
+
+
+def attach(phone: StandIn, patch: pytest.MonkeyPatch) -> StandIn:
+    patch.setenv("PATH", f"{phone.programs}{os.pathsep}{os.environ['PATH']}")
+    return phone
+
+
+def config(phone: StandIn, **changes: object) -> Adb:
+    return dataclasses.replace(Adb(SERIAL, sys.executable, phone.directory, KERNELS, TIMING), **changes)
+
+
+class TestAdb(DeviceContract):
+    name = "adb"
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def device(cls, phone: StandIn) -> Device:
+        return open_device(config(phone))
+
+    def test_the_machine_is_what_the_phone_says_it_is(self, measured):
+        assert measured.machine["cpu"] == "Acme Phone 1 (Fast 2)"
+        assert measured.machine["system"] == "Android 15"
+        assert PROPERTIES["ro.boot.serialno"] not in str(measured.machine)
+
+    def test_files_are_sent_once_and_nothing_of_a_run_is_left(self, measured, phone):
+        sent = [line.split()[1] for line in phone.asked("push")]
+        assert len(sent) == len(set(sent)) > 0
+        ours = Path(phone.directory)
+        assert not list((ours / "runs").iterdir())
+        assert not [file for file in (ours / "files").iterdir() if file.suffix == ".part"]
+
+
+def measure(phone: StandIn, models: Path, **changes: object) -> Measurement:
+    return open_device(config(phone, **changes)).measure(
+        make_pair(models, "tflite int8"), models / "images.npy"
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        (
+            "device unauthorized.",
+            r"has not allowed this computer in .*; unlock it, confirm the dialog and run",
+        ),
+        ("device offline", r"is offline .*; unplug it, plug it in and run again"),
+        ("closed", r"cannot be used \(error: closed\); try: adb -s emulator-5554 shell"),
+    ],
+)
+def test_a_phone_that_cannot_be_used_says_why(own_phone, small_models, state, message):
+    own_phone.become(state)
+    with pytest.raises(DeviceError, match=rf"^phone '{SERIAL}' {message}"):
+        measure(own_phone, small_models)
+
+
+def test_a_phone_that_is_not_attached_is_named(own_phone, small_models):
+    with pytest.raises(
+        DeviceError, match=r"^phone 'other' is not attached .*; correct device.serial; .* adb devices"
+    ):
+        measure(own_phone, small_models, serial="other")
+
+
+def test_a_computer_without_adb_is_told_what_to_install(own_phone, small_models, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(
+        DeviceError, match=r"^adb cannot be started: No such file .*; install Android's platform"
+    ):
+        measure(own_phone, small_models)
+
+
+def test_a_phone_without_that_python_says_so(own_phone, small_models):
+    with pytest.raises(DeviceError, match=r"found no Python at '/absent/python' .*; correct device.python"):
+        measure(own_phone, small_models, python="/absent/python")
+
+
+def test_a_python_without_the_runtime_says_so(own_phone, small_models):
+    hide = "import runpy, sys; sys.modules['ai_edge_litert.interpreter'] = None"
+    code = f"{hide}; runpy.run_path(sys.argv[-1], run_name='__main__')"
+    write_program(own_phone.root / "python", f'#!/bin/sh\nexec "{sys.executable}" -c "{code}" "$@"\n')
+    python = str(own_phone.root / "python")
+    message = (
+        rf"ai-edge-litert cannot be imported: .*; install ai-edge-litert with: {python} -m pip, on the phone"
+    )
+    with pytest.raises(DeviceError, match=message):
+        measure(own_phone, small_models, python=python)
+
+
+def test_python_may_be_a_command(own_phone, small_models):
+    measure(own_phone, small_models, python=f"env GREETING='good day' {sys.executable}")
+
+
+def test_a_phone_with_a_full_disk_says_so(own_phone, small_models):
+    adb = own_phone.programs / "adb"
+    full = "sys.exit(\"adb: error: failed to copy 'a' to 'b': remote write failed: No space left on device\")"
+    adb.write_text(adb.read_text().replace("        shutil.copyfile(*rest)", f"        {full}"))
+    with pytest.raises(
+        DeviceError, match=r"has a full disk .*; free some space there, or set device.directory"
+    ):
+        measure(own_phone, small_models)
+
+
+def test_a_phone_that_is_unplugged_meanwhile_is_told_from_a_crash(own_phone, small_models):
+    unplug = f"printf 'device offline' > {own_phone.root}/state; kill -KILL $$"
+    write_program(own_phone.root / "python", f"#!/bin/sh\nread -r request; {unplug}\n")
+    with pytest.raises(
+        DeviceError, match=rf"was cut off: phone '{SERIAL}' is gone .*; attach it and run again"
+    ):
+        measure(own_phone, small_models, python=str(own_phone.root / "python"))
+
+
+def test_a_program_that_crashes_is_told_from_an_unplugged_phone(own_phone, small_models):
+    write_program(own_phone.root / "python", "#!/bin/sh\nread -r request; echo out of luck >&2; exit 3\n")
+    with pytest.raises(DeviceError, match=r"crashed at 'start' \(exit status 3: out of luck\)"):
+        measure(own_phone, small_models, python=str(own_phone.root / "python"))
+
+
+def test_an_emulator_says_nothing_about_time_and_memory(own_phone, small_models):
+    with (own_phone.root / "properties").open("a") as file:
+        file.write("ro.boot.qemu 1\n")
+    measured = measure(own_phone, small_models)
+    assert measured.kind == "emulated"
+    assert (measured.candidate.timings, measured.candidate.memory) == (None, None)
+
+
+def test_a_model_that_hangs_is_ended_on_the_phone(own_phone, small_models):
+    pids = own_phone.root / "pids"
+    hang = f"import os, time; open('{pids}', 'a').write(f'{{os.getpid()}}\\n'); "
+    code = f"{hang}input(); print('{{\\\"pid\\\": %d}}' % os.getpid(), flush=True); input(); time.sleep(60)"
+    write_program(own_phone.root / "python", f'#!/bin/sh\nexec "{sys.executable}" -c "{code}"\n')
+    host = AdbHost(Phone(SERIAL, own_phone.directory), str(own_phone.root / "python"))
+    device, begin = LinuxDevice(host, KERNELS, None, timeout_s=2), time.monotonic()
+    with pytest.raises(DeviceError, match="gave no answer to 'load' within 2 s"):
+        device.measure(make_pair(small_models, "tflite int8"), small_models / "images.npy")
+    assert time.monotonic() - begin < 50  # it sleeps for longer
+    assert len(pids.read_text().split()) == 1
+    for pid in map(int, pids.read_text().split()):
+        assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"serial": "-a"}, "device.serial is '-a'; expected a phone as `adb devices` lists it"),
+        ({"serial": "two words"}, "device.serial is 'two words'; expected"),
+        ({"directory": "here"}, "device.directory is 'here'; expected an absolute path on the phone"),
+    ],
+)
+def test_what_names_no_phone_is_refused(phone, change, message):
+    raw = dataclasses.asdict(config(phone)) | change
+    with pytest.raises(ConfigError, match=message):
+        build(Adb, raw, "device")
