@@ -19,7 +19,7 @@ import pytest
 
 from edgepress.devices.qemu import arm_python, cache_folder
 from edgepress.errors import DeviceError
-from edgepress.provision.debian import cached, unpack
+from edgepress.provision.debian import cached, host_architecture, unpack
 
 PACKAGES = ["openssh-server", "libwrap0", "libnss-wrapper"]
 
@@ -147,7 +147,7 @@ def running_board(folder: Path) -> Iterator[Board]:
     try:
         programs = cached(
             cache_folder() / "openssh-server",
-            lambda made: unpack(PACKAGES, made, dpkg_architecture(), dependencies=False),
+            lambda made: unpack(PACKAGES, made, host_architecture(), dependencies=False),
         )
     except DeviceError as error:
         pytest.skip(f"there is no SSH server to test with: {error}")
@@ -157,9 +157,3 @@ def running_board(folder: Path) -> Iterator[Board]:
         yield board
     finally:
         board.stop()
-
-
-def dpkg_architecture() -> str:
-    return subprocess.run(
-        ["dpkg", "--print-architecture"], capture_output=True, text=True, check=True
-    ).stdout.strip()

@@ -135,7 +135,7 @@ def start_runner(
     with tempfile.TemporaryFile() as log, there.start(kernels.threads, log) as process:
         runner = Runner(process, log, there, (runtime, model), timeout_s)
         try:
-            runner.pid = runner.ask("start", runtime=runtime, cpus=kernels.cpus)["pid"]
+            runner.pid = runner.ask("start", runtime=runtime, cpus=kernels.cpus, attended=True)["pid"]
             yield runner
         finally:
             runner.end()

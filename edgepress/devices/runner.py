@@ -7,7 +7,8 @@ per line from standard input and answers each with one line on standard output:
     {"do": "probe"}                                           → what the device is and has; needs neither
                                                                 numpy nor a runtime
     {"do": "start", "runtime": "tflite" | "onnxruntime"}      imports the runtime → pid; with "cpus": [i, …],
-                                                                keeps to those
+                                                                keeps to those; with "attended": true, ends as
+                                                                soon as its input does, whatever it is at
     {"do": "load", "model": path, "threads": n}               → load_ms, input, output; with "output": i, the
                                                                 one of several outputs that counts; with
                                                                 "kernels": {…}, what computes
@@ -48,6 +49,7 @@ import importlib
 import json
 import os
 import platform
+import select
 import shutil
 import signal
 import struct
@@ -325,8 +327,10 @@ class Session:
             "disk_free_bytes": shutil.disk_usage(Path.cwd()).free,
         }
 
-    def start(self, runtime: str, cpus: list[int] | None = None) -> Answer:
+    def start(self, runtime: str, cpus: list[int] | None = None, attended: bool = False) -> Answer:
         """Import a runtime, in a process that keeps to these CPUs."""
+        if attended:
+            _end_with_input()
         if _no_numpy is not None:
             raise RequestError("runtime", f"numpy cannot be imported: {_no_numpy}")
         if cpus is not None:
@@ -693,6 +697,26 @@ def _text(path: Path) -> str | None:
 def _largest(paths: Iterator[Path], unit: float) -> float | None:
     values = [float(value) / unit for value in map(_text, paths) if value]
     return max(values, default=None)
+
+
+def _end_with_input() -> None:
+    """From now on a child kills this process when nobody is left who could write to its input.
+
+    This process may then be in a call that never returns. The child itself ends with this process, of which
+    it holds the other end of a pipe.
+    """
+    alive, held = os.pipe()
+    parent = os.getpid()
+    if os.fork():
+        return
+    os.close(held)
+    os.closerange(1, 3)
+    watch = select.poll()
+    watch.register(0, select.POLLRDHUP)
+    watch.register(alive, 0)
+    if alive not in {descriptor for descriptor, _ in watch.poll()}:
+        os.kill(parent, signal.SIGKILL)
+    os._exit(0)
 
 
 def _keep_to(cpus: list[int]) -> None:

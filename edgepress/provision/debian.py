@@ -1,6 +1,7 @@
 """Programs from Debian's packages, unpacked in a folder, without being root and without installing them."""
 
 import os
+import platform
 import shutil
 import subprocess
 import tempfile
@@ -11,6 +12,7 @@ from edgepress.errors import DeviceError
 
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _MIRROR = "EDGEPRESS_DEBIAN_MIRROR"
+_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}
 _TIMEOUT_S = 600
 
 
@@ -59,6 +61,18 @@ def unpack(
         apt.run(*target, *verb, *packages)
         for archive in apt.archives():
             _run(["dpkg-deb", "--extract", str(archive), str(folder)], folder)
+
+
+def host_architecture() -> str:
+    """Debian's name for this computer's processor.
+
+    Raises:
+        DeviceError: it is one that has no packages here.
+    """
+    name = _NAMES.get(platform.machine())
+    if name is None:
+        raise DeviceError(f"packages are unpacked on {' or '.join(_NAMES)}; this is {platform.machine()}")
+    return name
 
 
 class _Apt:

@@ -1,6 +1,5 @@
 """What `device=qemu_aarch64` takes: QEMU, and a folder of ARM programs with Python and the runtimes."""
 
-import platform
 import shutil
 import subprocess
 import sys
@@ -10,12 +9,11 @@ from pathlib import Path
 
 from edgepress.devices.qemu import PACKAGES, arm_python, emulated_board
 from edgepress.errors import DeviceError
-from edgepress.provision.debian import cached, unpack
+from edgepress.provision.debian import cached, host_architecture, unpack
 
 _ARM = ["python3-minimal", "libpython3-stdlib", "libstdc++6"]
 _WHEELS_FOR = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_26", "manylinux2014", "manylinux_2_17")
 _UNUSED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/lib/python3/dist-packages/bin")
-_DEBIAN_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def make_emulated_board(say: Callable[[str], None]) -> str:
@@ -35,14 +33,11 @@ def make_emulated_board(say: Callable[[str], None]) -> str:
 
 
 def _fill(folder: Path, say: Callable[[str], None]) -> None:
-    host = _DEBIAN_NAMES.get(platform.machine())
-    if host is None:
-        raise DeviceError(f"QEMU's package is for {' or '.join(_DEBIAN_NAMES)}; this is {platform.machine()}")
     qemu, root = folder / "qemu", folder / "root"
     qemu.mkdir()
     root.mkdir()
     say("fetching QEMU from Debian's backports")
-    unpack(["qemu-user"], qemu, host, backports=True)
+    unpack(["qemu-user"], qemu, host_architecture(), backports=True)
     for program in (qemu / "usr/bin").iterdir():
         if program.name != "qemu-aarch64":
             program.unlink()

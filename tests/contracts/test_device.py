@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -296,6 +297,29 @@ class TestLocal(DeviceContract):
             ):
                 print(json.dumps(request), file=process.stdin, flush=True)
             assert process.wait(timeout=30) == -signal.SIGALRM
+
+    def test_a_program_whose_host_is_gone_ends_in_the_middle_of_its_work(self, small_models):
+        with (
+            LocalHost().connect() as here,
+            tempfile.TemporaryFile() as log,
+            here.start(1, log) as process,
+        ):
+            for request in (
+                {"do": "start", "runtime": "onnxruntime", "attended": True},
+                {"do": "load", "model": str(small_models / "endless.onnx"), "threads": 1},
+                {"do": "inputs", "path": str(small_models / "images.npy"), "layout": "auto"},
+            ):
+                print(json.dumps(request), file=process.stdin, flush=True)
+                process.stdout.readline()
+            print('{"do": "time", "runs": 1}', file=process.stdin, flush=True)
+            children = psutil.Process(process.pid).children()
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(timeout=1)
+            process.stdin.close()
+            assert process.wait(timeout=10) == -signal.SIGKILL
+        psutil.wait_procs(children, timeout=10)
+        assert not any(child.is_running() for child in children)
+        assert len(children) == 1
 
     def test_a_process_that_dies_is_reported(self, device, small_models, tmp_path, monkeypatch):
         python = tmp_path / "python"
