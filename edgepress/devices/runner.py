@@ -633,7 +633,7 @@ def conditions(system: Path = Path("/sys")) -> Answer:
 
 
 def _throttled(system: Path) -> bool | None:
-    """Whether heat slows the CPUs down; of a Raspberry Pi, whether heat or a weak supply has since its start."""
+    """Whether heat slows the CPUs down; of a Raspberry Pi, whether anything has since it was started."""
     flags = _text(system / "devices/platform/soc/soc:firmware/get_throttled")
     if flags is not None:
         return int(flags, 16) != 0
