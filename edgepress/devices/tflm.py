@@ -28,6 +28,8 @@ _PROGRAM = Path(__file__).with_name("micro.py")
 _PLANNING = 256
 """About what TFLM takes above the bytes that it records, for planning: where the search looks first."""
 
+_LARGEST_ARENA = 1 << 30
+
 
 def open_tflm(_: Tflm) -> Device:
     """TFLM on this computer."""
@@ -119,10 +121,17 @@ class MicroModel:
         """The bytes of the smallest arena in which it runs, by bisection in steps of ARENA_STEP.
 
         The search begins around `recorded_bytes`; wherever that lies, it ends at the same place.
+
+        Raises:
+            DeviceError: it is larger than any that makes sense.
         """
         low, high, guess = 0, _steps(recorded_bytes + _PLANNING), _steps(recorded_bytes) - 1
         while not self.fits(ARENA_STEP * high):
-            low, high = high, high + high // 8 + 1
+            if high > _steps(_LARGEST_ARENA):
+                raise DeviceError(
+                    f"{self._model} runs in no arena of {_LARGEST_ARENA} bytes; use another device"
+                )
+            low, high = high, 2 * high
         while high - low > 1:
             middle = guess if low < guess < high else (low + high) // 2
             low, high = (low, middle) if self.fits(ARENA_STEP * middle) else (middle, high)

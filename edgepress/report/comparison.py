@@ -20,6 +20,11 @@ _BASELINES = {
 _FIGURES: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("peak_memory_bytes", "peak memory", text.size),
     ("energy_uj", "energy", "{:,.1f} µJ".format),
+    ("estimated_inference_ms", "estimated time", text.duration),
+    ("estimated_cycles", "estimated cycles", "{:,.0f}".format),
+    ("estimated_sram_bytes", "estimated SRAM", text.size),
+    ("estimated_dram_bytes", "estimated DRAM", text.size),
+    ("estimated_flash_bytes", "estimated flash", text.size),
 )
 
 Row = tuple[str, str, str, str]
@@ -174,7 +179,7 @@ def _speed(pair: _Pair) -> Iterator[Row]:
         yield _row("p50", pair.of("p50_ms"), text.duration, _none if same_baseline else _share)
         yield _speedup_row(pair, same_baseline)
     for key, label, form in _FIGURES:
-        if pair.of(key) != (None, None):
+        if any(pair.of(key)):
             yield _row(label, pair.of(key), form, _share)
 
 
@@ -191,7 +196,7 @@ def _speedup_row(pair: _Pair, same_baseline: bool) -> Row:
 
 def _notes(pair: _Pair) -> Iterator[str]:
     if pair.of("p50_ms") == (None, None):
-        yield f"{pair.runtime} has no latencies: they are {pair.before.latency['kind']}"
+        yield f"{pair.runtime} has no measured latencies: they are {pair.before.latency['kind']}"
     elif not _same_hash(_BASELINES[pair.runtime], pair.before, pair.after):
         networks = f"speed-ups of {pair.runtime} are over different float32 networks"
         yield f"{networks}; p50 alone does not tell whether the machine was as fast both times"
@@ -216,7 +221,7 @@ def _points(before: float, after: float) -> str:
 
 
 def _share(before: float, after: float) -> str:
-    return f"{after / before - 1:+.1%}"
+    return f"{after / before - 1:+.1%}" if before else text.ABSENT
 
 
 def _none(before: float, after: float) -> str:

@@ -169,7 +169,7 @@ def test_an_emulator_has_no_latencies_to_compare():
     silent = dict.fromkeys(("p50_ms", "speedup", "speedup_low", "speedup_high", "peak_memory_bytes"))
     runs = [make_run(name, latency__kind="emulated", latency__tflite=dict(silent)) for name in "ab"]
     comparison = compare(*runs)
-    assert comparison.notes[0] == "tflite has no latencies: they are emulated"
+    assert comparison.notes[0] == "tflite has no measured latencies: they are emulated"
     assert [row[0].strip() for row in comparison.rows][:4] == ["tflite", "accuracy", "size", "gzip"]
 
 
@@ -179,6 +179,22 @@ def test_the_arena_of_a_microcontroller_depends_on_no_machine():
         for name, size in (("a", 10_000), ("b", 8_000))
     ]
     assert cells(*runs, "tensor arena") == ["10.0 kB", "8.0 kB", "-20.0%"]
+
+
+def test_estimates_of_the_same_accelerator_stand_side_by_side():
+    silent = dict.fromkeys(("p50_ms", "speedup", "speedup_low", "speedup_high", "peak_memory_bytes"))
+    runs = [
+        make_run(name, latency__kind="estimated", latency__tflite={**silent, **figures})
+        for name, figures in (
+            ("a", {"estimated_cycles": 100_000, "estimated_dram_bytes": 0, "estimated_flash_bytes": 0}),
+            ("b", {"estimated_cycles": 90_000, "estimated_dram_bytes": 0, "estimated_flash_bytes": 1_000}),
+        )
+    ]
+    assert cells(*runs, "estimated cycles") == ["100,000", "90,000", "-10.0%"]
+    assert cells(*runs, "estimated flash") == ["0.0 kB", "1.0 kB", "–"]
+    assert not [row for row in table(*runs) if "estimated DRAM" in row[0]]
+    other = make_run("b", latency__kind="estimated", latency__device__fingerprint="another accelerator")
+    assert "latencies of tflite are not compared" in compare(runs[0], other).refused[0]
 
 
 def test_warnings_and_other_versions_of_a_runtime_are_told():
