@@ -198,6 +198,7 @@ class Adb:
     directory: str
     kernels: Kernels
     timing: Timing
+    energy: Energy | None = None
 
     def __post_init__(self) -> None:
         plain = re.fullmatch(r"[^\s-]\S*", self.serial) is not None

@@ -29,7 +29,7 @@ class PhoneDevice(LinuxDevice):
     """Measures on a phone; what it is, the phone's own properties say. An emulator's times are not taken."""
 
     def __init__(self, phone: Phone, config: Adb) -> None:
-        super().__init__(AdbHost(phone, config.python), config.kernels, config.timing)
+        super().__init__(AdbHost(phone, config.python), config.kernels, config.timing, config.energy)
         self._phone = phone
 
     def measure(self, pair: Pair, inputs: Path) -> Measurement:

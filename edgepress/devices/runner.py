@@ -628,8 +628,15 @@ def conditions(system: Path = Path("/sys")) -> Answer:
         "max_frequency_mhz": _largest((each / "cpuinfo_max_freq" for each in clocks), 1e3),
         "temperature_c": _largest((system / "class/thermal").glob("thermal_zone*/temp"), 1e3),
         "throttled": _throttled(system),
-        "load": round(os.getloadavg()[0], 2),
+        "load": _load(),
     }
+
+
+def _load() -> float | None:
+    try:
+        return round(os.getloadavg()[0], 2)
+    except (OSError, AttributeError):  # Android keeps it to itself
+        return None
 
 
 def _throttled(system: Path) -> bool | None:

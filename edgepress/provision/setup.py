@@ -146,7 +146,7 @@ def _lines(found: dict[str, Any], remedy: str) -> list[tuple[str, str]]:
         ("clock", _clock(now)),
         ("temperature", _or_unknown(now["temperature_c"], "{:.0f} °C")),
         ("throttled", {True: "yes", False: "no", None: "unknown"}[now["throttled"]]),
-        ("load", f"{now['load']:.2f}"),
+        ("load", _or_unknown(now["load"], "{:.2f}")),
         ("Python", found["python"]),
         *((name, _package(name, found["packages"][name], remedy)) for name in RUNTIMES),
     ]

@@ -229,6 +229,18 @@ class TestLocal(DeviceContract):
         assert measured.op_resolver == expected
         assert measured.candidate.timings is None
 
+    @pytest.mark.parametrize(
+        ("runtime", "model"), [("tflite", "float.tflite"), ("onnxruntime", "float.onnx")]
+    )
+    def test_there_are_as_many_threads_as_are_asked_for(self, small_models, runtime, model):
+        counts, path = [], small_models / model
+        for threads in (1, 2, 3):
+            kernels = dataclasses.replace(self.config.kernels, threads=threads)
+            with LocalHost().connect() as here, start_runner(here, runtime, path, kernels, 60) as runner:
+                runner.ask("load", model=str(path), threads=threads)
+                counts.append(psutil.Process(runner.pid).num_threads())
+        assert [count - counts[0] for count in counts] == [0, 1, 2]
+
     def test_the_processes_keep_to_the_cpus_that_are_asked_for(self, small_models):
         cpu = max(os.sched_getaffinity(0))
         kernels = dataclasses.replace(self.config.kernels, cpus=(cpu,))
