@@ -11,6 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from edgepress.profiling.times import ModelTimes, OperatorTime
 
 _NEVER = 1e6
+_WIDTH = 60
 _PREFIX = re.compile(r"^(QLinear|DynamicQuantize|NhwcFused|Fused|Nhwc|Q(?=Gemm))")
 _SUFFIX = re.compile(r"Integer(ToFloat)?$")
 _APPENDED = re.compile(r"_(quant|nchwc|nhwc|token_\d+)$")
@@ -138,9 +139,14 @@ def _row(number: int, ours: list[OperatorTime], theirs: list[OperatorTime]) -> R
     operator, before = (" + ".join(each.operator for each in times) for times in (ours, theirs))
     last = (ours or theirs)[-1]
     shape = "×".join(map(str, last.shape[1:] or last.shape)) or "scalar"
-    layer = _APPENDED.sub("", last.name) or f"{last.operator.split(' + ')[-1]} {shape}"
+    layer = _shortened(_APPENDED.sub("", last.name)) or f"{last.operator.split(' + ')[-1]} {shape}"
     both = operator if operator == before or not before else f"{before} → {operator}" if operator else before
     return Row(f"{number:02} {layer}", both, _cell(ours), _cell(theirs))
+
+
+def _shortened(name: str) -> str:
+    """The end of a name, which tells layers apart, if the whole would fill a line."""
+    return name if len(name) <= _WIDTH else f"…{name[1 - _WIDTH :]}"
 
 
 def _cell(times: list[OperatorTime]) -> Cell | None:

@@ -20,6 +20,7 @@ from edgepress.devices.linux import LinuxDevice
 from edgepress.devices.registry import open_device
 from edgepress.devices.ssh import SshHost
 from edgepress.errors import ConfigError, DeviceError
+from edgepress.profiling.profile import profile
 from tests.board import Board, make_key
 from tests.contracts import test_device
 
@@ -37,6 +38,15 @@ class TestSsh(test_device.DeviceContract):
     @classmethod
     def device(cls, board: Board) -> Device:
         return open_device(CONFIG)
+
+
+@pytest.mark.parametrize("name", ["tflite int8", "onnxruntime int8"])
+def test_single_operators_are_timed_on_the_board(board, small_models, name):
+    pair = test_device.make_pair(small_models, name)
+    found = profile(open_device(CONFIG), pair.runtime, [pair.candidate], small_models / "images.npy", runs=1)
+    assert sum(row.candidate.ms for row in found.rows) > 0
+    left = [path.name for path in (board.ours / "runs").iterdir()]
+    assert left == []
 
 
 @pytest.fixture
