@@ -24,5 +24,5 @@ def require_package(device: str, module: str, distribution: str) -> None:
         DeviceError: it is not.
     """
     if importlib.util.find_spec(module) is None:
-        remedy = f"install it with: pip install -e '.[{device}]'"
+        remedy = f"install it with: pip install -e '.[{device.replace('_', '-')}]'"
         raise DeviceError(f"device {device} needs the package {distribution}, which is absent; {remedy}")

@@ -131,7 +131,7 @@ def test_without_the_package_the_device_says_how_to_get_it(monkeypatch):
     message = (
         r"^device ethos_u needs the package ethos-u-vela, which is absent; install it with: pip install -e "
     )
-    with pytest.raises(DeviceError, match=message + r"'\.\[ethos_u\]'$"):
+    with pytest.raises(DeviceError, match=message + r"'\.\[ethos-u\]'$"):
         open_device(U55)
 
 

@@ -39,7 +39,7 @@ def test_constraints_are_versions_and_nothing_else() -> None:
 def _extra(name: str) -> list[str]:
     """The requirements of an extra, and of those that it asks for itself."""
     asked = [
-        re.fullmatch(r"edgepress\[(\w+)\]|(.+)", each) for each in PROJECT["optional-dependencies"][name]
+        re.fullmatch(r"edgepress\[([\w-]+)\]|(.+)", each) for each in PROJECT["optional-dependencies"][name]
     ]
     return [line for each in asked if each for line in ([each[2]] if each[2] else _extra(each[1]))]
 
