@@ -3,9 +3,19 @@
 So what our side says to `adb`, and what it makes of the answers, is tested; a phone is not.
 """
 
+import dataclasses
+import os
 import sys
 from pathlib import Path
 
+import pytest
+
+from edgepress.config.device import Adb, Kernels, Timing
+from edgepress.devices.base import Measurement, Pair
+from edgepress.devices.registry import open_device
+
+KERNELS = Kernels(1, None, "xnnpack", None, "CPUExecutionProvider")
+TIMING = Timing(sittings=2, rounds=1, runs_per_round=3, warmup_s=0, ratio_width=9, budget_s=0)
 SERIAL = "emulator-5554"
 PROPERTIES = {
     "ro.product.manufacturer": "Acme",
@@ -49,6 +59,23 @@ echo
 """
 
 
+_BENCHMARK = """#!{python} -I
+import os, sys
+options = dict(argument.split("=", 1) for argument in sys.argv[1:])
+size = os.path.getsize(options["--graph"])
+if open(options["--graph"], "rb").read(8)[4:] != b"TFL3":
+    sys.exit("ERROR: Failed to load model")
+with open("{root}/benchmarked", "a") as log:
+    print(*sys.argv[1:], file=log)
+if options["--use_xnnpack"] == "true":
+    by = "completely executed by the delegate."
+    print("INFO: Explicitly applied XNNPACK delegate, and the model graph will be", by)
+print("INFO: count=9 first=99 curr=99 min=99 max=99 avg=99 std=0 p5=99 median=99 p95=99")
+print(f"INFO: count=50 first=9 curr=9 min=9 max={{9e5:g}} avg={{size:g}} std=7 p5=9 median={{size}} p95=9")
+print("INFO: Inference timings in us: Init: 5500, First inference: 1500, Warmup (avg): 9, Inference (avg): 9")
+"""
+
+
 class StandIn:
     """The phone's folder, which holds its programs, and beside it that of `adb`, which belongs on PATH."""
 
@@ -59,9 +86,15 @@ class StandIn:
         names = {"python": sys.executable, "root": self.root, "serial": SERIAL}
         write_program(self.programs / "adb", _ADB.format(**names))
         write_program(self.root / "bin" / "getprop", _GETPROP.format(**names))
+        write_program(self.root / "benchmark_model", _BENCHMARK.format(**names))
         lines = [f"{name} {value}\n" for name, value in PROPERTIES.items()]
         (self.root / "properties").write_text("".join(lines))
         self.become("device")
+
+    def attach(self, patch: pytest.MonkeyPatch) -> "StandIn":
+        """Make this `adb` the one that is found."""
+        patch.setenv("PATH", f"{self.programs}{os.pathsep}{os.environ['PATH']}")
+        return self
 
     @property
     def directory(self) -> str:
@@ -80,3 +113,14 @@ class StandIn:
 def write_program(path: Path, text: str) -> None:
     path.write_text(text)
     path.chmod(0o755)
+
+
+def config(phone: StandIn, **changes: object) -> Adb:
+    """The phone with this computer's Python, unless changed."""
+    return dataclasses.replace(Adb(SERIAL, sys.executable, None, phone.directory, KERNELS, TIMING), **changes)
+
+
+def measure(phone: StandIn, models: Path, **changes: object) -> Measurement:
+    """Of the small models."""
+    pair = Pair("tflite", models / "int8.tflite", models / "float.tflite")
+    return open_device(config(phone, **changes)).measure(pair, models / "images.npy")

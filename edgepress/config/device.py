@@ -189,12 +189,14 @@ class EthosU:
 class Adb:
     """An Android phone that `adb` reaches by its `serial`.
 
-    `python` is the path there of a Python with the runtimes, or a command that starts it. Files go to
-    `directory`.
+    Either `python`, the path there of a Python with the runtimes, or a command that starts it; or
+    `benchmark`, the path of LiteRT's benchmark program, which times a `.tflite` and tells no outputs. Files
+    go to `directory`.
     """
 
     serial: str
-    python: str
+    python: str | None
+    benchmark: str | None
     directory: str
     kernels: Kernels
     timing: Timing
@@ -203,7 +205,23 @@ class Adb:
     def __post_init__(self) -> None:
         plain = re.fullmatch(r"[^\s-]\S*", self.serial) is not None
         require(plain, "serial", self.serial, "a phone as `adb devices` lists it")
+        either = "the path of Python on the phone or, instead, device.benchmark: that of LiteRT's program"
+        require((self.python is None) != (self.benchmark is None), "python", self.python, either)
+        if self.benchmark is not None:
+            self._require_what_it_can()
         require(self.directory.startswith("/"), "directory", self.directory, "an absolute path on the phone")
+
+    def _require_what_it_can(self) -> None:
+        """The benchmark program times single inferences, with kernels that it has."""
+        require(self.energy is None, "energy", self.energy, "null with device.benchmark")
+        timing, kernels = self.timing, self.kernels
+        require(
+            timing.batch_sizes == (), "timing.batch_sizes", timing.batch_sizes, "[] with device.benchmark"
+        )
+        require(timing.sustained_s == 0, "timing.sustained_s", timing.sustained_s, "0 with device.benchmark")
+        require(not timing.profile, "timing.profile", timing.profile, "false with device.benchmark")
+        able = kernels.op_resolver != "reference"
+        require(able, "kernels.op_resolver", "reference", "xnnpack or builtin with device.benchmark")
 
 
 DeviceConfig = Adb | EthosU | Local | Qemu | Ssh | Tflm

@@ -14,6 +14,7 @@ from edgepress.devices.base import Device, Measurement, Pair
 from edgepress.devices.host import PROGRAM, Connection, Death, Host
 from edgepress.devices.linux import LinuxDevice
 from edgepress.devices.phone import Phone
+from edgepress.devices.phone_benchmark import BenchmarkDevice
 from edgepress.errors import DeviceError
 
 _NOT_RUN = (126, 127)
@@ -22,14 +23,18 @@ _NOT_RUN = (126, 127)
 
 def open_adb(config: Adb) -> Device:
     """The phone that the configuration names."""
-    return PhoneDevice(Phone(config.serial, config.directory), config)
+    phone = Phone(config.serial, config.directory)
+    if config.benchmark is not None:
+        return BenchmarkDevice(phone, config.benchmark, config.kernels, config.timing)
+    assert config.python is not None
+    return PhoneDevice(phone, AdbHost(phone, config.python), config)
 
 
 class PhoneDevice(LinuxDevice):
     """Measures on a phone; what it is, the phone's own properties say. An emulator's times are not taken."""
 
-    def __init__(self, phone: Phone, config: Adb) -> None:
-        super().__init__(AdbHost(phone, config.python), config.kernels, config.timing, config.energy)
+    def __init__(self, phone: Phone, host: Host, config: Adb) -> None:
+        super().__init__(host, config.kernels, config.timing, config.energy)
         self._phone = phone
 
     def measure(self, pair: Pair, inputs: Path) -> Measurement:

@@ -40,13 +40,13 @@ class Timings:
     `durations_ms` (sittings, rounds, runs) are of single inferences, from an input in the model's own type
     and layout to its output. `load_ms` and `first_ms` (sittings,) are of loading, with the runtime
     imported and the file in the page cache, and of the first inference. `steady` says whether it had warmed
-    up in all sittings.
+    up in all sittings, None that nobody looked.
     """
 
     durations_ms: Array
     load_ms: Array
     first_ms: Array
-    steady: bool
+    steady: bool | None
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class ModelRun:
     alone tells.
     """
 
-    outputs: Array
+    outputs: Array | None
     codes: Codes | None
     timings: Timings | None
     memory: Memory | None
@@ -82,7 +82,8 @@ class ModelRun:
 
     @property
     def logits(self) -> Array:
-        """The outputs as float32 (N, classes)."""
+        """The outputs, where there are any, as float32 (N, classes)."""
+        assert self.outputs is not None
         if self.codes is None or not np.issubdtype(self.outputs.dtype, np.integer):
             return self.outputs.astype(np.float32)
         centred = self.outputs.astype(np.float32) - np.float32(self.codes.zero_point)

@@ -1,7 +1,7 @@
 """Sittings: fresh processes of several models, which take turns."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,19 +59,29 @@ class Sitting(NamedTuple):
     durations_ms: Array
     load_ms: float
     first_ms: float
-    steady: bool
+    steady: bool | None
     conditions: Conditions
 
 
 def take_sittings(bench: Bench, timing: Timing) -> tuple[list[Timings], Conditions]:
     """The timings of candidate and baseline, over as many sittings as the ratio takes to be certain."""
-    sittings, begin = list[list[Sitting]](), time.monotonic()
-    with tqdm(desc=f"timing {bench.pair.runtime}", unit=" sittings", leave=False, disable=None) as progress:
-        while len(sittings) < timing.sittings or not _enough(sittings, timing, begin):
-            sittings.append(sit(bench, bench.models, timing, swap=len(sittings) % 2 == 1))
-            progress.update()
+
+    def take(swap: bool) -> list[Sitting]:
+        return sit(bench, bench.models, timing, swap)
+
+    sittings = until_certain(take, timing, f"timing {bench.pair.runtime}")
     conditions = Conditions(sittings[0][0].conditions.before, sittings[-1][0].conditions.after)
     return [timings_of(model) for model in zip(*sittings, strict=True)], conditions
+
+
+def until_certain(take: Callable[[bool], list[Sitting]], timing: Timing, what: str) -> list[list[Sitting]]:
+    """Take sittings of candidate and baseline, every other one the other way round."""
+    sittings, begin = list[list[Sitting]](), time.monotonic()
+    with tqdm(desc=what, unit=" sittings", leave=False, disable=None) as progress:
+        while len(sittings) < timing.sittings or not _enough(sittings, timing, begin):
+            sittings.append(take(len(sittings) % 2 == 1))
+            progress.update()
+    return sittings
 
 
 def sit(
@@ -107,7 +117,9 @@ def warm_up(runner: Runner, timing: Timing) -> bool:
 def timings_of(sittings: Sequence[Sitting]) -> Timings:
     """Those of one model."""
     durations, load, first, steady, _ = zip(*sittings, strict=True)
-    return Timings(np.array(durations), np.array(load), np.array(first), all(steady))
+    return Timings(
+        np.array(durations), np.array(load), np.array(first), None if None in steady else all(steady)
+    )
 
 
 def choice(kernels: Kernels, runtime: RuntimeName) -> dict[str, Any]:

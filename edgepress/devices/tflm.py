@@ -143,6 +143,7 @@ class MicroModel:
         with self._loaded(arena, limit_s) as runner:
             facts = runner.ask("stats")
             outputs = of_classifier(outputs_of(runner, self._here), self._model)
+        assert reference.outputs is not None
         figures = {"tensor_arena_bytes": arena, "reference_agreement": _agreement(outputs, reference.outputs)}
         return ModelRun(outputs, reference.codes, None, None, figures), facts
 

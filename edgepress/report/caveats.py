@@ -35,7 +35,7 @@ def conditions_report(found: Sequence[Conditions], kernels: Kernels | None) -> d
     }
 
 
-def speedup_warning(found: Interval, steady: bool, timing: Timing | None) -> str | None:
+def speedup_warning(found: Interval, steady: bool | None, timing: Timing | None) -> str | None:
     """Why a speed-up is not as certain as the configuration wants it, if so."""
     return _joined(_of_speedup(found, steady, timing))
 
@@ -64,14 +64,14 @@ def _of_machine(found: Sequence[Conditions], kernels: Kernels | None) -> Iterato
         yield f"{kernels.threads} threads share {cpus} CPUs; lower device.kernels.threads"
 
 
-def _of_speedup(found: Interval, steady: bool, timing: Timing | None) -> Iterator[str]:
+def _of_speedup(found: Interval, steady: bool | None, timing: Timing | None) -> Iterator[str]:
     if timing is not None and found.width > timing.ratio_width:
         yield (
             f"too noisy for the difference claimed: the 95% interval of the speed-up, {found.low:.2f} to"
             f" {found.high:.2f}, is wider than device.timing.ratio_width, {timing.ratio_width:g} of it, after"
             f" {timing.budget_s:g} s; stop what else runs, or set a larger device.timing.budget_s"
         )
-    if not steady:
+    if steady is False:
         warmup = "" if timing is None else f" of {timing.warmup_s:g} s"
         yield f"the inferences did not become steady within device.timing.warmup_s{warmup}"
 

@@ -161,15 +161,16 @@ def _yaml(value: object) -> str:
 
 def _quality(pair: _Pair) -> Iterator[Row]:
     same_data = _same_hash(_TEST_SPLIT, pair.before, pair.after)
-    accuracies = pair.of("accuracy", of_accuracy=True)
-    if accuracies == (None, None):
-        agreements = [each["top1"] for each in pair.of("baseline_agreement", of_accuracy=True)]
-        yield _row("float32's class", agreements, "{:.4f}".format, _points if same_data else _none)
-    else:
-        yield _row("accuracy", accuracies, "{:.4f}".format, _points if same_data else _none)
+    label, values = "accuracy", pair.of("accuracy", of_accuracy=True)
+    if values == (None, None):
+        agreements = pair.of("baseline_agreement", of_accuracy=True)
+        before, after = (each and each["top1"] for each in agreements)
+        label, values = "float32's class", (before, after)
+    if values != (None, None):
+        yield _row(label, values, "{:.4f}".format, _points if same_data else _none)
     yield _row("size", pair.of("size_bytes", of_accuracy=True), text.size, _share)
     yield _row("gzip", pair.of("size_gzip_bytes", of_accuracy=True), text.size, _share)
-    if pair.of("tensor_arena_bytes") != (None, None):
+    if pair.of("tensor_arena_bytes") != (None, None):  # which is the same on any computer
         yield _row("tensor arena", pair.of("tensor_arena_bytes"), text.size, _share)
 
 

@@ -45,13 +45,15 @@ def check_outputs(measurement: Measurement, classes: int) -> None:
     """
     pair = measurement.pair
     for path, run in ((pair.candidate, measurement.candidate), (pair.baseline, measurement.baseline)):
-        fault = _fault(run.logits, classes)
+        fault = None if run.outputs is None else _fault(run.logits, classes)
         if fault is not None:
             raise DeviceError(f"{path} in {pair.runtime} {fault}")
 
 
 def accuracy_report(measured: Measurements, classes: Array) -> Report:
     """The content of `accuracy.json`; accuracies and drops are fractions of the samples, or None.
+
+    Where the device tells no outputs, `reason` says so.
 
     `baseline_accuracy` is that of ONNX Runtime where there is one; each drop and ratio is against the same
     runtime's baseline.
@@ -106,11 +108,13 @@ def agreement(tflite: ModelRun, onnxruntime: ModelRun) -> Report:
 def confusion_csv(run: ModelRun, classes: Array, class_names: Sequence[str]) -> bytes:
     """A row `actual,predicted` for each sample, as DVC's plot template `confusion` takes them.
 
-    Without classes there is no row.
+    Without classes or outputs there is no row.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["actual", "predicted"])
+    if run.outputs is None:
+        return text.getvalue().encode()
     for actual, predicted in zip(classes, run.logits.argmax(axis=1), strict=True):
         if actual != UNKNOWN:
             writer.writerow([class_names[actual], class_names[predicted]])
@@ -119,7 +123,9 @@ def confusion_csv(run: ModelRun, classes: Array, class_names: Sequence[str]) -> 
 
 def summary(accuracy: Report, latency: Report) -> str:
     """One runtime's part of both reports in a line."""
-    if accuracy["accuracy"] is None:
+    if accuracy["baseline_agreement"] is None:
+        quality = f"no accuracy: {accuracy['reason']}"
+    elif accuracy["accuracy"] is None:
         quality = f"the class of float32 for {accuracy['baseline_agreement']['top1']:.1%} of samples"
     else:
         quality = f"accuracy {accuracy['accuracy']:.4f} (float32 {accuracy['baseline_accuracy']:.4f})"
@@ -163,6 +169,9 @@ def _fault(logits: Array, classes: int) -> str | None:
 
 
 def _accuracies(measurement: Measurement, classes: Array) -> Report:
+    if measurement.candidate.outputs is None:
+        keys = ("baseline_accuracy", "accuracy", "accuracy_drop", "baseline_agreement")
+        return {**dict.fromkeys(keys), "reason": "the device tells times, no outputs"}
     baseline, candidate = (accuracy(r.logits, classes) for r in (measurement.baseline, measurement.candidate))
     drop = None if baseline is None or candidate is None else baseline - candidate
     return {
@@ -229,7 +238,7 @@ def _speedups(candidate: Timings | None, baseline: Timings | None, timing: Timin
         keys = ("speedup", "speedup_low", "speedup_high", "verdict", "sittings", "steady", "warning")
         return dict.fromkeys(keys)
     found = speedup(baseline.durations_ms, candidate.durations_ms)
-    steady = candidate.steady and baseline.steady
+    steady = None if candidate.steady is None else candidate.steady and baseline.steady
     return {
         "speedup": found.ratio,
         "speedup_low": found.low,

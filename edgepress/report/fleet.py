@@ -81,7 +81,7 @@ def _profile(device: Device, pair: Pair, data: Samples) -> Profile:
 
 
 def _evaluate_fleet(fleet: Fleet, pairs: Sequence[Pair], data: Samples) -> Evaluation:
-    """Of each member, one after the other; the confusion is that of the first which did not fail."""
+    """Of each member, one after the other; the confusion is that of the first which tells outputs."""
     found, failed = dict[str, Evaluation](), dict[str, DeviceError]()
     for name, config in fleet.members.items():
         try:
@@ -97,7 +97,7 @@ def _evaluate_fleet(fleet: Fleet, pairs: Sequence[Pair], data: Samples) -> Evalu
     return Evaluation(
         _members(fleet, {name: each.accuracy for name, each in found.items()}, failed),
         _members(fleet, {name: each.latency for name, each in found.items()}, failed),
-        next(iter(found.values())).confusion,
+        max((each.confusion for each in found.values()), key=lambda table: table.count(b"\n") > 1),
         [f"{name}: {line}" for name, each in found.items() for line in each.lines],
         {name: profiles for name, each in found.items() for profiles in each.profiles.values()},
     )

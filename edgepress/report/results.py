@@ -186,6 +186,9 @@ def _of_one_runtime(latency: _Metrics) -> str:
 def _cost(stages: dict[str, _Metrics], accuracy: _Metrics) -> str:
     if accuracy.optional("baseline_accuracy") is not None:
         return _costliest(stages)
+    reason = accuracy.any("tflite.reason")
+    if reason is not None:
+        return f"There is no accuracy on the test split: {reason}."
     top1 = accuracy.number("tflite.baseline_agreement.top1")
     return f"The data has no classes. The .tflite gives its float32 model's class for {top1:.1%} of samples."
 

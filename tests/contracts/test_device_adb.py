@@ -1,50 +1,23 @@
 """Android phones: our side of the protocol, with a stand-in for `adb`; see tests/phone.py."""
 
 import dataclasses
-import os
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from edgepress.config.device import Adb, Kernels, Timing
+from edgepress.config.device import Adb
 from edgepress.config.schema import build
 from edgepress.devices.adb import AdbHost
-from edgepress.devices.base import Device, Measurement
+from edgepress.devices.base import Device
 from edgepress.devices.linux import LinuxDevice
 from edgepress.devices.phone import Phone
 from edgepress.devices.registry import open_device
 from edgepress.errors import ConfigError, DeviceError
 from tests.contracts.test_device import DeviceContract, make_pair
-from tests.phone import PROPERTIES, SERIAL, StandIn, write_program
-
-KERNELS = Kernels(1, None, "xnnpack", None, "CPUExecutionProvider")
-TIMING = Timing(sittings=2, rounds=1, runs_per_round=3, warmup_s=0, ratio_width=9, budget_s=0)
-
-
-@pytest.fixture(scope="module")
-def phone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
-    """A phone that works."""
-    with pytest.MonkeyPatch.context() as patch:
-        yield attach(StandIn(tmp_path_factory.mktemp("adb")), patch)
-
-
-@pytest.fixture
-def own_phone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
-    """A phone to do with as one likes."""
-    return attach(StandIn(tmp_path), monkeypatch)
-
-
-def attach(phone: StandIn, patch: pytest.MonkeyPatch) -> StandIn:
-    patch.setenv("PATH", f"{phone.programs}{os.pathsep}{os.environ['PATH']}")
-    return phone
-
-
-def config(phone: StandIn, **changes: object) -> Adb:
-    return dataclasses.replace(Adb(SERIAL, sys.executable, phone.directory, KERNELS, TIMING), **changes)
+from tests.phone import KERNELS, PROPERTIES, SERIAL, TIMING, StandIn, config, measure, write_program
 
 
 class TestAdb(DeviceContract):
@@ -66,12 +39,6 @@ class TestAdb(DeviceContract):
         ours = Path(phone.directory)
         assert not list((ours / "runs").iterdir())
         assert not [file for file in (ours / "files").iterdir() if file.suffix == ".part"]
-
-
-def measure(phone: StandIn, models: Path, **changes: object) -> Measurement:
-    return open_device(config(phone, **changes)).measure(
-        make_pair(models, "tflite int8"), models / "images.npy"
-    )
 
 
 @pytest.mark.parametrize(
@@ -180,6 +147,26 @@ def test_a_model_that_hangs_is_ended_on_the_phone(own_phone, small_models):
     [
         ({"serial": "-a"}, "device.serial is '-a'; expected a phone as `adb devices` lists it"),
         ({"serial": "two words"}, "device.serial is 'two words'; expected"),
+        (
+            {"python": None},
+            "device.python is None; expected the path of Python on the phone or, instead, device.b",
+        ),
+        (
+            {"benchmark": "/b"},
+            f"device.python is '{sys.executable}'; expected the path of Python on the phone",
+        ),
+        (
+            {
+                "python": None,
+                "benchmark": "/b",
+                "kernels": dataclasses.asdict(KERNELS) | {"op_resolver": "reference"},
+            },
+            "device.kernels.op_resolver is 'reference'; expected xnnpack or builtin with device.benchmark",
+        ),
+        (
+            {"python": None, "benchmark": "/b", "timing": dataclasses.asdict(TIMING) | {"sustained_s": 9}},
+            "device.timing.sustained_s is 9.0; expected 0 with device.benchmark",
+        ),
         ({"directory": "here"}, "device.directory is 'here'; expected an absolute path on the phone"),
     ],
 )

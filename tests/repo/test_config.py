@@ -21,7 +21,7 @@ REQUIRED = {
     ("data", "image_folder"): ["data.path=photos.zip"],
     ("data", "inputs"): ["data.path=x.npz", "model=onnx", "model.path=net.onnx", *OFF],
     ("data", "npz"): ["data.path=my.npz", "data.layout=nhwc"],
-    ("device", "adb"): ["device.serial=emulator-5554", "device.python=/data/local/tmp/python"],
+    ("device", "adb"): ["device.serial=emulator-5554", "device.benchmark=/data/local/tmp/benchmark_model"],
     ("device", "ssh"): ["device.board=pi4"],
 }
 PARAMS = (ROOT / "params.yaml").read_text(encoding="utf-8")

@@ -165,6 +165,12 @@ def test_without_classes_the_agreement_with_float32_is_shown():
     assert row == ["0.9000", "0.9500", "+0.0500"]
 
 
+def test_without_outputs_there_is_no_accuracy_to_compare():
+    silent = {"accuracy__tflite__accuracy": None, "accuracy__tflite__baseline_agreement": None}
+    labels = [row[0].strip() for row in compare(make_run("a", **silent), make_run("b", **silent)).rows]
+    assert labels[:3] == ["tflite", "size", "gzip"]
+
+
 def test_an_emulator_has_no_latencies_to_compare():
     silent = dict.fromkeys(("p50_ms", "speedup", "speedup_low", "speedup_high", "peak_memory_bytes"))
     runs = [make_run(name, latency__kind="emulated", latency__tflite=dict(silent)) for name in "ab"]
