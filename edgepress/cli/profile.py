@@ -1,13 +1,15 @@
 """`edgepress profile`: what each operator of a model takes, beside its baseline's."""
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgepress.artifacts import PREPARED, write_bytes
 from edgepress.config.device import CHOICES, Fleet, Kernels, name_of
 from edgepress.config.load import PARAMS, load_choice
-from edgepress.errors import ConfigError
+from edgepress.errors import ArtifactError, ConfigError, DeviceError
 
 if TYPE_CHECKING:
     from edgepress.devices.base import Device, RuntimeName
@@ -41,10 +43,22 @@ def _profile(options: argparse.Namespace) -> None:
     name, device = _device()
     profiles = []
     for runtime, models, inputs in subjects:
-        profiles.append(profile(device, runtime, models, inputs, options.runs))
+        with _own_files(options.model is not None):
+            profiles.append(profile(device, runtime, models, inputs, options.runs))
         print(profile_table(profiles[-1]), end="\n\n", flush=True)
     if options.csv:
         write_bytes(options.csv, profile_csv({name: profiles}))
+
+
+@contextmanager
+def _own_files(given: bool) -> Iterator[None]:
+    """A remedy for a file that the user names does not make it by the pipeline."""
+    try:
+        yield
+    except (ArtifactError, DeviceError) as error:
+        if not given:
+            raise
+        raise type(error)(str(error).replace("delete it and run: dvc repro", "make it again")) from error
 
 
 def _subjects(

@@ -139,9 +139,17 @@ class Model(Protocol):
 
 
 class TfliteModel(Model):
-    """A `.tflite` in LiteRT."""
+    """A `.tflite` in LiteRT; a delegate has to take some of it, unless it is but the `beginning` of one."""
 
-    def __init__(self, library: Any, path: str, threads: int, output: int | None, kernels: Kernels) -> None:
+    def __init__(
+        self,
+        library: Any,
+        path: str,
+        threads: int,
+        output: int | None,
+        kernels: Kernels,
+        beginning: bool = False,
+    ) -> None:
         types = library.OpResolverType
         resolvers = {
             "xnnpack": types.BUILTIN,
@@ -160,7 +168,7 @@ class TfliteModel(Model):
         self._interpreter.allocate_tensors()
         self.load_ns = time.perf_counter_ns() - begin
         self._nodes = self._interpreter._get_ops_details()
-        if kernels.delegate and self._nodes and self._taken() == 0:
+        if kernels.delegate and not beginning and self._taken() == 0:
             raise RequestError("device", f"delegate {kernels.delegate} took no operator of the model")
         self._input = _single(self._interpreter.get_input_details(), "inputs")
         self._output = _chosen(self._interpreter.get_output_details(), output)
@@ -485,7 +493,8 @@ class Session:
             except OSError as error:
                 raise RequestError("disk", f"{scratch} cannot be written: {error}") from error
             with _blame_model():
-                cut = TfliteModel(self._library, scratch, threads, 0, Kernels(**(kernels or {})))
+                computes = Kernels(**(kernels or {}))
+                cut = TfliteModel(self._library, scratch, threads, 0, computes, beginning=True)
             self._cuts.append(cut)
             Path(scratch).unlink()
         self._model = self._cuts[0]

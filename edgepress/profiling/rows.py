@@ -45,6 +45,14 @@ class Row:
             return None
         return self.baseline.ms / self.candidate.ms
 
+    @property
+    def loss_ms(self) -> float | None:
+        """What the candidate takes longer, if that is more than both errors."""
+        if self.candidate is None or self.baseline is None:
+            return None
+        loss = self.candidate.ms - self.baseline.ms
+        return loss if loss > self.candidate.error_ms + self.baseline.error_ms else None
+
 
 def rows(candidate: ModelTimes, baseline: ModelTimes | None) -> list[Row]:
     """A row for each layer, in the candidate's order.

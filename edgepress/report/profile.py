@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from edgepress.profiling.profile import Profile
 from edgepress.profiling.rows import Cell, Row
@@ -12,9 +12,10 @@ COLUMNS = (
     "device", "runtime", "layer", "operator", "baseline_ms", "baseline_error_ms", "candidate_ms",
     "candidate_error_ms", "speedup",
 )  # fmt: skip
+_TOLD = 5
 _HOW = {
     "tflite": "An operator is what the model's beginning up to it takes longer than the one before it.",
-    "onnxruntime": "Nodes are those after ONNX Runtime's optimisation, timed by its profiler to 0.001 ms.",
+    "onnxruntime": "Nodes are those after ONNX Runtime's optimisation; its profiler's time is beside them.",
 }
 
 
@@ -44,7 +45,17 @@ def profile_table(profile: Profile) -> str:
         share = f"{ours / candidate.total_ms:.1%}"
         lines.append((name, "", ABSENT if theirs is None else _ms(theirs), "", _ms(ours), "", speedup, share))
     title = f"{profile.runtime}: milliseconds of one inference, ± half of the 95% interval"
-    return f"{title}\n{table(lines, left=2)}\n{_HOW[profile.runtime]}"
+    parts = (title, table(lines, left=2), *_losses(profile.rows), _HOW[profile.runtime])
+    return "\n".join(parts)
+
+
+def _losses(rows: Sequence[Row]) -> Iterator[str]:
+    """The layers that the candidate is surely slower in, those first that cost most."""
+    slower = [(row.loss_ms, row) for row in rows if row.loss_ms is not None]
+    told = [f"{row.layer} (+{_ms(loss)})" for loss, row in sorted(slower, key=lambda each: -each[0])]
+    if told:
+        more = f" and {len(told) - _TOLD} more" if len(told) > _TOLD else ""
+        yield f"Slower than the baseline: {', '.join(told[:_TOLD])}{more}."
 
 
 def _line(row: Row, total_ms: float) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from edgepress.devices.base import Measurement, Pair
 from edgepress.devices.linux import LinuxDevice
 from edgepress.devices.local import LocalHost
 from edgepress.errors import DeviceError
+from edgepress.profiling.profile import profile
 
 SOURCE = Path(__file__).parents[1] / "delegate" / "mean.c"
 KERNELS = Kernels(1, None, "xnnpack", None, "CPUExecutionProvider")
@@ -42,6 +43,13 @@ def test_a_delegate_computes_the_operators_that_it_takes(small_models, tmp_path)
     assert delegated.op_resolver == "BUILTIN with libmean.so for 1 of 4 operators"
     np.testing.assert_allclose(delegated.candidate.outputs, plain.candidate.outputs, rtol=1e-4, atol=1e-5)
     assert delegated.candidate.outputs.std(axis=0).min() > 0
+
+
+def test_what_a_delegate_takes_is_timed_beside_what_it_leaves(small_models, tmp_path):
+    device = LinuxDevice(LocalHost(), replace(KERNELS, delegate=compiled(tmp_path)), None)
+    found = profile(device, "tflite", [small_models / "float.tflite"], None, runs=1)
+    assert [row.operator for row in found.rows][-2:] == ["MEAN", "FULLY_CONNECTED"]
+    assert found.candidate.total_ms > 0
 
 
 def test_a_delegate_that_takes_nothing_is_refused(small_models, tmp_path):

@@ -15,7 +15,7 @@ from edgepress.devices.local import LocalHost
 from edgepress.devices.registry import open_device
 from edgepress.devices.runner import by_node
 from edgepress.errors import DeviceError
-from edgepress.profiling.profile import profile
+from edgepress.profiling.profile import Profile, profile
 from edgepress.profiling.rows import Cell, rows
 from edgepress.profiling.times import SITTINGS, ModelTimes, Operator, OperatorTime, Sitting, model_times
 from edgepress.report.profile import COLUMNS, profile_csv, profile_table
@@ -160,6 +160,15 @@ def test_a_speedup_is_told_where_both_times_are_above_their_errors(baseline, can
     assert row.speedup == expected
 
 
+def test_layers_that_became_slower_are_named_if_it_is_sure():
+    ours = times(("ADD", "a.x", (), 3), ("ADD", "a.y", (), 9), ("ADD", "a.z", (), 1.1))
+    theirs = times(("ADD", "a.x", (), 1), ("ADD", "a.y", (), 1), ("ADD", "a.z", (), 1))
+    found = Profile("onnxruntime", rows(ours, theirs), ours, theirs)
+    said = "Slower than the baseline: 02 a.y (+8.0000), 01 a.x (+2.0000)."
+    assert said in profile_table(found).splitlines()
+    assert "Slower" not in profile_table(Profile("onnxruntime", rows(theirs, theirs), theirs, theirs))
+
+
 def sittings(values: np.ndarray, tick: float = 0.0) -> list[Sitting]:
     operators = [Operator("ADD", "", ()) for _ in values[0]]
     return [Sitting(operators, each, float(each.sum()), tick) for each in values]
@@ -272,6 +281,18 @@ def test_the_command_profiles_any_file(small_models, tmp_path, monkeypatch, caps
     assert "DEPTHWISE_CONV_2D 8×6×8" in shown
     assert "speed-up" in shown
     assert len((tmp_path / "out/p.csv").read_text().splitlines()) > 3
+
+
+@pytest.mark.parametrize("name", ["int8.tflite", "int8.onnx"])
+def test_a_broken_file_of_the_users_is_not_said_to_be_the_pipelines(
+    small_models, tmp_path, monkeypatch, capsys, name
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_bytes((small_models / name).read_bytes()[:1500])
+    assert main(["profile", name]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {name} in ")
+    assert line.endswith("; make it again")
 
 
 @pytest.mark.parametrize(
