@@ -11,6 +11,7 @@ from typing import IO
 
 from edgepress.config.device import Adb
 from edgepress.devices.base import Device, Measurement, Pair
+from edgepress.devices.client import Runner
 from edgepress.devices.host import PROGRAM, Connection, Death, Host
 from edgepress.devices.linux import LinuxDevice
 from edgepress.devices.phone import Phone
@@ -45,6 +46,9 @@ class PhoneDevice(LinuxDevice):
         else:
             measured = super().measure(pair, inputs)
         return replace(measured, machine=measured.machine | machine)
+
+    def _emulated(self, runner: Runner) -> bool:
+        return self._phone.emulated() or super()._emulated(runner)
 
 
 def _silent(measured: Measurement) -> Measurement:

@@ -98,9 +98,13 @@ class LinuxDevice(Device):
         with self._host.connect() as there, ExitStack() as stack:
             starts = (start_runner(there, runtime, model, self._kernels, self._timeout_s) for model in models)
             runners = [stack.enter_context(start) for start in starts]
-            if runners[0].ask("probe")["machine"]["emulated"]:
+            if self._emulated(runners[0]):
                 raise DeviceError("this device is emulated, so its times say nothing; choose another one")
             yield Processes(there, runners, self._kernels.threads, choice(self._kernels, runtime))
+
+    def _emulated(self, runner: Runner) -> bool:
+        """Whether the program runs in an emulator, whose times say nothing."""
+        return bool(runner.ask("probe")["machine"]["emulated"])
 
     def _predict(self, bench: Bench) -> tuple[list[ModelRun], dict[str, Any]]:
         """Outputs and memory of candidate and baseline, and what ran where."""

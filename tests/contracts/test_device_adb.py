@@ -16,6 +16,7 @@ from edgepress.devices.linux import LinuxDevice
 from edgepress.devices.phone import Phone
 from edgepress.devices.registry import open_device
 from edgepress.errors import ConfigError, DeviceError
+from edgepress.profiling.profile import profile
 from tests.contracts.test_device import DeviceContract, make_pair
 from tests.phone import KERNELS, PROPERTIES, SERIAL, TIMING, StandIn, config, measure, write_program
 
@@ -32,6 +33,10 @@ class TestAdb(DeviceContract):
         assert measured.machine["cpu"] == "Acme Phone 1 (Fast 2)"
         assert measured.machine["system"] == "Android 15"
         assert PROPERTIES["ro.boot.serialno"] not in str(measured.machine)
+
+    def test_single_operators_are_timed_on_the_phone(self, device, small_models):
+        found = profile(device, "tflite", [small_models / "int8.tflite"], None, runs=1)
+        assert sum(row.candidate.ms for row in found.rows) > 0
 
     def test_files_are_sent_once_and_nothing_of_a_run_is_left(self, measured, phone):
         sent = [line.split()[1] for line in phone.asked("push")]
@@ -125,6 +130,8 @@ def test_an_emulator_says_nothing_about_time_and_memory(own_phone, small_models)
     measured = measure(own_phone, small_models)
     assert measured.kind == "emulated"
     assert (measured.candidate.timings, measured.candidate.memory) == (None, None)
+    with pytest.raises(DeviceError, match="this device is emulated, so its times say nothing"):
+        profile(open_device(config(own_phone)), "tflite", [small_models / "int8.tflite"], None, runs=1)
 
 
 def test_a_model_that_hangs_is_ended_on_the_phone(own_phone, small_models):
