@@ -95,6 +95,6 @@ def _device() -> tuple[str, "Device"]:
     config = load_choice("device", CHOICES)
     if isinstance(config, Fleet):
         raise ConfigError(
-            "device is a fleet; profile one of its members at a time: edgepress compose device=..."
+            "device is a fleet; profile its members one by one, after e.g.: edgepress compose device=local"
         )
     return name_of(config), open_device(config)

@@ -56,7 +56,8 @@ class Timing:
     `warmup_s` has passed, and take turns in `rounds` of `runs_per_round` inferences. There are `sittings` at
     least, and more until the 95% interval of the ratio is narrower than `ratio_width` times the ratio or
     `budget_s` has passed. Then come, for throughput, `sittings` of them for each of `batch_sizes`, and
-    `sustained_s` seconds of the candidate without pause. With `profile`, single operators are timed, too.
+    `sustained_s` seconds of the candidate without pause. With `profile`, single operators are timed, too,
+    in as many inferences as a sitting has.
     """
 
     sittings: int

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from ai_edge_litert import schema_py_generated as schema
 
-from edgepress.artifacts import read_bytes
+from edgepress.artifacts import broken, read_bytes
 from edgepress.convert.flatbuffer import Graph, Operator, read_tflite
+from edgepress.errors import ArtifactError
 
 _OUTPUTS, _OPERATORS, _SIGNATURES = 8, 10, 18
 """Slots in the tables of schema.SubGraph, the first two, and of schema.Model."""
@@ -52,10 +53,16 @@ def read_cuts(path: Path) -> Cuts:
     is a part of it in XNNPACK; each of them makes one step with the operator behind it.
 
     Raises:
-        ArtifactError: the file is absent or damaged.
+        ArtifactError: the file is absent or damaged, or has no operator that depends on the inputs.
     """
     graph = read_tflite(path).graphs[0]
-    return Cuts(_places(read_bytes(path)), graph.inputs, list(_steps(graph)))
+    try:
+        cuts = Cuts(_places(read_bytes(path)), graph.inputs, list(_steps(graph)))
+    except (IndexError, struct.error) as error:
+        raise broken(path, "a TFLite model", error) from error
+    if not cuts.steps:
+        raise ArtifactError(f"{path} computes nothing, so there is nothing to cut; convert a network")
+    return cuts
 
 
 def _steps(graph: Graph) -> Iterator[Step]:

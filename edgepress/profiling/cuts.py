@@ -33,8 +33,11 @@ def cut_times(
 
     Raises:
         ArtifactError: a model is absent or damaged.
-        DeviceError: a model has not one input, or crashes.
+        DeviceError: a model has not one input, or crashes, or a delegate takes none of it.
     """
+    for runner, model in zip(processes.runners, models, strict=True):
+        path = processes.there.put(model)
+        runner.ask("load", model=path, threads=processes.threads, kernels=processes.kernels)
     cuts = [read_cuts(model) for model in models]
     rounds = max(2, -(-runs // _BURST))
     found: list[list[Array]] = [[] for _ in models]

@@ -18,9 +18,6 @@ from edgepress.profiling.nodes import node_times
 from edgepress.profiling.rows import Row, rows
 from edgepress.profiling.times import SITTINGS, ModelTimes, Sitting, model_times
 
-RUNS = 100
-"""Inferences of each model, by default."""
-
 _TIMES = {"tflite": cut_times, "onnxruntime": node_times}
 
 

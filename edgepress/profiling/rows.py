@@ -1,5 +1,6 @@
 """Brings the operators of a candidate beside those of its baseline."""
 
+import functools
 import itertools
 import re
 from collections.abc import Iterator, Sequence
@@ -83,15 +84,16 @@ def _matches(ours: Sequence[OperatorTime], theirs: Sequence[OperatorTime]) -> li
 
 def _cost(ours: OperatorTime, theirs: OperatorTime) -> float:
     """The less, the more they have in common; under one name, channels may be padded in one of them."""
+    if _kind(ours.operator) != _kind(theirs.operator):
+        return _NEVER
     one, other = _path(ours.name), _path(theirs.name)
     same = itertools.takewhile(lambda parts: parts[0] == parts[1], zip(one, other, strict=False))
     shared = len(list(same))
     same_layer = shared > 0 and shared >= min(len(one), len(other)) - 1
-    if _kind(ours.operator) != _kind(theirs.operator):
-        return _NEVER
     return -float(shared) if same_layer or _extent(ours.shape) == _extent(theirs.shape) else _NEVER
 
 
+@functools.cache
 def _kind(operator: str) -> str:
     """The operator without what quantisation and fusion make of its name; of several, the last one's."""
     plain = _SUFFIX.sub("", _PREFIX.sub("", operator.split(" + ")[-1]))
@@ -103,6 +105,7 @@ def _extent(shape: Sequence[int]) -> list[int]:
     return sorted(length for length in shape if length != 1)
 
 
+@functools.cache
 def _path(name: str) -> list[str]:
     """The parts of a name, without what ONNX Runtime appends to it."""
     return [part for part in re.split(r"[/.]", _APPENDED.sub("", name)) if part]
@@ -138,9 +141,8 @@ def _ordered(groups: list[Group], baseline_operators: int) -> Iterator[Group]:
         last = (min(ours), -1) if ours else (last[0], j)
         places.setdefault(owner[j], last)
     numbers = range(len(groups))
-    yield from (
-        groups[i] for i in sorted(numbers, key=lambda i: places.get(i, (min(groups[i][0] or [0]), -1)))
-    )
+    for i in sorted(numbers, key=lambda i: places[i] if i in places else (min(groups[i][0]), -1)):
+        yield groups[i]
 
 
 def _row(number: int, ours: list[OperatorTime], theirs: list[OperatorTime]) -> Row:

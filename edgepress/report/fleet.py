@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgepress.config.device import MEASURE_AGAIN, DeviceConfig, Fleet, name_of
+from edgepress.config.device import MEASURE_AGAIN, DeviceConfig, Fleet, Timing, name_of
 from edgepress.datasets.prepared import Description, Split
-from edgepress.devices.base import Device, Measurement, Pair
+from edgepress.devices.base import Device, Pair
 from edgepress.devices.registry import open_device
 from edgepress.errors import DeviceError
-from edgepress.profiling.profile import RUNS, Profile, profile
+from edgepress.profiling.profile import Profile, profile
 from edgepress.report import evaluation
 from edgepress.report.caveats import warnings
 
@@ -67,17 +67,15 @@ def _evaluate(config: DeviceConfig, pairs: Sequence[Pair], data: Samples) -> Eva
         measured["tflite"].candidate, data.split.y, data.description.class_names
     )
     lines = [f"{name} {evaluation.summary(accuracy[name], latency[name])}" for name in measured]
-    profiles = [_profile(device, pair, data) for pair in present if _profiled(config, measured[pair.runtime])]
+    timing: Timing | None = getattr(config, "timing", None)
+    timed = [pair for pair in present if measured[pair.runtime].kind == "measured"]
+    profiles = [_profile(device, pair, data, timing) for pair in timed if timing and timing.profile]
     return Evaluation(accuracy, latency, confusion, lines, {name_of(config): profiles})
 
 
-def _profiled(config: DeviceConfig, measurement: Measurement) -> bool:
-    timing = getattr(config, "timing", None)
-    return timing is not None and timing.profile and measurement.kind == "measured"
-
-
-def _profile(device: Device, pair: Pair, data: Samples) -> Profile:
-    return profile(device, pair.runtime, [pair.candidate, pair.baseline], data.inputs, RUNS)
+def _profile(device: Device, pair: Pair, data: Samples, timing: Timing) -> Profile:
+    runs = timing.rounds * timing.runs_per_round
+    return profile(device, pair.runtime, [pair.candidate, pair.baseline], data.inputs, runs)
 
 
 def _evaluate_fleet(fleet: Fleet, pairs: Sequence[Pair], data: Samples) -> Evaluation:

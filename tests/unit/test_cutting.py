@@ -88,6 +88,14 @@ def test_signatures_end_with_what_they_name(small_models: Path) -> None:
     assert Interpreter(model_content=bytes(cut)).get_signature_list() == {}
 
 
+def test_a_model_that_computes_nothing_cannot_be_cut(small_models: Path, tmp_path: Path) -> None:
+    path = small_models / "float.tflite"
+    cuts, idle = read_cuts(path), tmp_path / "idle.tflite"
+    idle.write_bytes(beginning(path.read_bytes(), cuts.places, 0, cuts.inputs))
+    with pytest.raises(ArtifactError, match=r"idle\.tflite computes nothing, so there is nothing to cut"):
+        read_cuts(idle)
+
+
 def test_a_damaged_file_is_refused(small_models: Path, tmp_path: Path) -> None:
     half = tmp_path / "half.tflite"
     half.write_bytes((small_models / "float.tflite").read_bytes()[:2000])

@@ -54,7 +54,9 @@ def test_what_a_delegate_takes_is_timed_beside_what_it_leaves(small_models, tmp_
 
 def test_a_delegate_that_takes_nothing_is_refused(small_models, tmp_path):
     library = compiled(tmp_path, f"-DOPERATOR={TRANSPOSE}")
-    with pytest.raises(
-        DeviceError, match=f"delegate {library} took no operator of the model; change section"
-    ):
+    message = f"delegate {library} took no operator of the model; change section"
+    with pytest.raises(DeviceError, match=message):
         measured(small_models, library)
+    device = LinuxDevice(LocalHost(), replace(KERNELS, delegate=library), None)
+    with pytest.raises(DeviceError, match=message):
+        profile(device, "tflite", [small_models / "float.tflite"], small_models / "images.npy", runs=1)

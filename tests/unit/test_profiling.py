@@ -22,6 +22,10 @@ from edgepress.report.profile import COLUMNS, profile_csv, profile_table
 from tests.last_stage import make_project, run_stage
 
 KERNELS = Kernels(1, None, "xnnpack", None, "CPUExecutionProvider")
+LOCAL = Local(
+    KERNELS,
+    Timing(sittings=2, rounds=1, runs_per_round=3, warmup_s=0, ratio_width=9, budget_s=0, profile=True),
+)
 PAIRS = {
     "tflite": ("tflite", "int8.tflite", "float.tflite"),
     "tflite with constants": ("tflite", "float16.tflite", "float.tflite"),
@@ -313,13 +317,16 @@ def test_a_mistake_gives_one_line(small_models, monkeypatch, capsys, arguments, 
     assert line.startswith(f"error: {message}")
 
 
-def test_the_stage_writes_what_is_asked_for(small_models, tmp_path):
-    timing = Timing(
-        sittings=2, rounds=1, runs_per_round=3, warmup_s=0, ratio_width=9, budget_s=0, profile=True
-    )
-    section = {"name": "local", **dataclasses.asdict(Local(KERNELS, timing))}
-    project = make_project(tmp_path, small_models, section)
+def test_a_fleet_is_profiled_member_by_member(small_models, tmp_path, monkeypatch, capsys):
+    members = {"a": {"name": "local", **dataclasses.asdict(LOCAL)}}
+    monkeypatch.chdir(make_project(tmp_path, small_models, {"name": "fleet", "members": members}))
+    assert main(["profile"]) == 1
+    assert "error: device is a fleet; profile its members one by one" in capsys.readouterr().err
+
+
+def test_the_stage_writes_what_is_asked_for_of_each_device(small_models, tmp_path):
+    members = {"a": {"name": "local", **dataclasses.asdict(LOCAL)}, "b": {"name": "tflm"}}
+    project = make_project(tmp_path, small_models, {"name": "fleet", "members": members})
     assert run_stage(project).returncode == 0
     lines = list(csv.DictReader((project / "metrics/profile.csv").read_text().splitlines()))
-    assert {line["runtime"] for line in lines} == {"tflite", "onnxruntime"}
-    assert {line["device"] for line in lines} == {"local"}
+    assert {(line["device"], line["runtime"]) for line in lines} == {("a", "tflite"), ("a", "onnxruntime")}
