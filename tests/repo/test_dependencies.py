@@ -30,6 +30,12 @@ def test_every_declared_package_is_pinned_as_in_the_constraints() -> None:
         assert requirement in constraints
 
 
+def test_extras_have_the_names_that_pip_finds() -> None:
+    """An extra with another name, e.g. `a_b`, is left out with a warning."""
+    for name in PROJECT["optional-dependencies"]:
+        assert name == _normal(name)
+
+
 def test_constraints_are_versions_and_nothing_else() -> None:
     for line in _constraints():
         assert re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*", line), line
