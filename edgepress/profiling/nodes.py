@@ -13,7 +13,7 @@ _BURST = 10
 """Inferences of a model before it is the next one's turn; one more before them does not count."""
 
 _TICK_MS = 1e-3
-"""The profiler tells whole microseconds."""
+"""The profiler tells whole microseconds, rounded down."""
 
 
 def node_times(

@@ -69,7 +69,7 @@ def model_times(sittings: Sequence[Sitting]) -> ModelTimes:
     lie in memory changes an operator's time by more than the noise of one process shows.
     """
     ms = np.sort([sitting.ms for sitting in sittings], axis=0)  # (sittings, operators)
-    errors = np.maximum((ms[-2] - ms[1]) / 2, sittings[0].tick_ms / 2)
+    errors = np.maximum((ms[-2] - ms[1]) / 2, sittings[0].tick_ms)
     medians = np.median(ms, axis=0)
     joined = medians < -_SURELY * errors
     joined[:1] = False
