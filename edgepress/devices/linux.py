@@ -73,7 +73,7 @@ class LinuxDevice(Device):
         with self._host.connect() as there:
             bench = Bench(there, pair, there.put(inputs), self._kernels, self._timeout_s)
             (candidate, baseline), facts = self._predict(bench)
-            kind: Kind = "emulated" if facts["machine"].pop("emulated") else "measured"
+            kind: Kind = "emulated" if facts["emulated"] else "measured"
             conditions = None
             if self._timing is not None and kind == "measured":
                 (candidate, baseline), conditions = self._time(bench, [candidate, baseline], self._timing)
@@ -104,7 +104,7 @@ class LinuxDevice(Device):
 
     def _emulated(self, runner: Runner) -> bool:
         """Whether the program runs in an emulator, whose times say nothing."""
-        return bool(runner.ask("probe")["machine"]["emulated"])
+        return bool(runner.ask("probe")["emulated"])
 
     def _predict(self, bench: Bench) -> tuple[list[ModelRun], dict[str, Any]]:
         """Outputs and memory of candidate and baseline, and what ran where."""
@@ -115,7 +115,7 @@ class LinuxDevice(Device):
                 stats = loaded.runner.ask("stats")
                 facts = facts or stats
                 peak, idle = stats["peak_memory_bytes"], stats["idle_memory_bytes"]
-                memory = None if stats["machine"]["emulated"] else Memory(peak, idle)
+                memory = None if stats["emulated"] else Memory(peak, idle)
                 runs.append(
                     _run(loaded, memory, of_classifier(outputs_of(loaded.runner, bench.there), model))
                 )

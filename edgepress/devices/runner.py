@@ -327,6 +327,7 @@ class Session:
         """What the device is, has and does at the moment; None where it does not tell."""
         return {
             "machine": machine(),
+            "emulated": emulated(),
             "conditions": conditions(),
             "system": _system(),
             "python": platform.python_version(),
@@ -462,6 +463,7 @@ class Session:
             "runtime_version": version(self._runtime.distribution),
             "op_resolver": self._loaded().op_resolver(),
             "machine": machine(),
+            "emulated": emulated(),
         }
 
     def predict(self, outputs: str) -> Answer:
@@ -621,7 +623,7 @@ def peak_memory_bytes() -> int:
 def machine() -> Answer:
     """What it is, without a name: `fingerprint`, a salted hash, tells whether two are one and the same."""
     kind = {"cpu": _cpu_name(), "architecture": platform.machine(), "cores": os.cpu_count()}
-    own = {"system": platform.system(), "fingerprint": _fingerprint(kind), "emulated": _emulated()}
+    own = {"system": platform.system(), "fingerprint": _fingerprint(kind)}
     return {**kind, **own}
 
 
@@ -658,7 +660,7 @@ def _throttled(system: Path) -> bool | None:
     return any(state not in (None, "0") for state in states) if states else None
 
 
-def _emulated() -> bool:
+def emulated() -> bool:
     """Whether this is QEMU's emulation of one process: it shows the program, but each thread is QEMU."""
     return Path("/proc/self/exe").readlink() != Path("/proc/thread-self/exe").readlink()
 

@@ -147,6 +147,7 @@ class DeviceContract:
     def test_the_machine_is_described_but_not_named(self, measured):
         assert {"cpu", "architecture", "cores", "fingerprint"} <= set(measured.machine)
         assert re.fullmatch("[0-9a-f]{12}", measured.machine["fingerprint"])
+        assert "emulated" not in measured.machine
         hostname = Path("/proc/sys/kernel/hostname").read_text().strip()
         assert hostname not in measured.machine.values()
 
