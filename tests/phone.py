@@ -6,13 +6,19 @@ So what our side says to `adb`, and what it makes of the answers, is tested; a p
 import dataclasses
 import os
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from edgepress.config.device import Adb, Kernels, Timing
+from edgepress.devices.adb import AdbHost
 from edgepress.devices.base import Measurement, Pair
+from edgepress.devices.linux import LinuxDevice
+from edgepress.devices.phone import Phone
 from edgepress.devices.registry import open_device
+from edgepress.errors import DeviceError
 
 KERNELS = Kernels(1, None, "xnnpack", None, "CPUExecutionProvider")
 TIMING = Timing(sittings=2, rounds=1, runs_per_round=3, warmup_s=0, ratio_width=9, budget_s=0)
@@ -80,6 +86,7 @@ class StandIn:
     """The phone's folder, which holds its programs, and beside it that of `adb`, which belongs on PATH."""
 
     def __init__(self, folder: Path) -> None:
+        self.serial = SERIAL
         self.root, self.programs = folder / "phone", folder / "programs"
         for path in (self.root / "bin", self.programs):
             path.mkdir(parents=True)
@@ -117,10 +124,27 @@ def write_program(path: Path, text: str) -> None:
 
 def config(phone: StandIn, **changes: object) -> Adb:
     """The phone with this computer's Python, unless changed."""
-    return dataclasses.replace(Adb(SERIAL, sys.executable, None, phone.directory, KERNELS, TIMING), **changes)
+    usual = Adb(phone.serial, sys.executable, None, phone.directory, KERNELS, TIMING)
+    return dataclasses.replace(usual, **changes)
 
 
 def measure(phone: StandIn, models: Path, **changes: object) -> Measurement:
     """Of the small models."""
     pair = Pair("tflite", models / "int8.tflite", models / "float.tflite")
     return open_device(config(phone, **changes)).measure(pair, models / "images.npy")
+
+
+def assert_ends_what_hangs(phone: StandIn, models: Path) -> None:
+    """What hangs on the phone is ended there, not only here."""
+    pids = phone.root / "pids"
+    note = f"import os, time; open('{pids}', 'a').write(f'{{os.getpid()}}\\n')"
+    hang = "input(); print('{\\\"pid\\\": %d}' % os.getpid(), flush=True); input(); time.sleep(60)"
+    write_program(phone.root / "python", f'#!/bin/sh\nexec "{sys.executable}" -c "{note}; {hang}"\n')
+    host = AdbHost(Phone(phone.serial, phone.directory), str(phone.root / "python"))
+    device, begin = LinuxDevice(host, KERNELS, None, timeout_s=2), time.monotonic()
+    pair = Pair("tflite", models / "int8.tflite", models / "float.tflite")
+    with pytest.raises(DeviceError, match="gave no answer to 'load' within 2 s"):
+        device.measure(pair, models / "images.npy")
+    assert time.monotonic() - begin < 50  # it sleeps for longer
+    (pid,) = map(int, pids.read_text().split())
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE

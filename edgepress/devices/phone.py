@@ -16,6 +16,7 @@ from typing import IO, Any
 from edgepress.errors import DeviceError
 
 _PATIENCE_S = 120.0
+_ENDED = "edgepress: ended"
 _KEEP_DAYS = 30
 
 _REFUSALS = (
@@ -67,9 +68,16 @@ class Phone:
     def shell(
         self, script: str, *arguments: str, folder: str | None = None, limit_s: float = _PATIENCE_S
     ) -> str:
-        """What a script prints; it fails where the script does."""
-        line = self._script(script, arguments, folder or self._directory)
-        return self._adb("shell", "-T", line, limit_s=limit_s)
+        """What a script prints; it fails where the script does.
+
+        A line of our own tells that it has ended: `adb` also succeeds when the connection is lost meanwhile.
+        """
+        marked = f"( {script}\n); status=$?; echo {_ENDED}; exit $status"
+        line = self._script(marked, arguments, folder or self._directory)
+        output, ended, _ = self._adb("shell", "-T", line, limit_s=limit_s).rpartition(_ENDED)
+        if not ended:
+            raise self._failure("device offline, the connection was lost")
+        return output
 
     def send(self, path: Path) -> str:
         """Bring a file to the phone, unless it is there, and tell its path there."""

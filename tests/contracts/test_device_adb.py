@@ -2,23 +2,28 @@
 
 import dataclasses
 import sys
-import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from edgepress.config.device import Adb
 from edgepress.config.schema import build
-from edgepress.devices.adb import AdbHost
 from edgepress.devices.base import Device
-from edgepress.devices.linux import LinuxDevice
-from edgepress.devices.phone import Phone
 from edgepress.devices.registry import open_device
 from edgepress.errors import ConfigError, DeviceError
 from edgepress.profiling.profile import profile
-from tests.contracts.test_device import DeviceContract, make_pair
-from tests.phone import KERNELS, PROPERTIES, SERIAL, TIMING, StandIn, config, measure, write_program
+from tests.contracts.test_device import DeviceContract
+from tests.phone import (
+    KERNELS,
+    PROPERTIES,
+    SERIAL,
+    TIMING,
+    StandIn,
+    assert_ends_what_hangs,
+    config,
+    measure,
+    write_program,
+)
 
 
 class TestAdb(DeviceContract):
@@ -135,18 +140,7 @@ def test_an_emulator_says_nothing_about_time_and_memory(own_phone, small_models)
 
 
 def test_a_model_that_hangs_is_ended_on_the_phone(own_phone, small_models):
-    pids = own_phone.root / "pids"
-    hang = f"import os, time; open('{pids}', 'a').write(f'{{os.getpid()}}\\n'); "
-    code = f"{hang}input(); print('{{\\\"pid\\\": %d}}' % os.getpid(), flush=True); input(); time.sleep(60)"
-    write_program(own_phone.root / "python", f'#!/bin/sh\nexec "{sys.executable}" -c "{code}"\n')
-    host = AdbHost(Phone(SERIAL, own_phone.directory), str(own_phone.root / "python"))
-    device, begin = LinuxDevice(host, KERNELS, None, timeout_s=2), time.monotonic()
-    with pytest.raises(DeviceError, match="gave no answer to 'load' within 2 s"):
-        device.measure(make_pair(small_models, "tflite int8"), small_models / "images.npy")
-    assert time.monotonic() - begin < 50  # it sleeps for longer
-    assert len(pids.read_text().split()) == 1
-    for pid in map(int, pids.read_text().split()):
-        assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    assert_ends_what_hangs(own_phone, small_models)
 
 
 @pytest.mark.parametrize(
