@@ -1,5 +1,7 @@
-"""The real `adb`, where it is installed, with a stand-in for the phone; see tests/phone_daemon.py."""
+"""The real `adb`, with a stand-in for the phone; see tests/phone_daemon.py."""
 
+import os
+import platform
 import shutil
 import socket
 import subprocess
@@ -13,19 +15,40 @@ import numpy as np
 import pytest
 
 from edgepress.devices.phone import Phone
+from edgepress.devices.qemu import cache_folder
 from edgepress.errors import DeviceError
+from edgepress.provision.debian import cached, host_architecture, unpack
 from tests.contracts.test_device import expected_outputs
 from tests.phone import StandIn, assert_ends_what_hangs, measure, write_program
 
 DAEMON = Path(__file__).parents[1] / "phone_daemon.py"
 
-pytestmark = pytest.mark.skipif(shutil.which("adb") is None, reason="adb is not installed")
+
+@pytest.fixture(scope="session")
+def adb(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a program `adb`, the computer's own or Debian's; skips where it has none."""
+    own = shutil.which("adb")
+    if own is not None:
+        return Path(own).parent
+    try:
+        root = cached(cache_folder() / "adb", lambda made: unpack(["adb"], made, host_architecture()))
+    except DeviceError as error:
+        pytest.skip(f"there is no adb to test with: {error}")
+    folder, libraries = (
+        tmp_path_factory.mktemp("programs"),
+        root / "usr/lib" / f"{platform.machine()}-linux-gnu",
+    )
+    program = root / "usr/lib/android-sdk/platform-tools/adb"
+    paths = f"LD_LIBRARY_PATH={libraries}/android:{libraries}"
+    write_program(folder / "adb", f'#!/bin/sh\n{paths} exec {program} "$@"\n')
+    return folder
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def server(adb: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A server of `adb` that is ours alone."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{adb}{os.pathsep}{os.environ['PATH']}")
         with socket.create_server(("127.0.0.1", 0)) as free:
             patch.setenv("ANDROID_ADB_SERVER_PORT", str(free.getsockname()[1]))
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
