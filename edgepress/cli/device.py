@@ -27,6 +27,6 @@ def _setup(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
-    from edgepress.provision.setup import check
+    from edgepress.provision.check import check
 
     print(check(options.name))

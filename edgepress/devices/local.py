@@ -1,6 +1,5 @@
 """This computer as a host."""
 
-import json
 import os
 import subprocess
 import sys
@@ -8,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from edgepress.devices.host import PROGRAM, Connection, Death, Host
 
@@ -47,15 +46,6 @@ class LocalHost(Host):
     def connect(self) -> Iterator[Connection]:
         with tempfile.TemporaryDirectory() as folder:
             yield LocalConnection(Path(folder))
-
-
-def probe_here(python: list[str]) -> dict[str, Any]:
-    """What this computer is and has, see `runner.py`, as this Python sees it."""
-    command = [*python, "-I", str(PROGRAM)]
-    question = '{"do": "probe"}\n'
-    done = subprocess.run(command, input=question, capture_output=True, text=True, check=True)
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
 
 
 def popen(command: list[str], log: IO[bytes], environment: dict[str, str]) -> "subprocess.Popen[str]":

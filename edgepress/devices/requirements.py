@@ -24,5 +24,10 @@ def require_package(device: str, module: str, distribution: str) -> None:
         DeviceError: it is not.
     """
     if importlib.util.find_spec(module) is None:
-        remedy = f"install it with: pip install -e '.[{device.replace('_', '-')}]'"
+        remedy = remedy_for(device)
         raise DeviceError(f"device {device} needs the package {distribution}, which is absent; {remedy}")
+
+
+def remedy_for(device: str) -> str:
+    """How to install what a device needs."""
+    return f"install it with: pip install -e '.[{device.replace('_', '-')}]'"

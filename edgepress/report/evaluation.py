@@ -53,6 +53,8 @@ def check_outputs(measurement: Measurement, classes: int) -> None:
 def accuracy_report(measured: Measurements, classes: Array) -> Report:
     """The content of `accuracy.json`; accuracies and drops are fractions of the samples, or None.
 
+    `kind` and `fingerprint` say of which machine, and how, as in `latency.json`.
+
     Where the device tells no outputs, `reason` says so.
 
     `baseline_accuracy` is that of ONNX Runtime where there is one; each drop and ratio is against the same
@@ -61,7 +63,10 @@ def accuracy_report(measured: Measurements, classes: Array) -> Report:
     runtimes: Report = {
         name: _accuracies(each, classes) | _sizes(each.pair) for name, each in measured.items()
     }
+    first = next(iter(measured.values()))
     return {
+        "kind": first.kind,
+        "fingerprint": first.machine["fingerprint"],
         "baseline_accuracy": next(reversed(runtimes.values()))["baseline_accuracy"],
         "samples": len(classes),
         **runtimes,

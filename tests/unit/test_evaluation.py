@@ -35,7 +35,7 @@ def make_measurement(folder: Path, runtime="tflite", candidate=None, baseline=No
     pair.candidate.write_bytes(bytes(range(200)))
     pair.baseline.write_bytes(b"a" * 1000)
     runs = candidate or make_run(), baseline or make_run()
-    return Measurement(pair, *runs, {"cpu": "abacus"}, "measured", "1.2.3", "fingers")
+    return Measurement(pair, *runs, {"cpu": "abacus", "fingerprint": "f00"}, "measured", "1.2.3", "fingers")
 
 
 def measure_both(folder: Path, **runs: ModelRun) -> dict[str, Measurement]:
@@ -62,6 +62,7 @@ def test_the_headline_baseline_is_onnx_runtimes(tmp_path):
     report = evaluation.accuracy_report(measured, CLASSES)
     assert report["baseline_accuracy"] == report["onnxruntime"]["baseline_accuracy"] == 0.75
     assert report["tflite"]["baseline_accuracy"] != 0.75
+    assert (report["kind"], report["fingerprint"]) == ("measured", "f00")
 
 
 def test_sizes_and_ratios_are_raw_and_gzip_level_9(tmp_path):
@@ -78,7 +79,8 @@ def test_latencies_are_percentiles_and_the_speedup_a_ratio_of_medians(tmp_path):
     candidate = make_run(durations=((1, 2, 3), (1, 2, 9)))
     baseline = make_run(durations=((4, 5, 6), (6, 7, 8)))
     report = evaluation.latency_report(measure_both(tmp_path, candidate=candidate, baseline=baseline), CONFIG)
-    assert (report["device"], report["kind"], report["threads"]) == ({"cpu": "abacus"}, "measured", 1)
+    assert report["device"] == {"cpu": "abacus", "fingerprint": "f00"}
+    assert (report["kind"], report["threads"]) == ("measured", 1)
     tflite = report["tflite"]
     assert tflite["p50_ms"] == 2
     assert tflite["p99_ms"] == pytest.approx(np.percentile([1, 2, 3, 1, 2, 9], 99))

@@ -1,0 +1,122 @@
+"""`edgepress device check`: what a device is, has and does at the moment."""
+
+import json
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from edgepress.config.device import Adb, DeviceConfig, EthosU, Qemu, Ssh, Tflm
+from edgepress.devices.adb import AdbHost
+from edgepress.devices.host import Host
+from edgepress.devices.link import Link, open_link
+from edgepress.devices.local import LocalHost
+from edgepress.devices.phone import Phone
+from edgepress.devices.qemu import SETUP, QemuHost
+from edgepress.devices.requirements import remedy_for
+from edgepress.devices.ssh import PYTHON, describe, probe
+from edgepress.errors import DeviceError
+from edgepress.provision.named import RUNTIMES, configuration
+
+_QUESTION = '{"do": "probe"}\n'
+_PATIENCE_S = 120.0
+
+
+def check(name: str) -> str:
+    """What a device is, has and does at the moment, a line each.
+
+    Raises:
+        ConfigError, DeviceError: there is no such device, or it is out of reach.
+    """
+    return "\n".join(f"{key:<16}{value}" for key, value in _told(name, configuration(name)))
+
+
+def _told(name: str, config: DeviceConfig) -> list[tuple[str, str]]:
+    if isinstance(config, Ssh):
+        with open_link(config.board, config.directory) as link:
+            return _lines(_probe_any(link), f"edgepress device setup {name}")
+    if isinstance(config, Adb):
+        return _phone(config)
+    if isinstance(config, Qemu):
+        return _lines(_probe(QemuHost(config.cpu)), SETUP)
+    packages = {Tflm: "tflite-micro", EthosU: "ethos-u-vela"}
+    here = _probe(LocalHost())
+    if type(config) not in packages:
+        return _lines(here, "make install")
+    return [*_lines(here, "make install"), _optional(packages[type(config)], name)]
+
+
+def _probe_any(link: Link) -> dict[str, Any]:
+    """With the board's own Python as long as ours is not there."""
+    status, _, _ = link.attempt(f"test -x {PYTHON}")
+    return probe(link, PYTHON if status == 0 else "python3")
+
+
+def _phone(config: Adb) -> list[tuple[str, str]]:
+    phone = Phone(config.serial, config.directory)
+    machine = phone.machine()
+    if config.python is None:
+        return _machine(machine)
+    found = _probe(AdbHost(phone, config.python))
+    return _lines({**found, "machine": machine}, f"{config.python} -m pip, there")
+
+
+def _probe(host: Host) -> dict[str, Any]:
+    """What a host says of itself through the program.
+
+    Raises:
+        DeviceError: it is out of reach, or the program does not run there.
+    """
+    with host.connect() as there, tempfile.TemporaryFile() as log, there.start(1, log) as process:
+        output, _ = process.communicate(_QUESTION, timeout=_PATIENCE_S)
+        log.seek(0)
+        words = " ".join(log.read().decode(errors="replace").split())[-300:]
+        if process.returncode != 0 or not output:
+            said = f"does not run the program ({words or process.returncode})"
+            explained = there.explain(process.returncode, words)
+            what, remedy = explained or (said, f"repair it with: {there.repair}")
+            raise DeviceError(f"the device {what}; {remedy}")
+    answer: dict[str, Any] = json.loads(output)
+    return answer
+
+
+def _optional(package: str, device: str) -> tuple[str, str]:
+    try:
+        return package, version(package)
+    except PackageNotFoundError:
+        return package, f"missing; {remedy_for(device)}"
+
+
+def _machine(machine: dict[str, Any]) -> list[tuple[str, str]]:
+    return [("machine", f"{describe(machine)}, fingerprint {machine['fingerprint']}")]
+
+
+def _lines(found: dict[str, Any], remedy: str) -> list[tuple[str, str]]:
+    machine, now = found["machine"], found["conditions"]
+    return [
+        *_machine(machine),
+        ("system", str(found["system"])),
+        ("memory", f"{found['memory_bytes'] / 1e9:.1f} GB"),
+        ("free disk", f"{found['disk_free_bytes'] / 1e9:.1f} GB"),
+        ("clock", _clock(now)),
+        ("temperature", _or_unknown(now["temperature_c"], "{:.0f} °C")),
+        ("throttled", {True: "yes", False: "no", None: "unknown"}[now["throttled"]]),
+        ("load", _or_unknown(now["load"], "{:.2f}")),
+        ("Python", found["python"]),
+        *((name, _package(name, found["packages"][name], remedy)) for name in RUNTIMES),
+    ]
+
+
+def _clock(now: dict[str, Any]) -> str:
+    frequency, most = (_or_unknown(now[key], "{:.0f} MHz") for key in ("frequency_mhz", "max_frequency_mhz"))
+    return f"{frequency} (at most: {most}, governor: {now['governor'] or 'unknown'})"
+
+
+def _package(name: str, found: str | None, remedy: str) -> str:
+    if found is None:
+        return f"missing; install it with: {remedy}"
+    wanted = version(name)
+    return found if found == wanted else f"{found}, but this project has {wanted}; change it with: {remedy}"
+
+
+def _or_unknown(value: float | None, form: str) -> str:
+    return "unknown" if value is None else form.format(value)

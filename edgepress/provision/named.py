@@ -1,0 +1,28 @@
+"""Devices by the names that users give them."""
+
+import tempfile
+from pathlib import Path
+
+from edgepress.config.composition import CONF, compose
+from edgepress.config.device import CHOICES, DeviceConfig, Fleet
+from edgepress.config.load import load_choice
+from edgepress.errors import ConfigError
+
+RUNTIMES = ("ai-edge-litert", "onnxruntime")
+
+
+def configuration(name: str) -> DeviceConfig:
+    """The device of that name in conf/device/, else the board that ssh calls so.
+
+    Raises:
+        ConfigError: it is none, or what the file says is not valid.
+    """
+    known = (CONF / "device" / f"{name}.yaml").exists()
+    overrides = [f"device={name}"] if known else ["device=ssh", f"device.board={name}"]
+    with tempfile.TemporaryDirectory() as folder:
+        composed = Path(folder) / "params.yaml"
+        composed.write_text(compose(overrides))
+        config = load_choice("device", CHOICES, composed)
+    if isinstance(config, Fleet):
+        raise ConfigError(f"{name} is a fleet; name one of its members: {', '.join(config.members)}")
+    return config
