@@ -1,6 +1,6 @@
 """Two runs side by side; figures of which no honest difference can be taken are refused, with the reason."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,6 +16,12 @@ _BASELINES = {
     "tflite": "models/convert-tflite/baseline.tflite",
     "onnxruntime": "models/export-onnx/model.onnx",
 }
+
+_SETTINGS = {
+    "tflite": ("kernels.threads", "kernels.cpus", "kernels.op_resolver", "kernels.delegate", "benchmark"),
+    "onnxruntime": ("kernels.threads", "kernels.cpus", "kernels.execution_provider"),
+}
+"""Of section `device`, what changes how fast any model is."""
 
 _FIGURES: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("peak_memory_bytes", "peak memory", text.size),
@@ -137,12 +143,15 @@ def _unfair(pair: _Pair) -> str | None:
         names = [_machine(machine) for machine in machines]
         also = "two machines, " if names[0] == names[1] else ""
         return f"they are of {also}{pair.places(*names)}"
-    for key in ("threads", "cpus"):
-        settings = [(run.device.get("kernels") or {}).get(key) for run in (before, after)]
+    for key in _SETTINGS[pair.runtime]:
+        settings = [_setting(run.device, key) for run in (before, after)]
         if settings[0] != settings[1]:
-            return f"device.kernels.{key} is {pair.places(*map(_yaml, settings))}"
-    resolvers = pair.of("op_resolver")
-    return None if resolvers[0] == resolvers[1] else f"the kernels are {pair.places(*resolvers)}"
+            return f"device.{key} is {pair.places(*map(_yaml, settings))}"
+    for run in (before, after):
+        report = run.latency[pair.runtime]
+        if report.get("p50_ms") is not None and report.get("speedup_low") is None:
+            return f"{run.revision} has no interval of the speed-up; measure it anew, with this version"
+    return None
 
 
 def _same_machine(before: dict[str, Any], after: dict[str, Any]) -> bool:
@@ -153,6 +162,13 @@ def _same_machine(before: dict[str, Any], after: dict[str, Any]) -> bool:
 
 def _machine(machine: dict[str, Any]) -> str:
     return f"{machine.get('cpu')} ({machine.get('architecture')})"
+
+
+def _setting(device: Mapping[str, Any], key: str) -> Any:
+    value: Any = device
+    for part in key.split("."):
+        value = (value or {}).get(part)
+    return value
 
 
 def _yaml(value: object) -> str:
@@ -201,6 +217,9 @@ def _notes(pair: _Pair) -> Iterator[str]:
     elif not _same_hash(_BASELINES[pair.runtime], pair.before, pair.after):
         networks = f"speed-ups of {pair.runtime} are over different float32 networks"
         yield f"{networks}; p50 alone does not tell whether the machine was as fast both times"
+    resolvers = pair.of("op_resolver")
+    if resolvers[0] != resolvers[1]:
+        yield f"what computed {pair.runtime} is {pair.places(*resolvers)}"
     versions = pair.of("runtime_version")
     if versions[0] != versions[1]:
         yield f"the version of {pair.runtime} is {pair.places(*versions)}"

@@ -11,6 +11,13 @@ from edgepress.report.revisions import Run
 
 RUNTIMES = ("tflite", "onnxruntime")
 PI = {"cpu": "Raspberry Pi 4", "architecture": "aarch64", "cores": 4, "fingerprint": "aaa"}
+KERNELS = {
+    "threads": 1,
+    "cpus": None,
+    "op_resolver": "xnnpack",
+    "delegate": None,
+    "execution_provider": "CPUExecutionProvider",
+}
 HASHES = {
     "data/prepared/test": "1.dir",
     "models/convert-tflite/baseline.tflite": "2",
@@ -33,7 +40,7 @@ def make_run(revision: str, **changes: Any) -> Run:
     values: dict[str, Any] = {
         "accuracy": {name: dict(accuracy) for name in RUNTIMES},
         "latency": {"device": dict(PI), "kind": "measured", **{name: dict(times) for name in RUNTIMES}},
-        "device": {"name": "ssh", "kernels": {"threads": 1, "cpus": None}},
+        "device": {"name": "ssh", "kernels": dict(KERNELS)},
         "hashes": dict(HASHES),
     }
     values = copy.deepcopy(values)
@@ -107,7 +114,15 @@ UNFAIR = {
         {"device__kernels__cpus": [2, 3]},
         "device.kernels.cpus is null in a and [2, 3] in b",
     ),
-    "other kernels": ({"latency__tflite__op_resolver": "slow"}, "the kernels are fast in a and slow in b"),
+    "other kernels": (
+        {"device__kernels__op_resolver": "builtin"},
+        "device.kernels.op_resolver is xnnpack in a and builtin in b",
+    ),
+    "a delegate": (
+        {"device__kernels__delegate": "/npu.so"},
+        "device.kernels.delegate is null in a and /npu.so in b",
+    ),
+    "another program": ({"device__benchmark": "/b"}, "device.benchmark is null in a and /b in b"),
 }
 
 
@@ -134,8 +149,25 @@ def test_machines_without_a_fingerprint_are_the_same_if_all_else_is():
     assert len(compare(before, other).refused) == 2
 
 
+def test_latencies_of_an_older_version_are_refused_but_not_its_sizes():
+    before = make_run("a")
+    del before.latency["tflite"]["speedup_low"], before.latency["tflite"]["speedup_high"]
+    comparison = compare(before, make_run("b"))
+    (reason,) = comparison.refused
+    assert reason.endswith("compared: a has no interval of the speed-up; measure it anew, with this version")
+    assert [row[0].strip() for row in comparison.rows][:4] == ["tflite", "accuracy", "size", "gzip"]
+
+
+def test_what_kernels_a_model_gets_by_itself_does_not_matter_but_is_told():
+    comparison = compare(
+        make_run("a"), make_run("b", latency__tflite__op_resolver="none for 3 of 4 operators")
+    )
+    assert comparison.refused == []
+    assert comparison.notes == ["what computed tflite is fast in a and none for 3 of 4 operators in b"]
+
+
 def test_what_is_refused_for_one_runtime_is_not_for_the_other():
-    comparison = compare(make_run("a"), make_run("b", latency__tflite__op_resolver="slow"))
+    comparison = compare(make_run("a"), make_run("b", device__kernels__op_resolver="builtin"))
     assert len(comparison.refused) == 1
     labels = [row[0].strip() for row in comparison.rows]
     assert "speed-up" in labels[labels.index("onnxruntime") :]
