@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from edgepress.config.device import Kernels
 from edgepress.devices.base import Array, RuntimeName
@@ -19,6 +20,9 @@ TIMEOUT_S = 900.0
 
 REFERENCE = Kernels(1, None, "reference", None, "CPUExecutionProvider")
 """LiteRT's plain kernels, whose results others aim at."""
+
+_PART_S = 5.0
+"""How long a device predicts before it tells."""
 
 LAYOUTS: dict[RuntimeName, str] = {"tflite": "auto", "onnxruntime": "NCHW"}
 """ONNX models here take NCHW; a `.tflite` takes what its converter made of it, which its shape tells."""
@@ -55,13 +59,19 @@ def tflite_runner(
 
 
 def outputs_of(runner: Runner, there: Connection) -> Array:
-    """The outputs (N, ...) of all samples."""
-    with tempfile.TemporaryDirectory() as folder:
+    """The outputs (N, ...) of all samples, a part after the other, so that a slow device is seen to work."""
+    parts, done, total = list[Array](), 0, 1
+    progress = tqdm(desc="predicting", unit=" samples", leave=False, disable=None, delay=2)
+    with tempfile.TemporaryDirectory() as folder, progress:
         path, here = there.scratch("outputs.npy"), Path(folder) / "outputs.npy"
-        runner.ask("predict", outputs=path)
-        there.get(path, here)
-        outputs: Array = np.load(here, allow_pickle=False)
-    return outputs
+        while done < total:
+            answer = runner.ask("predict", outputs=path, first=done, seconds=_PART_S)
+            there.get(path, here)
+            parts.append(np.load(here, allow_pickle=False))
+            done, total = done + answer["predicted"], answer["samples"]
+            progress.total = total
+            progress.update(answer["predicted"])
+    return np.concatenate(parts)
 
 
 def of_classifier(outputs: Array, model: Path) -> Array:

@@ -23,7 +23,9 @@ per line from standard input and answers each with one line on standard output:
     {"do": "clock"}                                           → now_s, of the device's clock, since 1970
     {"do": "conditions"}                                      → frequency, temperature, load, …
     {"do": "stats"}                                           → memory, versions, op resolver, machine
-    {"do": "predict", "outputs": npy}                         writes the outputs of all samples, (N, classes)
+    {"do": "predict", "outputs": npy, "first": i, "seconds": t}   writes the outputs of samples from i on, (n,
+                                                                classes) → predicted: n, all that are left or
+                                                                as many as t allows
     {"do": "cuts", "model": path, "threads": n, "places": {…}, "ends": [{…}, …], "scratch": path}
                                                                 loads beginnings of one `.tflite`, see
                                                                 `beginning`, in the place of a model
@@ -47,6 +49,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import math
 import os
 import platform
 import select
@@ -466,17 +469,21 @@ class Session:
             "emulated": emulated(),
         }
 
-    def predict(self, outputs: str) -> Answer:
-        """Write the outputs (N, classes) of all samples, in the model's own type."""
+    def predict(self, outputs: str, first: int = 0, seconds: float = math.inf) -> Answer:
+        """Write the outputs (n, classes) of as many samples as the time allows, one at least."""
         run = self._loaded().run
         assert self._samples is not None
+        rows, end = [], time.monotonic() + seconds
         with _blame_model():
-            rows = [run(self._tensor(index))[0] for index in range(len(self._samples))]
+            for index in range(first, len(self._samples)):
+                rows.append(run(self._tensor(index))[0])
+                if time.monotonic() > end:
+                    break
         try:
             np.save(outputs, np.stack(rows), allow_pickle=False)
         except OSError as error:
             raise RequestError("disk", f"its outputs cannot be written to {outputs}: {error}") from error
-        return {"samples": len(rows)}
+        return {"predicted": len(rows), "samples": len(self._samples)}
 
     def cuts(
         self,

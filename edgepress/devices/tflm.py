@@ -7,9 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, NamedTuple
-
-import numpy as np
+from typing import IO, Any
 
 from edgepress.config.device import Tflm
 from edgepress.devices.base import Array, Device, Measurement, ModelRun, Pair, RuntimeName
@@ -54,25 +52,16 @@ class TflmDevice(Device):
                 MicroModel(here, model, inputs) for model in (pair.candidate, pair.baseline)
             )
             candidate.refuse_lacking()
-            trial = candidate.try_out()
-            other_trial, remark = _try_baseline(baseline)
-            seconds = max(each.inference_s for each in (trial, other_trial) if each is not None)
-            limit_s = TIMEOUT_S + 4 * seconds * len(np.load(inputs, mmap_mode="r", allow_pickle=False))
-            reference = LinuxDevice(LocalHost(), REFERENCE, None, timeout_s=limit_s).measure(pair, inputs)
-            run, facts = candidate.run(trial, reference.candidate, limit_s)
-            if other_trial is None:
+            recorded = candidate.try_out()
+            other_recorded, remark = _try_baseline(baseline)
+            reference = LinuxDevice(LocalHost(), REFERENCE, None).measure(pair, inputs)
+            run, facts = candidate.run(recorded, reference.candidate)
+            if other_recorded is None:
                 other = _unable(reference.baseline, remark)
             else:
-                other, _ = baseline.run(other_trial, reference.baseline, limit_s)
+                other, _ = baseline.run(other_recorded, reference.baseline)
         version, resolver = facts["runtime_version"], facts["op_resolver"]
         return Measurement(pair, run, other, facts["machine"], "emulated", version, resolver)
-
-
-class Trial(NamedTuple):
-    """What a model did in an arena with room to spare."""
-
-    recorded_bytes: int
-    inference_s: float
 
 
 class MicroModel:
@@ -98,20 +87,21 @@ class MicroModel:
             what = f"{self._model} has operators that TensorFlow Lite Micro has no kernel for"
             raise DeviceError(f"{what}: {', '.join(names)}; use a network without them or another device")
 
-    def try_out(self) -> Trial:
-        """Run it once with room to spare.
+    def try_out(self) -> int:
+        """Run it once with room to spare; the bytes of the arena that TFLM recorded.
 
         Raises:
             DeviceError: TFLM cannot run it.
         """
-        with self._loaded(None, TIMEOUT_S) as runner:
-            (duration,) = runner.ask("time", runs=1)["durations_ns"]
-            return Trial(runner.ask("allocations")["arena_bytes"], duration / 1e9)
+        with self._loaded(None) as runner:
+            runner.ask("time", runs=1)
+            recorded: int = runner.ask("allocations")["arena_bytes"]
+        return recorded
 
     def fits(self, arena_bytes: int) -> bool:
         """Whether it runs in an arena of so many bytes; where it does not, TFLM says so or crashes."""
         try:
-            with self._loaded(arena_bytes, TIMEOUT_S) as runner:
+            with self._loaded(arena_bytes) as runner:
                 runner.ask("time", runs=1)
         except DeviceError:
             return False
@@ -137,10 +127,10 @@ class MicroModel:
             low, high = (low, middle) if self.fits(ARENA_STEP * middle) else (middle, high)
         return ARENA_STEP * high
 
-    def run(self, trial: Trial, reference: ModelRun, limit_s: float) -> tuple[ModelRun, dict[str, Any]]:
+    def run(self, recorded_bytes: int, reference: ModelRun) -> tuple[ModelRun, dict[str, Any]]:
         """It in the smallest arena, for all samples, and what ran where; `reference` is it in LiteRT."""
-        arena = self.smallest_arena(trial.recorded_bytes)
-        with self._loaded(arena, limit_s) as runner:
+        arena = self.smallest_arena(recorded_bytes)
+        with self._loaded(arena) as runner:
             facts = runner.ask("stats")
             outputs = of_classifier(outputs_of(runner, self._here), self._model)
         assert reference.outputs is not None
@@ -148,8 +138,8 @@ class MicroModel:
         return ModelRun(outputs, reference.codes, None, None, figures), facts
 
     @contextmanager
-    def _loaded(self, arena_bytes: int | None, limit_s: float) -> Iterator[Runner]:
-        with start_runner(self._here, "tflite", self._model, REFERENCE, limit_s) as runner:
+    def _loaded(self, arena_bytes: int | None) -> Iterator[Runner]:
+        with start_runner(self._here, "tflite", self._model, REFERENCE, TIMEOUT_S) as runner:
             kernels = {"arena_bytes": arena_bytes}
             runner.ask("load", model=str(self._model), threads=1, kernels=kernels)
             runner.ask("inputs", path=str(self._inputs), layout=LAYOUTS["tflite"])
@@ -176,8 +166,8 @@ def connect() -> Iterator[Connection]:
         yield _MicroConnection(Path(folder))
 
 
-def _try_baseline(baseline: MicroModel) -> tuple[Trial | None, str | None]:
-    """What it did, or why TFLM cannot run it."""
+def _try_baseline(baseline: MicroModel) -> tuple[int | None, str | None]:
+    """The bytes that TFLM recorded, or why it cannot run it."""
     lacking = baseline.lacking()
     if lacking:
         return None, f"TensorFlow Lite Micro has no kernel for: {', '.join(lacking)}"

@@ -20,6 +20,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from edgepress.config.device import DEVICES as SECTIONS
 from edgepress.config.device import Kernels, Local, Timing
+from edgepress.devices import prediction
 from edgepress.devices.base import Device, Measurement, Pair
 from edgepress.devices.client import start_runner
 from edgepress.devices.linux import LinuxDevice
@@ -241,6 +242,15 @@ class TestLocal(DeviceContract):
                 runner.ask("load", model=str(path), threads=threads)
                 counts.append(psutil.Process(runner.pid).num_threads())
         assert [count - counts[0] for count in counts] == [0, 1, 2]
+
+    def test_a_slow_device_predicts_in_parts(self, small_models, monkeypatch):
+        pair = make_pair(small_models, "tflite int8")
+        device = LinuxDevice(LocalHost(), self.config.kernels, None)
+        whole = device.measure(pair, small_models / "images.npy").candidate.outputs
+        monkeypatch.setattr(prediction, "_PART_S", 0)  # a sample a part
+        np.testing.assert_array_equal(
+            device.measure(pair, small_models / "images.npy").candidate.outputs, whole
+        )
 
     def test_the_processes_keep_to_the_cpus_that_are_asked_for(self, small_models):
         cpu = max(os.sched_getaffinity(0))

@@ -47,7 +47,7 @@ def test_it_loads_times_and_predicts(small_models, tmp_path):
         {"do": "quit"},
     )
     start, load, inputs, times, stats, predict, end = answers
-    assert [inputs, predict, end] == [{"samples": 40}, {"samples": 40}, {}]
+    assert [inputs, predict, end] == [{"samples": 40}, {"predicted": 40, "samples": 40}, {}]
     assert start["pid"] > 0
     assert load["output"]["dtype"] == "int8"
     assert load["output"]["scale"] > 0
@@ -55,6 +55,18 @@ def test_it_loads_times_and_predicts(small_models, tmp_path):
     assert stats["idle_memory_bytes"] <= stats["peak_memory_bytes"]
     outputs = np.load(target)
     assert (outputs.dtype, outputs.shape) == (np.int8, (40, 5))
+
+
+def test_it_predicts_in_parts(small_models, tmp_path):
+    whole, part, rest = (tmp_path / f"{name}.npy" for name in ("whole", "part", "rest"))
+    *_, one, others = ask(
+        *loaded(small_models, "int8.tflite", "tflite"),
+        {"do": "predict", "outputs": str(whole)},
+        {"do": "predict", "outputs": str(part), "seconds": 0},
+        {"do": "predict", "outputs": str(rest), "first": 1},
+    )
+    assert (one["predicted"], others["predicted"]) == (1, 39)
+    np.testing.assert_array_equal(np.concatenate([np.load(part), np.load(rest)]), np.load(whole))
 
 
 def test_it_can_be_asked_what_a_machine_is_where_numpy_is_absent(tmp_path):
