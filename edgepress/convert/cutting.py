@@ -1,7 +1,7 @@
 """Where a `.tflite` can be cut, so that its beginnings can be run as models of their own.
 
-`beginning` in `edgepress/devices/runner.py` makes such a beginning of the file, on the device; here is said
-at which places of the file it has to write what.
+`beginning` in `edgepress/devices/program/tflite.py` makes such a beginning of the file, on the device; here
+is said at which places of the file it has to write what.
 """
 
 import struct

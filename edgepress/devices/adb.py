@@ -12,7 +12,7 @@ from typing import IO
 from edgepress.config.device import Adb
 from edgepress.devices.base import Device, Measurement, Pair
 from edgepress.devices.client import Runner
-from edgepress.devices.host import PROGRAM, Connection, Death, Host
+from edgepress.devices.host import Connection, Death, Host, program_file
 from edgepress.devices.linux import LinuxDevice
 from edgepress.devices.phone import Phone
 from edgepress.devices.phone_benchmark import BenchmarkDevice
@@ -95,7 +95,7 @@ class AdbConnection(Connection):
     def start(self, threads: int, log: IO[bytes]) -> "subprocess.Popen[str]":
         python = shlex.join(shlex.split(self._python))
         script = f'OMP_NUM_THREADS="$1" OPENBLAS_NUM_THREADS=1 exec {python} -I "$2"'
-        return self._phone.popen(script, str(threads), self.put(PROGRAM), log=log)
+        return self._phone.popen(script, str(threads), self.put(program_file()), log=log)
 
     def kill(self, process: "subprocess.Popen[str]", pid: int | None) -> None:
         if pid is not None:

@@ -51,7 +51,7 @@ class Timings:
 
 @dataclass(frozen=True)
 class Conditions:
-    """What changes how fast a machine is, as `runner.py` tells it: governor, frequency, temperature, load."""
+    """What changes how fast a machine is, as the program tells it: governor, frequency, temperature, load."""
 
     before: Mapping[str, Any]
     after: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""The host's side of `runner.py`: one process, asked one question at a time."""
+"""The host's side of the program: one process, asked one question at a time."""
 
 import json
 import signal

@@ -1,11 +1,36 @@
-"""What it takes to run `runner.py` somewhere: files get there and back, and processes are started there."""
+"""What it takes to run the program somewhere: files get there and back, and processes are started there."""
 
+import atexit
+import shutil
 import subprocess
+import tempfile
+import zipfile
 from contextlib import AbstractContextManager
+from functools import cache
 from pathlib import Path
 from typing import IO, NamedTuple, Protocol
 
-PROGRAM = Path(__file__).with_name("runner.py")
+_ENTRY = "edgepress.devices.program.serve:main"
+
+
+@cache
+def program_file() -> Path:
+    """The program of `program/` as one file, a zip that Python runs; its bytes depend on its sources alone.
+
+    It lies in a temporary folder for as long as this process lives. It is not compressed, since not every
+    device's Python can undo that.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="edgepress-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    module, function = _ENTRY.split(":")
+    files = {"__main__.py": f"from {module} import {function}\n\n{function}()\n"}
+    files |= {f"{parent}/__init__.py": "" for parent in ("edgepress", "edgepress/devices")}
+    for source in sorted(Path(__file__).with_name("program").glob("*.py")):
+        files[f"edgepress/devices/program/{source.name}"] = source.read_text(encoding="utf-8")
+    with zipfile.ZipFile(folder / "runner.pyz", "w") as archive:
+        for name, content in files.items():
+            archive.writestr(zipfile.ZipInfo(name), content)
+    return folder / "runner.pyz"
 
 
 class Death(NamedTuple):

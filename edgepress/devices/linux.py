@@ -1,4 +1,4 @@
-"""Measures on any host that runs `runner.py`."""
+"""Measures on any host that runs the program."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from edgepress.devices.host import PROGRAM, Connection, Death, Host
+from edgepress.devices.host import Connection, Death, Host, program_file
 
 
 class LocalConnection(Connection):
@@ -30,7 +30,7 @@ class LocalConnection(Connection):
         Path(path).replace(target)
 
     def start(self, threads: int, log: IO[bytes]) -> "subprocess.Popen[str]":
-        return popen([sys.executable, "-I", str(PROGRAM)], log, environment(threads))
+        return popen([sys.executable, "-I", str(program_file())], log, environment(threads))
 
     def kill(self, process: "subprocess.Popen[str]", pid: int | None) -> None:
         process.kill()

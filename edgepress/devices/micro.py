@@ -1,6 +1,6 @@
-"""The program that runs a `.tflite` in TensorFlow Lite Micro (TFLM): `runner.py` with another runtime.
+"""The program that runs a `.tflite` in TensorFlow Lite Micro (TFLM): that of `program/` with another runtime.
 
-Its requests are those of `runner.py`, with TFLM as the runtime `tflite`, and:
+Its requests are those of `program/`, with TFLM as the runtime `tflite`, and:
 
     {"do": "lacking", "model": path}                      → operators: those that TFLM has no kernel for
     {"do": "load", …, "kernels": {"arena_bytes": n}}      runs in so many bytes; null is more than it needs
@@ -25,12 +25,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 
-from edgepress.devices.runner import Model, RequestError, Runtime, Session, own_stdout, serve, tflite_tensor
+from edgepress.devices.program.answers import Answer, RequestError
+from edgepress.devices.program.models import Model, Runtime
+from edgepress.devices.program.serve import own_stdout, serve
+from edgepress.devices.program.session import Session
+from edgepress.devices.program.tflite import tflite_tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from edgepress.devices.runner import Answer, Array
+    from edgepress.devices.program.tensors import Array
 
 _IDENTIFIER = b"TFL3"
 _NOWHERE = schema.BuiltinOperator.DELEGATE

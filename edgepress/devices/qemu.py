@@ -18,7 +18,7 @@ from typing import IO
 
 from edgepress.config.device import Qemu
 from edgepress.devices.base import Device, Measurement, Pair
-from edgepress.devices.host import PROGRAM, Connection, Host
+from edgepress.devices.host import Connection, Host, program_file
 from edgepress.devices.linux import LinuxDevice
 from edgepress.devices.local import LocalConnection, environment, popen
 from edgepress.errors import DeviceError
@@ -76,7 +76,7 @@ class QemuConnection(LocalConnection):
         self._cpu = cpu
 
     def start(self, threads: int, log: IO[bytes]) -> "subprocess.Popen[str]":
-        return popen([*arm_python(self._cpu), "-I", str(PROGRAM)], log, environment(threads))
+        return popen([*arm_python(self._cpu), "-I", str(program_file())], log, environment(threads))
 
 
 def arm_python(cpu: str) -> list[str]:

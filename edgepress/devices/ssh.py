@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from edgepress.config.device import Ssh
 from edgepress.devices.base import Device
-from edgepress.devices.host import PROGRAM, Connection, Death, Host
+from edgepress.devices.host import Connection, Death, Host, program_file
 from edgepress.devices.link import FAILED, RESUMES, Link, open_link
 from edgepress.devices.linux import LinuxDevice
 from edgepress.errors import DeviceError
@@ -43,7 +43,7 @@ class SshHost(Host):
     @contextmanager
     def connect(self) -> Iterator[Connection]:
         with open_link(self._config.board, self._config.directory) as link:
-            program = link.send(PROGRAM)
+            program = link.send(program_file())
             self._recognise(probe(link, PYTHON)["machine"])
             link.run(f"find files -type f -mtime +{_KEEP_DAYS} -exec rm -f {{}} +")
             connection = SshConnection(link, program)
@@ -105,12 +105,12 @@ class SshConnection(Connection):
 
 
 def probe(link: Link, python: str) -> dict[str, Any]:
-    """What a board is and has, see `runner.py`, asked with a Python that is there.
+    """What a board is and has, see `program/`, asked with a Python that is there.
 
     Raises:
         DeviceError: there is no such Python, or it does not run there.
     """
-    program = link.send(PROGRAM)
+    program = link.send(program_file())
     status, output, words = link.attempt(_START, "1", python, program, feed='{"do": "probe"}\n')
     setup = f"edgepress device setup {link.board}"
     if status == _ABSENT:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from tqdm import tqdm
 
-from edgepress.devices.runner import machine
+from edgepress.devices.program.machine import machine
 
 Times = dict[str, list[float]]
 

@@ -79,7 +79,7 @@ def test_a_phones_python_measures_and_nothing_of_the_run_is_left(plugged, small_
         assert (run.timings.durations_ms > 0).all()
     assert measured.machine["cpu"] == "Acme Phone 1 (Fast 2)"
     sent = [file.suffix for file in Path(phone.directory, "files").iterdir()]
-    assert sorted(sent) == [".npy", ".py", ".tflite", ".tflite"]
+    assert sorted(sent) == [".npy", ".pyz", ".tflite", ".tflite"]
     assert not list(Path(phone.directory, "runs").iterdir())
 
 

@@ -2,7 +2,7 @@
 
 Followed are imports anywhere in a file, the `__init__` of every package on the way, the dotted strings of
 lazy tables ("edgepress.x.y:Name", all of them, since any may be chosen), and programs started by the name of
-a file beside their caller ("runner.py").
+a file beside their caller ("micro.py").
 """
 
 import ast

@@ -7,7 +7,7 @@ import pytest
 
 from edgepress.config.device import Kernels, Timing
 from edgepress.devices.base import Conditions
-from edgepress.devices.runner import conditions
+from edgepress.devices.program.machine import conditions
 from edgepress.devices.statistics import Interval
 from edgepress.report.caveats import conditions_report, speedup_warning, warnings
 

@@ -8,7 +8,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from edgepress.convert.cutting import read_cuts
 from edgepress.convert.flatbuffer import read_tflite
-from edgepress.devices.runner import beginning
+from edgepress.devices.program.tflite import beginning
 from edgepress.errors import ArtifactError
 
 WHOLE = ("float", "int8", "int8_float_io", "float16", "nchw", "transpose_conv", "padded")

@@ -12,8 +12,8 @@ from edgepress.cli import main
 from edgepress.config.device import Kernels, Local, Tflm, Timing
 from edgepress.devices.linux import LinuxDevice
 from edgepress.devices.local import LocalHost
+from edgepress.devices.program.onnx import by_node
 from edgepress.devices.registry import open_device
-from edgepress.devices.runner import by_node
 from edgepress.errors import DeviceError
 from edgepress.profiling.profile import Profile, profile
 from edgepress.profiling.rows import Cell, rows

@@ -13,15 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgepress.devices import runner
-from edgepress.devices.host import PROGRAM
+from edgepress.devices.host import program_file
 from edgepress.devices.local import environment
+from edgepress.devices.program.answers import RequestError
+from edgepress.devices.program.session import RUNTIMES
+from edgepress.devices.program.tensors import Tensor, axes, to_model_type
 
 
 def ask(*requests: dict[str, object], text: str = "") -> list[dict[str, object]]:
     """Start the program, send the requests, and return its answers."""
     lines = text + "".join(json.dumps(request) + "\n" for request in requests)
-    command = [sys.executable, "-I", str(PROGRAM)]
+    command = [sys.executable, "-I", str(program_file())]
     done = subprocess.run(
         command, input=lines, capture_output=True, text=True, env=environment(1), timeout=60
     )
@@ -69,6 +71,12 @@ def test_it_predicts_in_parts(small_models, tmp_path):
     np.testing.assert_array_equal(np.concatenate([np.load(part), np.load(rest)]), np.load(whole))
 
 
+def test_its_file_is_the_same_in_every_process():
+    code = "from edgepress.devices.host import program_file; print(program_file().read_bytes().hex())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert bytes.fromhex(done.stdout) == program_file().read_bytes()
+
+
 def test_it_can_be_asked_what_a_machine_is_where_numpy_is_absent(tmp_path):
     (tmp_path / "numpy.py").write_text("raise ImportError('no numpy here')\n")
     code = f"""if True:
@@ -77,7 +85,7 @@ def test_it_can_be_asked_what_a_machine_is_where_numpy_is_absent(tmp_path):
         runpy.run_path(sys.argv[1], run_name="__main__")
     """
     done = subprocess.run(
-        [sys.executable, "-I", "-c", code, str(PROGRAM)],
+        [sys.executable, "-I", "-c", code, str(program_file())],
         input='{"do": "probe"}\n{"do": "start", "runtime": "tflite"}\n',
         capture_output=True,
         text=True,
@@ -121,24 +129,29 @@ def test_errors_are_answers_and_the_program_lives_on(small_models):
 def test_it_imports_neither_a_framework_nor_this_project(small_models, tmp_path, runtime, model):
     requests = [*loaded(small_models, model, runtime), {"do": "predict", "outputs": str(tmp_path / "o.npy")}]
     code = (
-        "import json, runpy, sys\n"
-        "program = runpy.run_path(sys.argv[1])\n"
-        "session = program['Session']()\n"
-        "for line in sys.stdin: assert 'error' not in program['answer'](session, line)\n"
-        "print(json.dumps([*sys.modules]))\n"
+        "import json, sys\n"
+        "sys.path.insert(0, sys.argv[1])\n"
+        "from edgepress.devices.program import serve, session\n"
+        "own = session.Session()\n"
+        "for line in sys.stdin: assert 'error' not in serve.answer(own, line)\n"
+        "print(json.dumps({name: getattr(each, '__file__', '') for name, each in sys.modules.items()}))\n"
         "print(open('/proc/self/maps').read())\n"
     )
     done = subprocess.run(
-        [sys.executable, "-I", "-c", code, str(PROGRAM)],
+        [sys.executable, "-I", "-c", code, str(program_file())],
         input="".join(json.dumps(request) + "\n" for request in requests),
         capture_output=True,
         text=True,
         check=True,
     )
     modules, maps = done.stdout.split("\n", 1)
-    imported = {name.split(".")[0] for name in json.loads(modules)}
-    assert runner.RUNTIMES[runtime].module.split(".")[0] in imported
-    assert not imported & {"edgepress", "torch", "tensorflow", "tf_keras", "keras", "sklearn", "onnx"}
+    files = json.loads(modules)
+    imported = {name.split(".")[0] for name in files}
+    assert RUNTIMES[runtime].module.split(".")[0] in imported
+    assert not imported & {"torch", "tensorflow", "tf_keras", "keras", "sklearn", "onnx"}
+    ours = {name: file for name, file in files.items() if name.split(".")[0] == "edgepress"}
+    assert all(file.startswith(f"{program_file()}/edgepress/") for file in ours.values())
+    assert {name.split(".")[2] for name in ours if name.count(".") > 1} == {"program"}
     assert not [line for line in maps.splitlines() if "/torch/" in line or "/tensorflow/" in line]
 
 
@@ -161,7 +174,7 @@ NHWC = (1, 2, 0)
     ],
 )
 def test_axes_map_samples_to_the_model(layout, sample, dims, expected):
-    assert runner.axes(layout, sample, dims) == expected
+    assert axes(layout, sample, dims) == expected
 
 
 @pytest.mark.parametrize(
@@ -180,14 +193,14 @@ def test_axes_map_samples_to_the_model(layout, sample, dims, expected):
     ],
 )
 def test_axes_that_do_not_fit_are_refused(layout, sample, dims, message):
-    with pytest.raises(runner.RequestError, match=message):
-        runner.axes(layout, sample, dims)
+    with pytest.raises(RequestError, match=message):
+        axes(layout, sample, dims)
 
 
 def test_codes_are_rounded_half_to_even_and_clipped():
-    tensor = runner.Tensor([1, 6], "int8", 2.0, -3)
+    tensor = Tensor([1, 6], "int8", 2.0, -3)
     values = np.array([[1, 3, 5, -1000, 1000, 0]], np.int64)
-    codes = runner.to_model_type(values, tensor)
+    codes = to_model_type(values, tensor)
     assert codes.dtype == np.int8
     assert codes.tolist() == [[-3, -1, -1, -128, 127, -3]]
 
@@ -205,12 +218,12 @@ def quantize_linear() -> onnxruntime.InferenceSession:
 
 @given(st.lists(st.integers(0, 255), min_size=1, max_size=20), st.floats(0.01, 4), st.integers(-128, 127))
 def test_codes_are_those_of_onnx_quantize_linear(quantize_linear, pixels, scale, zero_point):
-    codes = runner.to_model_type(np.array(pixels, np.uint8), runner.Tensor([1], "int8", scale, zero_point))
+    codes = to_model_type(np.array(pixels, np.uint8), Tensor([1], "int8", scale, zero_point))
     scalars = {"scale": np.array(scale, np.float32), "zero_point": np.array(zero_point, np.int8)}
     expected = quantize_linear.run(None, {"x": np.array(pixels, np.float32), **scalars})[0]
     np.testing.assert_array_equal(codes, expected)
 
 
 def test_quantised_input_without_scale_is_refused():
-    with pytest.raises(runner.RequestError, match="its int8 input has no scale"):
-        runner.to_model_type(np.zeros((1, 2)), runner.Tensor([1, 2], "int8", None, None))
+    with pytest.raises(RequestError, match="its int8 input has no scale"):
+        to_model_type(np.zeros((1, 2)), Tensor([1, 2], "int8", None, None))
