@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tests import both_frameworks  # isort: skip
+
 from edgepress.architectures.registry import build
 from edgepress.compress.quantisation.registry import Sources, quantiser
 from edgepress.config.convert import Nhwc
@@ -19,6 +21,8 @@ from edgepress.convert.registry import convert_pair
 from edgepress.training.export import export
 from edgepress.training.normalised import Normalised
 from edgepress.translate.tensorflow_setup import configure
+
+assert both_frameworks
 
 NETWORKS: dict[str, ModelConfig] = {
     "resnet8": ResNet8("", 16),

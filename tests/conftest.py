@@ -10,7 +10,10 @@ import pytest
 from edgepress.devices.qemu import emulated_board as emulated_board_folder
 from edgepress.errors import DeviceError
 from edgepress.provision.emulator import make_emulated_board
+from tests import both_frameworks
 from tests.board import Board, running_board
+
+assert both_frameworks
 
 
 @pytest.fixture(scope="session")
