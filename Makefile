@@ -23,7 +23,7 @@ DOTS := awk '/^ *(Collecting|Building|Installing)/ { printf "."; fflush() } /^In
 	  echo "error: no Python 3.11 with venv was found. On Debian or Ubuntu: apt install python3.11-venv," \
 	    "or name one: make $(or $(MAKECMDGOALS),install) PYTHON=/path/to/python3.11" >&2; exit 1; fi; \
 	[ -x .venv/bin/pip ] || { echo "creating .venv"; "$$python" -m venv .venv; }
-	@printf 'installing into .venv, 4 GB, once '
+	@printf 'installing into .venv, once: 4 GB, or 8 with PyTorch for GPUs '
 	@$(PIP_INSTALL) --editable '.[dev]' 2> >(grep -v ^WARNING >&2) | $(DOTS)
 	@$(PIP_INSTALL) -qq --no-deps onnx-tf
 	@touch $@
