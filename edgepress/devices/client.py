@@ -25,7 +25,7 @@ class Runner:
     """A process that runs one model.
 
     Every request raises DeviceError, with the model and a remedy, if the process fails, dies, or says
-    nothing for `timeout_s` seconds.
+    nothing for `timeout_s` seconds, or those longer that it takes.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Runner:
         finally:
             timer.cancel()
         if not line:
-            raise self._death(verb)
+            raise self._death(verb, limit_s)
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise self._failure(answer)
@@ -81,11 +81,11 @@ class Runner:
         self._timed_out = True
         self._there.kill(self._process, self.pid)
 
-    def _death(self, verb: str) -> DeviceError:
+    def _death(self, verb: str, limit_s: float) -> DeviceError:
         status = self._process.wait()
         if self._timed_out:
             remedy = "is the machine overloaded? Otherwise " + _RECREATE
-            return self._error(f"gave no answer to {verb!r} within {self._timeout_s:g} s", remedy)
+            return self._error(f"gave no answer to {verb!r} within {limit_s:g} s", remedy)
         explained = self._there.explain(status, self._last_words())
         if explained is not None:
             return self._error(*explained)
