@@ -78,13 +78,10 @@ class AdbConnection(Connection):
 
     def __init__(self, phone: Phone, python: str) -> None:
         self._phone, self._python, self._run = phone, python, uuid.uuid4().hex
-        self._sent = dict[Path, str]()
         self.repair = f"{python} -m pip, on the phone"
 
     def put(self, path: Path) -> str:
-        if path not in self._sent:
-            self._sent[path] = self._phone.send(path)
-        return self._sent[path]
+        return self._phone.send(path)
 
     def scratch(self, name: str) -> str:
         return self._phone.scratch(f"{self._run}-{name}")

@@ -74,6 +74,7 @@ class Link:
 
     def __init__(self, board: str, directory: str, ssh: list[str]) -> None:
         self.board, self._directory, self._ssh = board, directory, ssh
+        self._sent = dict[Path, str]()
 
     def popen(self, script: str, *arguments: str, log: IO[bytes] | int) -> "subprocess.Popen[str]":
         """A script that is talked to in lines; its arguments are $1, $2, …"""
@@ -117,23 +118,14 @@ class Link:
     def send(self, path: Path, name: str = "") -> str:
         """Bring a file to the board, unless it is there; half a file is continued. Its path there.
 
-        `name` is the path that it gets there, else one made of its content.
+        `name` is the path that it gets there, else one made of its content, which is looked at once.
 
         Raises:
             DeviceError: the connection is lost, or the disk is full.
         """
-        with path.open("rb") as content:
-            digest = hashlib.file_digest(content, "sha256").hexdigest()
-            target = name or f"files/{digest}{path.suffix}"
-            there = self.run(_LOOK, target).strip()
-            if there == "there":
-                return target
-            arrived = self._continue(content, int(there), target, digest)
-            if not arrived and int(there) > 0:  # what had been there was something else
-                arrived = self._continue(content, 0, target, digest)
-        if not arrived:
-            raise self.failure(f"{path} arrives damaged")
-        return target
+        if path not in self._sent:
+            self._sent[path] = self._bring(path, name)
+        return self._sent[path]
 
     def fetch(self, path: str, target: Path) -> None:
         """Bring a file from the board.
@@ -166,6 +158,20 @@ class Link:
         return DeviceError(
             f"board {self.board!r} failed: {words}; see what it says to: edgepress device check {self.board}"
         )
+
+    def _bring(self, path: Path, name: str) -> str:
+        with path.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+            target = name or f"files/{digest}{path.suffix}"
+            there = self.run(_LOOK, target).strip()
+            if there == "there":
+                return target
+            arrived = self._continue(content, int(there), target, digest)
+            if not arrived and int(there) > 0:  # what had been there was something else
+                arrived = self._continue(content, 0, target, digest)
+        if not arrived:
+            raise self.failure(f"{path} arrives damaged")
+        return target
 
     def _command(self, script: str, arguments: tuple[str, ...]) -> str:
         """For the login shell there; sh is a child of it, so that a signal becomes an exit status."""

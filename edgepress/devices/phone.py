@@ -44,9 +44,11 @@ class Phone:
 
     def __init__(self, serial: str, directory: str) -> None:
         self.serial, self._directory = serial, directory
+        self._sent = dict[Path, str]()
 
     def prepare(self) -> None:
         """Make sure that it answers, and make the folder; files that were not used for long are removed."""
+        self._sent.clear()
         self._adb("get-state")
         self.shell('mkdir -p "$1/files" "$1/runs"', self._directory, folder="/")
         self.shell(f"find files runs -type f -mtime +{_KEEP_DAYS} -exec rm -f {{}} +")
@@ -80,14 +82,10 @@ class Phone:
         return output
 
     def send(self, path: Path) -> str:
-        """Bring a file to the phone, unless it is there, and tell its path there."""
-        with path.open("rb") as content:
-            name = f"files/{hashlib.file_digest(content, 'sha256').hexdigest()}{path.suffix}"
-        there = f"{self._directory}/{name}"
-        if self.shell('if [ -f "$1" ]; then touch "$1"; echo there; fi', name).strip() != "there":
-            self._adb("push", str(path), f"{there}.part", limit_s=10 * _PATIENCE_S)
-            self.shell('mv "$1.part" "$1"', name)
-        return there
+        """Bring a file to the phone, unless it is there, and tell its path there; it is looked at once."""
+        if path not in self._sent:
+            self._sent[path] = self._bring(path)
+        return self._sent[path]
 
     def scratch(self, name: str) -> str:
         """A path there for a file that a run writes."""
@@ -120,6 +118,15 @@ class Phone:
     def emulated(self) -> bool:
         """Whether it is an emulator."""
         return self.shell("getprop ro.boot.qemu; getprop ro.kernel.qemu", folder="/").split() != []
+
+    def _bring(self, path: Path) -> str:
+        with path.open("rb") as content:
+            name = f"files/{hashlib.file_digest(content, 'sha256').hexdigest()}{path.suffix}"
+        there = f"{self._directory}/{name}"
+        if self.shell('if [ -f "$1" ]; then touch "$1"; echo there; fi', name).strip() != "there":
+            self._adb("push", str(path), f"{there}.part", limit_s=10 * _PATIENCE_S)
+            self.shell('mv "$1.part" "$1"', name)
+        return there
 
     def _adb(self, *arguments: str, limit_s: float = _PATIENCE_S) -> str:
         command = self._command(*arguments)

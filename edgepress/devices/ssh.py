@@ -68,13 +68,10 @@ class SshConnection(Connection):
 
     def __init__(self, link: Link, program: str) -> None:
         self._link, self._program, self._run = link, program, uuid.uuid4().hex
-        self._sent = dict[Path, str]()
         self.repair = f"edgepress device setup {link.board}"
 
     def put(self, path: Path) -> str:
-        if path not in self._sent:
-            self._sent[path] = self._link.send(path)
-        return self._sent[path]
+        return self._link.send(path)
 
     def scratch(self, name: str) -> str:
         return f"runs/{self._run}-{name}"
