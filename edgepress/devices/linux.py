@@ -1,7 +1,7 @@
 """Measures on any host that runs the program."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +38,11 @@ class Processes(NamedTuple):
     threads: int
     kernels: dict[str, Any]
 
+    def load(self, number: int, model: Path, **kernels: str) -> dict[str, Any]:
+        """Let the process of that number load a model, with what `kernels` says beside the usual."""
+        path, computes = self.there.put(model), {**self.kernels, **kernels}
+        return self.runners[number].ask("load", model=path, threads=self.threads, kernels=computes)
+
 
 def open_local(config: Local) -> Device:
     """This computer, as the configuration has it used."""
@@ -67,7 +72,7 @@ class LinuxDevice(Device):
 
     def measure(self, pair: Pair, inputs: Path) -> Measurement:
         """See `Device`."""
-        require_models(pair)
+        require_models(pair.models)
         if self._energy is not None:
             require_log(self._energy)
         with self._host.connect() as there:
@@ -88,14 +93,20 @@ class LinuxDevice(Device):
             conditions,
         )
 
+    def connect(self) -> AbstractContextManager[Connection]:
+        """See `Host`; for those who measure otherwise."""
+        return self._host.connect()
+
     @contextmanager
-    def processes(self, runtime: RuntimeName, models: Sequence[Path]) -> Iterator[Processes]:
-        """A process for each model, for those who measure otherwise.
+    def processes(
+        self, there: Connection, runtime: RuntimeName, models: Sequence[Path]
+    ) -> Iterator[Processes]:
+        """A process for each model.
 
         Raises:
-            DeviceError: the device is out of reach, its times say nothing, or a runtime is missing.
+            DeviceError: the device's times say nothing, or a runtime is missing.
         """
-        with self._host.connect() as there, ExitStack() as stack:
+        with ExitStack() as stack:
             starts = (start_runner(there, runtime, model, self._kernels, self._timeout_s) for model in models)
             runners = [stack.enter_context(start) for start in starts]
             if self._emulated(runners[0]):
@@ -109,7 +120,7 @@ class LinuxDevice(Device):
     def _predict(self, bench: Bench) -> tuple[list[ModelRun], dict[str, Any]]:
         """Outputs and memory of candidate and baseline, and what ran where."""
         runs, facts = list[ModelRun](), dict[str, Any]()
-        for model in bench.models:
+        for model in bench.pair.models:
             with ExitStack() as stack:
                 loaded = bench.load(stack, model)
                 stats = loaded.runner.ask("stats")

@@ -35,9 +35,8 @@ def cut_times(
         ArtifactError: a model is absent or damaged.
         DeviceError: a model has not one input, or crashes, or a delegate takes none of it.
     """
-    for runner, model in zip(processes.runners, models, strict=True):
-        path = processes.there.put(model)
-        runner.ask("load", model=path, threads=processes.threads, kernels=processes.kernels)
+    for number, model in enumerate(models):
+        processes.load(number, model)
     cuts = [read_cuts(model) for model in models]
     rounds = max(2, -(-runs // _BURST))
     found: list[list[Array]] = [[] for _ in models]

@@ -27,8 +27,7 @@ def node_times(
         DeviceError: a model is absent or broken, has not one input, or crashes.
     """
     for number, (runner, model) in enumerate(zip(processes.runners, models, strict=True)):
-        kernels = {**processes.kernels, "record": processes.there.scratch(f"record-{number}")}
-        runner.ask("load", model=processes.there.put(model), threads=processes.threads, kernels=kernels)
+        processes.load(number, model, record=processes.there.scratch(f"record-{number}"))
         runner.ask("inputs", path=samples, layout=layout)
     for turn in range(max(2, -(-runs // _BURST)) + 1):
         for runner in processes.runners if turn % 2 else reversed(processes.runners):

@@ -1,7 +1,7 @@
 """What the layers of a candidate and its baseline take on a device."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +10,10 @@ import numpy as np
 from tqdm import tqdm
 
 from edgepress.devices.base import Device, RuntimeName
-from edgepress.devices.linux import LinuxDevice, Processes
+from edgepress.devices.host import Connection
+from edgepress.devices.linux import LinuxDevice
 from edgepress.devices.prediction import LAYOUTS
+from edgepress.devices.requirements import require_models
 from edgepress.errors import DeviceError
 from edgepress.profiling.cuts import cut_times
 from edgepress.profiling.nodes import node_times
@@ -32,7 +34,7 @@ class Profile:
 
 
 def profile(
-    device: Device, runtime: RuntimeName, models: list[Path], inputs: Path | None, runs: int
+    device: Device, runtime: RuntimeName, models: Sequence[Path], inputs: Path | None, runs: int
 ) -> Profile:
     """Time the operators of a candidate and, if it is given, its baseline.
 
@@ -46,39 +48,30 @@ def profile(
         raise DeviceError(
             "this device tells no times of single operators; choose one that does: device=local"
         )
-    for model in models:
-        if not model.is_file():
-            raise DeviceError(f"{model} does not exist; make it with: dvc repro")
-    sittings = [
-        _sit(device, runtime, models, inputs, -(-runs // SITTINGS))
-        for _ in tqdm(range(SITTINGS), desc=f"profiling {runtime}", leave=False, disable=None)
-    ]
+    require_models(models)
+    layout, sittings = "NCHW" if inputs is None else LAYOUTS[runtime], list[list[Sitting]]()
+    with device.connect() as there, _samples(device, there, runtime, models[0], inputs) as path:
+        samples = there.put(path)
+        for _ in tqdm(range(SITTINGS), desc=f"profiling {runtime}", leave=False, disable=None):
+            with device.processes(there, runtime, models) as fresh:
+                sittings.append(_TIMES[runtime](fresh, models, samples, layout, -(-runs // SITTINGS)))
     candidate, *others = map(model_times, zip(*sittings, strict=True))
     baseline = others[0] if others else None
     return Profile(runtime, rows(candidate, baseline), candidate, baseline)
 
 
-def _sit(
-    device: LinuxDevice, runtime: RuntimeName, models: list[Path], inputs: Path | None, runs: int
-) -> list[Sitting]:
-    """Of each model, in fresh processes."""
-    with device.processes(runtime, models) as processes, _samples(processes, models, inputs) as samples:
-        layout = "NCHW" if inputs is None else LAYOUTS[runtime]
-        return _TIMES[runtime](processes, models, processes.there.put(samples), layout, runs)
-
-
 @contextmanager
-def _samples(processes: Processes, models: list[Path], inputs: Path | None) -> Iterator[Path]:
-    """The inputs or, where there are none, a file with a sample for the first model."""
+def _samples(
+    device: LinuxDevice, there: Connection, runtime: RuntimeName, model: Path, inputs: Path | None
+) -> Iterator[Path]:
+    """The inputs or, where there are none, a file with a sample for the model."""
     if inputs is not None:
         yield inputs
         return
-    path = processes.there.put(models[0])
-    loaded = processes.runners[0].ask(
-        "load", model=path, threads=processes.threads, kernels=processes.kernels
-    )
-    shape = [1, *(length or 1 for length in loaded["input"]["dims"][1:])]
+    with device.processes(there, runtime, [model]) as processes:
+        dims = processes.load(0, model)["input"]["dims"]
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "sample.npy"
+        shape = [1, *(length or 1 for length in dims[1:])]
         np.save(made, np.random.default_rng(0).random(shape, np.float32))
         yield made
