@@ -12,15 +12,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from edgepress.config.device import Adb, Kernels, Timing
+from edgepress.config.device import Adb, Timing
 from edgepress.devices.adb import AdbHost
 from edgepress.devices.base import Measurement, Pair
 from edgepress.devices.linux import LinuxDevice
 from edgepress.devices.phone import Phone
+from edgepress.devices.prediction import XNNPACK
 from edgepress.devices.registry import open_device
 from edgepress.errors import DeviceError
 
-KERNELS = Kernels(1, None, "xnnpack", None, "CPUExecutionProvider")
 TIMING = Timing(sittings=2, rounds=1, runs_per_round=3, warmup_s=0, ratio_width=9, budget_s=0)
 SERIAL = "emulator-5554"
 PROPERTIES = {
@@ -124,7 +124,7 @@ def write_program(path: Path, text: str) -> None:
 
 def config(phone: StandIn, **changes: object) -> Adb:
     """The phone with this computer's Python, unless changed."""
-    usual = Adb(phone.serial, sys.executable, None, phone.directory, KERNELS, TIMING)
+    usual = Adb(phone.serial, sys.executable, None, phone.directory, XNNPACK, TIMING)
     return dataclasses.replace(usual, **changes)
 
 
@@ -141,7 +141,7 @@ def assert_ends_what_hangs(phone: StandIn, models: Path) -> None:
     hang = "input(); print('{\\\"pid\\\": %d}' % os.getpid(), flush=True); input(); time.sleep(60)"
     write_program(phone.root / "python", f'#!/bin/sh\nexec "{sys.executable}" -c "{note}; {hang}"\n')
     host = AdbHost(Phone(phone.serial, phone.directory), str(phone.root / "python"))
-    device, begin = LinuxDevice(host, KERNELS, None, timeout_s=2), time.monotonic()
+    device, begin = LinuxDevice(host, XNNPACK, None, timeout_s=2), time.monotonic()
     pair = Pair("tflite", models / "int8.tflite", models / "float.tflite")
     with pytest.raises(DeviceError, match="gave no answer to 'load' within 2 s"):
         device.measure(pair, models / "images.npy")

@@ -1,13 +1,13 @@
 """`edgepress profile`: what each operator of a model takes, beside its baseline's."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgepress.artifacts import PREPARED, write_bytes
-from edgepress.config.device import CHOICES, Fleet, Kernels, name_of
+from edgepress.config.device import CHOICES, Fleet, name_of
 from edgepress.config.load import PARAMS, load_choice
 from edgepress.errors import ArtifactError, ConfigError, DeviceError
 
@@ -63,7 +63,7 @@ def _own_files(given: bool) -> Iterator[None]:
 
 def _subjects(
     model: Path | None, baseline: Path | None
-) -> list[tuple["RuntimeName", list[Path], Path | None]]:
+) -> list[tuple["RuntimeName", Sequence[Path], Path | None]]:
     """What to time: a runtime, a candidate and perhaps its baseline, and their inputs if there are any."""
     if model is None:
         if baseline is not None:
@@ -71,7 +71,7 @@ def _subjects(
         from edgepress.report.evaluation import PAIRS
 
         inputs = PREPARED / "test" / "x.npy"
-        return [(pair.runtime, [pair.candidate, pair.baseline], inputs) for pair in PAIRS]
+        return [(pair.runtime, pair.models, inputs) for pair in PAIRS]
     models = [model, *([baseline] if baseline else [])]
     for path in models:
         if path.suffix not in _RUNTIMES or path.suffix != model.suffix:
@@ -87,11 +87,11 @@ def _device() -> tuple[str, "Device"]:
     """The project's device and its name or, outside of a project, this computer."""
     from edgepress.devices.linux import LinuxDevice
     from edgepress.devices.local import LocalHost
+    from edgepress.devices.prediction import XNNPACK
     from edgepress.devices.registry import open_device
 
     if not PARAMS.exists():
-        kernels = Kernels(1, None, "xnnpack", None, "CPUExecutionProvider")
-        return "local", LinuxDevice(LocalHost(), kernels, None)
+        return "local", LinuxDevice(LocalHost(), XNNPACK, None)
     config = load_choice("device", CHOICES)
     if isinstance(config, Fleet):
         raise ConfigError(

@@ -24,6 +24,11 @@ class Pair:
     candidate: Path
     baseline: Path
 
+    @property
+    def models(self) -> tuple[Path, Path]:
+        """Candidate and baseline."""
+        return self.candidate, self.baseline
+
 
 @dataclass(frozen=True)
 class Codes:

@@ -19,11 +19,11 @@ def throughput(bench: Bench, timing: Timing) -> list[Figures]:
     Where a model cannot take such batches it is None, and `samples_per_s_note` says why.
     """
     figures: list[Figures] = [
-        {"samples_per_s_note": None} if timing.batch_sizes else {} for _ in bench.models
+        {"samples_per_s_note": None} if timing.batch_sizes else {} for _ in bench.pair.models
     ]
     for size in timing.batch_sizes:
-        faults = [_fault(bench, model, size) for model in bench.models]
-        able = [model for model, fault in zip(bench.models, faults, strict=True) if fault is None]
+        faults = [_fault(bench, model, size) for model in bench.pair.models]
+        able = [model for model, fault in zip(bench.pair.models, faults, strict=True) if fault is None]
         speeds = iter(_samples_per_s(bench, able, timing, size))
         for each, fault in zip(figures, faults, strict=True):
             each[f"samples_per_s_batch_{size}"] = next(speeds) if fault is None else None

@@ -127,10 +127,10 @@ def _windows(bench: Bench, timing: Timing, config: Energy) -> list[Window]:
     """The idle machine, with both models waiting, then each of them without pause."""
     seconds = config.seconds
     with ExitStack() as stack:
-        runners = [bench.load(stack, model).runner for model in bench.models]
+        runners = [bench.load(stack, model).runner for model in bench.pair.models]
         ahead = _ahead(runners[0]) if config.clock == "host" else 0.0
         windows = [_window("idle", runners[0].ask("rest", takes_s=seconds, seconds=seconds), ahead)]
-        for runner, model in zip(runners, bench.models, strict=True):
+        for runner, model in zip(runners, bench.pair.models, strict=True):
             warm_up(runner, timing)
             run = runner.ask("sustain", takes_s=seconds, seconds=seconds)
             windows.append(_window(str(model), run, ahead))

@@ -1,7 +1,6 @@
 """Arm's Ethos-U, as Arm's compiler Vela estimates it."""
 
 import csv
-import hashlib
 import json
 import re
 import subprocess
@@ -19,6 +18,7 @@ from edgepress.devices.client import start_runner
 from edgepress.devices.linux import LinuxDevice
 from edgepress.devices.local import LocalHost, environment
 from edgepress.devices.prediction import REFERENCE, TIMEOUT_S
+from edgepress.devices.program.machine import short_hash
 from edgepress.devices.requirements import require_models, require_package
 from edgepress.errors import DeviceError
 
@@ -91,8 +91,8 @@ class EthosUDevice(Device):
 
     def measure(self, pair: Pair, inputs: Path) -> Measurement:
         """See `Device`; a candidate of which the NPU could run nothing is refused before it runs."""
-        require_models(pair)
-        for model in (pair.candidate, pair.baseline):
+        require_models(pair.models)
+        for model in pair.models:
             _require_sound(model)
         estimate = compile_model(pair.candidate, self._config)
         if not any(layer.on_npu for layer in estimate.layers):
@@ -122,7 +122,7 @@ class EthosUDevice(Device):
             "optimise": self._config.optimise,
         }
         said = json.dumps([machine, version(_PACKAGE)], sort_keys=True)
-        return {**machine, "fingerprint": hashlib.sha256(said.encode()).hexdigest()[:12]}
+        return {**machine, "fingerprint": short_hash(said)}
 
 
 def compile_model(model: Path, config: EthosU) -> Estimate:

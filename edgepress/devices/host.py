@@ -10,6 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import IO, NamedTuple, Protocol
 
+PROBE = '{"do": "probe"}\n'
+"""A whole input for the program, which asks what the device is and has."""
+
 _ENTRY = "edgepress.devices.program.serve:main"
 
 

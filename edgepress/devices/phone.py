@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+from edgepress.devices.program.machine import short_hash
 from edgepress.errors import DeviceError
 
 _PATIENCE_S = 120.0
@@ -112,7 +113,7 @@ class Phone:
             "architecture": architecture,
             "cores": int(cores),
             "system": f"Android {version}",
-            "fingerprint": hashlib.sha256(said.encode()).hexdigest()[:12],
+            "fingerprint": short_hash(said),
         }
 
     def emulated(self) -> bool:

@@ -54,18 +54,17 @@ class BenchmarkDevice(Device):
 
     def measure(self, pair: Pair, inputs: Path) -> Measurement:
         """See `Device`."""
-        require_models(pair)
+        require_models(pair.models)
         machine = self._phone.machine()
         if self._phone.emulated():
             what = f"phone {self._phone.serial!r} is an emulator, whose times say nothing"
             raise DeviceError(f"{what}; set device.python instead of device.benchmark, or attach a phone")
         self._phone.prepare()
         version = self._version()
-        models = (pair.candidate, pair.baseline)
-        kernels = [self._run(model).kernels for model in models]  # and both are in the page cache
+        kernels = [self._run(model).kernels for model in pair.models]  # and both are in the page cache
 
         def sit(swap: bool) -> list[Sitting]:
-            found = [self._run(model).sitting for model in (models[::-1] if swap else models)]
+            found = [self._run(model).sitting for model in (pair.models[::-1] if swap else pair.models)]
             return found[::-1] if swap else found
 
         sittings = until_certain(sit, self._timing, "timing on the phone")

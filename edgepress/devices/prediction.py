@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,10 @@ from edgepress.errors import DeviceError
 TIMEOUT_S = 900.0
 """Longer than any request takes; who waits that long waits for a process that hangs."""
 
-REFERENCE = Kernels(1, None, "reference", None, "CPUExecutionProvider")
+XNNPACK = Kernels(1, None, "xnnpack", None, "CPUExecutionProvider")
+"""What computes where nobody chooses."""
+
+REFERENCE = replace(XNNPACK, op_resolver="reference")
 """LiteRT's plain kernels, whose results others aim at."""
 
 _PART_S = 5.0
@@ -51,7 +55,7 @@ def tflite_runner(
     model: Path, inputs: Path, threads: int, layout: str, output: int | None = None
 ) -> Iterator[tuple[Runner, Connection]]:
     """A process with a `.tflite` in LiteRT and its inputs, as `predict_any`."""
-    kernels = Kernels(threads, None, "xnnpack", None, "CPUExecutionProvider")
+    kernels = replace(XNNPACK, threads=threads)
     with LocalHost().connect() as here, start_runner(here, "tflite", model, kernels, TIMEOUT_S) as runner:
         runner.ask("load", model=str(model), threads=threads, output=output)
         runner.ask("inputs", path=str(inputs), layout=layout)

@@ -5,7 +5,6 @@ wheels that Python and the runtimes are made of.
 """
 
 import dataclasses
-import hashlib
 import json
 import os
 import subprocess
@@ -21,6 +20,7 @@ from edgepress.devices.base import Device, Measurement, Pair
 from edgepress.devices.host import Connection, Host, program_file
 from edgepress.devices.linux import LinuxDevice
 from edgepress.devices.local import LocalConnection, environment, popen
+from edgepress.devices.program.machine import short_hash
 from edgepress.errors import DeviceError
 
 PACKAGES = ("ai-edge-litert", "numpy", "onnxruntime")
@@ -47,7 +47,7 @@ class QemuDevice(Device):
         """See `Device`."""
         found = self._board.measure(pair, inputs)
         machine = {"cpu": f"{self._cpu}, emulated by QEMU {emulator_version()}", "architecture": "aarch64"}
-        fingerprint = hashlib.sha256(json.dumps(machine).encode()).hexdigest()[:12]
+        fingerprint = short_hash(json.dumps(machine))
         whole = {**found.machine, **machine, "cores": None, "fingerprint": fingerprint}
         return dataclasses.replace(found, machine=whole)
 
@@ -99,7 +99,7 @@ def emulator_version() -> str:
 def emulated_board() -> Path:
     """The folder with QEMU in `qemu` and a board's files in `root`; its name tells which packages it has."""
     holds = json.dumps([_LAYOUT, *(f"{name}=={version(name)}" for name in PACKAGES)])
-    return cache_folder() / f"qemu-aarch64-{hashlib.sha256(holds.encode()).hexdigest()[:12]}"
+    return cache_folder() / f"qemu-aarch64-{short_hash(holds)}"
 
 
 def cache_folder() -> Path:

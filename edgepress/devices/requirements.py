@@ -1,18 +1,19 @@
 """What has to be there before a device starts."""
 
 import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
 
-from edgepress.devices.base import Pair
 from edgepress.errors import DeviceError
 
 
-def require_models(pair: Pair) -> None:
-    """Refuse a pair of which a file is absent.
+def require_models(models: Sequence[Path]) -> None:
+    """Refuse models of which a file is absent.
 
     Raises:
         DeviceError: one is.
     """
-    for model in (pair.candidate, pair.baseline):
+    for model in models:
         if not model.exists():
             raise DeviceError(f"{model} does not exist; make it with: dvc repro")
 

@@ -37,11 +37,6 @@ class Bench:
     kernels: Kernels
     timeout_s: float
 
-    @property
-    def models(self) -> tuple[Path, Path]:
-        """Candidate and baseline."""
-        return self.pair.candidate, self.pair.baseline
-
     def load(self, stack: ExitStack, model: Path) -> Loaded:
         """Start a process, which ends with `stack`, load a model with its inputs, and run it once."""
         runtime, path = self.pair.runtime, self.there.put(model)
@@ -67,7 +62,7 @@ def take_sittings(bench: Bench, timing: Timing) -> tuple[list[Timings], Conditio
     """The timings of candidate and baseline, over as many sittings as the ratio takes to be certain."""
 
     def take(swap: bool) -> list[Sitting]:
-        return sit(bench, bench.models, timing, swap)
+        return sit(bench, bench.pair.models, timing, swap)
 
     sittings = until_certain(take, timing, f"timing {bench.pair.runtime}")
     conditions = Conditions(sittings[0][0].conditions.before, sittings[-1][0].conditions.after)

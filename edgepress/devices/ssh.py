@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from edgepress.config.device import Ssh
 from edgepress.devices.base import Device
-from edgepress.devices.host import Connection, Death, Host, program_file
+from edgepress.devices.host import PROBE, Connection, Death, Host, program_file
 from edgepress.devices.link import FAILED, RESUMES, Link, open_link
 from edgepress.devices.linux import LinuxDevice
 from edgepress.errors import DeviceError
@@ -108,7 +108,7 @@ def probe(link: Link, python: str) -> dict[str, Any]:
         DeviceError: there is no such Python, or it does not run there.
     """
     program = link.send(program_file())
-    status, output, words = link.attempt(_START, "1", python, program, feed='{"do": "probe"}\n')
+    status, output, words = link.attempt(_START, "1", python, program, feed=PROBE)
     setup = f"edgepress device setup {link.board}"
     if status == _ABSENT:
         raise DeviceError(f"board {link.board!r} has no runtime yet ({words}); install it with: {setup}")

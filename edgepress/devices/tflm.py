@@ -18,6 +18,7 @@ from edgepress.devices.local import LocalConnection, LocalHost, environment, pop
 from edgepress.devices.prediction import LAYOUTS, REFERENCE, TIMEOUT_S, of_classifier, outputs_of
 from edgepress.devices.requirements import require_models, require_package
 from edgepress.errors import DeviceError
+from edgepress.measure.inference import same_class
 
 ARENA_STEP = 16
 """TFLM aligns what it puts into the arena to so many bytes."""
@@ -46,11 +47,9 @@ class TflmDevice(Device):
 
     def measure(self, pair: Pair, inputs: Path) -> Measurement:
         """See `Device`; a baseline that TFLM cannot run is run by LiteRT's reference kernels."""
-        require_models(pair)
+        require_models(pair.models)
         with connect() as here:
-            candidate, baseline = (
-                MicroModel(here, model, inputs) for model in (pair.candidate, pair.baseline)
-            )
+            candidate, baseline = (MicroModel(here, model, inputs) for model in pair.models)
             candidate.refuse_lacking()
             recorded = candidate.try_out()
             other_recorded, remark = _try_baseline(baseline)
@@ -186,6 +185,6 @@ def _unable(reference: ModelRun, remark: str | None) -> ModelRun:
 def _agreement(ours: Array, reference: Array) -> Mapping[str, float]:
     """The share of samples of the same class, and the share of numbers that are the same, bit for bit."""
     return {
-        "top1": float((ours.argmax(axis=1) == reference.argmax(axis=1)).mean()),
+        "top1": same_class(ours, reference),
         "identical": float((ours == reference).mean()),
     }

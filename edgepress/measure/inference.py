@@ -57,6 +57,11 @@ def accuracy(outputs: Array, classes: Array) -> float | None:
     return None if UNKNOWN in classes else float((outputs.argmax(axis=1) == classes).mean())
 
 
+def same_class(ours: Array, theirs: Array) -> float:
+    """The share of samples of which two outputs (N, classes) are largest at the same class."""
+    return float((ours.argmax(axis=1) == theirs.argmax(axis=1)).mean())
+
+
 def told(accuracy: float | None) -> str:
     """An accuracy in a stage's last line."""
     return "accuracy not known, without classes" if accuracy is None else f"accuracy {accuracy:.4f}"

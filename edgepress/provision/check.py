@@ -7,7 +7,7 @@ from typing import Any
 
 from edgepress.config.device import Adb, DeviceConfig, EthosU, Qemu, Ssh, Tflm
 from edgepress.devices.adb import AdbHost
-from edgepress.devices.host import Host
+from edgepress.devices.host import PROBE, Host
 from edgepress.devices.link import Link, open_link
 from edgepress.devices.local import LocalHost
 from edgepress.devices.phone import Phone
@@ -17,7 +17,6 @@ from edgepress.devices.ssh import PYTHON, describe, probe
 from edgepress.errors import DeviceError
 from edgepress.provision.named import RUNTIMES, configuration
 
-_QUESTION = '{"do": "probe"}\n'
 _PATIENCE_S = 120.0
 
 
@@ -67,7 +66,7 @@ def _probe(host: Host) -> dict[str, Any]:
         DeviceError: it is out of reach, or the program does not run there.
     """
     with host.connect() as there, tempfile.TemporaryFile() as log, there.start(1, log) as process:
-        output, _ = process.communicate(_QUESTION, timeout=_PATIENCE_S)
+        output, _ = process.communicate(PROBE, timeout=_PATIENCE_S)
         log.seek(0)
         words = " ".join(log.read().decode(errors="replace").split())[-300:]
         if process.returncode != 0 or not output:

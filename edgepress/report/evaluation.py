@@ -13,7 +13,7 @@ from edgepress.datasets.prepared import UNKNOWN
 from edgepress.devices.base import Array, Measurement, ModelRun, Pair, RuntimeName, Timings
 from edgepress.devices.statistics import speedup
 from edgepress.errors import DeviceError
-from edgepress.measure.inference import accuracy
+from edgepress.measure.inference import accuracy, same_class
 from edgepress.measure.sizes import size_metrics
 from edgepress.report.caveats import conditions_report, speedup_warning
 
@@ -104,7 +104,7 @@ def agreement(tflite: ModelRun, onnxruntime: ModelRun) -> Report:
     step = None if tflite.codes is None else tflite.codes.scale
     tolerance = STEP_TOLERANCE * step if step else FLOAT_TOLERANCE * float(np.ptp(theirs))
     return {
-        "top1": float((ours.argmax(axis=1) == theirs.argmax(axis=1)).mean()),
+        "top1": same_class(ours, theirs),
         "identical_logits": float((difference <= tolerance).mean()),
         "max_step_diff": round(float(difference.max()) / step, 3) if step else None,
     }
@@ -192,14 +192,14 @@ def _closeness(candidate: ModelRun, baseline: ModelRun) -> Report:
     ours, theirs = candidate.logits.astype(np.float64), baseline.logits.astype(np.float64)
     difference = np.abs(ours - theirs)
     return {
-        "top1": float((ours.argmax(axis=1) == theirs.argmax(axis=1)).mean()),
+        "top1": same_class(ours, theirs),
         "max_abs_diff": float(difference.max()),
         "mean_abs_diff": float(difference.mean()),
     }
 
 
 def _sizes(pair: Pair) -> Report:
-    candidate, baseline = size_metrics(pair.candidate), size_metrics(pair.baseline)
+    candidate, baseline = (size_metrics(model) for model in pair.models)
     return {
         **candidate,
         **{f"baseline_{key}": value for key, value in baseline.items()},

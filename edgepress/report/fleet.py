@@ -75,7 +75,7 @@ def _evaluate(config: DeviceConfig, pairs: Sequence[Pair], data: Samples) -> Eva
 
 def _profile(device: Device, pair: Pair, data: Samples, timing: Timing) -> Profile:
     runs = timing.rounds * timing.runs_per_round
-    return profile(device, pair.runtime, [pair.candidate, pair.baseline], data.inputs, runs)
+    return profile(device, pair.runtime, pair.models, data.inputs, runs)
 
 
 def _evaluate_fleet(fleet: Fleet, pairs: Sequence[Pair], data: Samples) -> Evaluation:

@@ -19,12 +19,13 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from edgepress.config.device import DEVICES as SECTIONS
-from edgepress.config.device import Kernels, Local, Timing
+from edgepress.config.device import Local, Timing
 from edgepress.devices import prediction
 from edgepress.devices.base import Device, Measurement, Pair
 from edgepress.devices.client import start_runner
 from edgepress.devices.linux import LinuxDevice
 from edgepress.devices.local import LocalHost
+from edgepress.devices.prediction import XNNPACK
 from edgepress.devices.registry import DEVICES, open_device
 from edgepress.errors import DeviceError
 
@@ -186,7 +187,7 @@ class DeviceContract:
 class TestLocal(DeviceContract):
     name = "local"
     config = Local(
-        Kernels(1, None, "xnnpack", None, "CPUExecutionProvider"),
+        XNNPACK,
         Timing(sittings=2, rounds=3, runs_per_round=4, warmup_s=0.1, ratio_width=9, budget_s=0),
     )
 
@@ -208,6 +209,15 @@ class TestLocal(DeviceContract):
             DeviceError, match=r"endless\.tflite in tflite gave no answer to 'load' within 2 s; "
         ):
             device.measure(pair, small_models / "images.npy")
+
+    def test_the_limit_that_is_told_is_that_of_the_request(self, small_models):
+        model, kernels = small_models / "int8.tflite", self.config.kernels
+        with (
+            LocalHost().connect() as here,
+            start_runner(here, "tflite", model, kernels, timeout_s=60) as runner,
+            pytest.raises(DeviceError, match=r"gave no answer to 'rest' within 0\.5 s; "),
+        ):
+            runner.ask("rest", takes_s=-59.5, seconds=30)
 
     def test_a_missing_runtime_is_named_with_a_remedy(self, device, small_models, tmp_path, monkeypatch):
         python = tmp_path / "python"

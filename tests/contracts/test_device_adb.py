@@ -9,12 +9,12 @@ import pytest
 from edgepress.config.device import Adb
 from edgepress.config.schema import build
 from edgepress.devices.base import Device
+from edgepress.devices.prediction import XNNPACK
 from edgepress.devices.registry import open_device
 from edgepress.errors import ConfigError, DeviceError
 from edgepress.profiling.profile import profile
 from tests.contracts.test_device import DeviceContract
 from tests.phone import (
-    KERNELS,
     PROPERTIES,
     SERIAL,
     TIMING,
@@ -160,7 +160,7 @@ def test_a_model_that_hangs_is_ended_on_the_phone(own_phone, small_models):
             {
                 "python": None,
                 "benchmark": "/b",
-                "kernels": dataclasses.asdict(KERNELS) | {"op_resolver": "reference"},
+                "kernels": dataclasses.asdict(XNNPACK) | {"op_resolver": "reference"},
             },
             "device.kernels.op_resolver is 'reference'; expected xnnpack or builtin with device.benchmark",
         ),

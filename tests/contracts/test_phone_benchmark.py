@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from edgepress.devices.phone_benchmark import Found, read
+from edgepress.devices.prediction import XNNPACK
 from edgepress.devices.registry import open_device
 from edgepress.errors import DeviceError
 from tests.contracts.test_device import make_pair
 from tests.last_stage import ROOT, add_stages, make_project, run_stage
-from tests.phone import KERNELS, TIMING, StandIn, config, measure
+from tests.phone import TIMING, StandIn, config, measure
 
 
 def benchmark(phone: StandIn) -> dict[str, object]:
@@ -24,7 +25,7 @@ def benchmark(phone: StandIn) -> dict[str, object]:
 
 def test_the_benchmark_program_tells_times_and_no_outputs(own_phone, small_models):
     timing = dataclasses.replace(TIMING, sittings=3, rounds=5, warmup_s=0.5)
-    kernels = dataclasses.replace(KERNELS, threads=2, cpus=(0, 1))
+    kernels = dataclasses.replace(XNNPACK, threads=2, cpus=(0, 1))
     measured = measure(own_phone, small_models, **benchmark(own_phone), timing=timing, kernels=kernels)
     for run, name in ((measured.candidate, "int8.tflite"), (measured.baseline, "float.tflite")):
         assert run.outputs is None

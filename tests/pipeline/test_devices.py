@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgepress.config.device import Kernels, Qemu
+from edgepress.config.device import Qemu
 from edgepress.devices.base import Pair
 from edgepress.devices.linux import LinuxDevice
 from edgepress.devices.local import LocalHost
+from edgepress.devices.prediction import XNNPACK
 from edgepress.devices.registry import open_device
 from edgepress.report.evaluation import PAIRS
 from tests.board import Board
@@ -88,8 +89,7 @@ def test_an_emulated_board_predicts_as_this_computer_and_claims_no_time(
 def test_an_emulated_board_gives_the_same_numbers(ran: Project, emulated_board: Path, tmp_path: Path) -> None:
     images = np.load(ran.folder / "data/prepared/test/x.npy")[:60]
     np.save(tmp_path / "x.npy", images)
-    kernels = Kernels(1, None, "xnnpack", None, "CPUExecutionProvider")
-    there, here = open_device(Qemu("cortex-a72", kernels)), LinuxDevice(LocalHost(), kernels, None)
+    there, here = open_device(Qemu("cortex-a72", XNNPACK)), LinuxDevice(LocalHost(), XNNPACK, None)
     for pair in PAIRS:
         files = Pair(pair.runtime, ran.folder / pair.candidate, ran.folder / pair.baseline)
         ours, theirs = (device.measure(files, tmp_path / "x.npy") for device in (here, there))

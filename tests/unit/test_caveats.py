@@ -1,12 +1,14 @@
 """What takes from the worth of latencies: the machine's conditions and speed-ups that are not certain."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from edgepress.config.device import Kernels, Timing
+from edgepress.config.device import Timing
 from edgepress.devices.base import Conditions
+from edgepress.devices.prediction import XNNPACK
 from edgepress.devices.program.machine import conditions
 from edgepress.devices.statistics import Interval
 from edgepress.report.caveats import conditions_report, speedup_warning, warnings
@@ -21,10 +23,6 @@ CALM = {
     "load": 0.3,
 }
 TIMING = Timing(8, 10, 10, warmup_s=2, ratio_width=0.05, budget_s=20)
-
-
-def kernels(threads: int) -> Kernels:
-    return Kernels(threads, None, "xnnpack", None, "CPUExecutionProvider")
 
 
 def board(folder: Path, files: dict[str, str]) -> Path:
@@ -70,11 +68,11 @@ def test_what_a_machine_does_not_tell_is_none(tmp_path):
 
 def test_the_report_has_both_ends_and_no_warning_where_all_is_calm():
     after = {**CALM, "temperature_c": 61.5, "load": 1.1}
-    report = conditions_report([Conditions(CALM, CALM), Conditions(CALM, after)], kernels(2))
+    report = conditions_report([Conditions(CALM, CALM), Conditions(CALM, after)], replace(XNNPACK, threads=2))
     assert (report["temperature_c"], report["temperature_after_c"]) == (50.0, 61.5)
     assert (report["load"], report["load_after"]) == (0.3, 1.1)
     assert (report["page_cache"], report["warning"]) == ("warm", None)
-    assert conditions_report([], kernels(1)) is None
+    assert conditions_report([], XNNPACK) is None
 
 
 @pytest.mark.parametrize(
@@ -88,13 +86,13 @@ def test_the_report_has_both_ends_and_no_warning_where_all_is_calm():
 )
 def test_conditions_that_take_from_the_figures_are_warned_of(change, threads, message):
     first = {**CALM, "governor": change.get("governor", "performance")}
-    report = conditions_report([Conditions(first, {**CALM, **change})], kernels(threads))
+    report = conditions_report([Conditions(first, {**CALM, **change})], replace(XNNPACK, threads=threads))
     assert report["warning"].startswith(message)
 
 
 def test_what_is_not_told_is_not_warned_of():
     silent = {**CALM, "governor": None, "frequency_mhz": None, "throttled": None}
-    assert conditions_report([Conditions(silent, silent)], kernels(1))["warning"] is None
+    assert conditions_report([Conditions(silent, silent)], XNNPACK)["warning"] is None
 
 
 def test_a_speedup_wider_than_wanted_is_too_noisy():

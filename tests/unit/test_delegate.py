@@ -8,15 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgepress.config.device import Kernels
 from edgepress.devices.base import Measurement, Pair
 from edgepress.devices.linux import LinuxDevice
 from edgepress.devices.local import LocalHost
+from edgepress.devices.prediction import XNNPACK
 from edgepress.errors import DeviceError
 from edgepress.profiling.profile import profile
 
 SOURCE = Path(__file__).parents[1] / "delegate" / "mean.c"
-KERNELS = Kernels(1, None, "xnnpack", None, "CPUExecutionProvider")
 TRANSPOSE = 39
 """A builtin operator that the model does not have."""
 
@@ -32,7 +31,7 @@ def compiled(folder: Path, *options: str) -> str:
 
 
 def measured(folder: Path, delegate: str | None, resolver: str = "xnnpack") -> Measurement:
-    device = LinuxDevice(LocalHost(), replace(KERNELS, delegate=delegate, op_resolver=resolver), None)
+    device = LinuxDevice(LocalHost(), replace(XNNPACK, delegate=delegate, op_resolver=resolver), None)
     pair = Pair("tflite", folder / "float.tflite", folder / "float.tflite")
     return device.measure(pair, folder / "images.npy")
 
@@ -46,7 +45,7 @@ def test_a_delegate_computes_the_operators_that_it_takes(small_models, tmp_path)
 
 
 def test_what_a_delegate_takes_is_timed_beside_what_it_leaves(small_models, tmp_path):
-    device = LinuxDevice(LocalHost(), replace(KERNELS, delegate=compiled(tmp_path)), None)
+    device = LinuxDevice(LocalHost(), replace(XNNPACK, delegate=compiled(tmp_path)), None)
     found = profile(device, "tflite", [small_models / "float.tflite"], None, runs=1)
     assert [row.operator for row in found.rows][-2:] == ["MEAN", "FULLY_CONNECTED"]
     assert found.candidate.total_ms > 0
@@ -57,6 +56,6 @@ def test_a_delegate_that_takes_nothing_is_refused(small_models, tmp_path):
     message = f"delegate {library} took no operator of the model; change section"
     with pytest.raises(DeviceError, match=message):
         measured(small_models, library)
-    device = LinuxDevice(LocalHost(), replace(KERNELS, delegate=library), None)
+    device = LinuxDevice(LocalHost(), replace(XNNPACK, delegate=library), None)
     with pytest.raises(DeviceError, match=message):
         profile(device, "tflite", [small_models / "float.tflite"], small_models / "images.npy", runs=1)

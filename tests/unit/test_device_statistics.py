@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgepress.config.device import Kernels, Timing
+from edgepress.config.device import Timing
 from edgepress.devices.base import Pair
 from edgepress.devices.linux import LinuxDevice
 from edgepress.devices.local import LocalHost
+from edgepress.devices.prediction import XNNPACK
 from edgepress.devices.statistics import speedup
 from tests.networks import Graph, tensorflow
 
@@ -53,10 +54,9 @@ def test_it_is_the_ratio_of_medians_and_says_who_is_slower():
 
 def verdict(folder: Path, candidate: str) -> str:
     """Of a model against float32 on this computer."""
-    kernels = Kernels(1, None, "xnnpack", None, "CPUExecutionProvider")
     timing = Timing(5, rounds=3, runs_per_round=10, warmup_s=0.05, ratio_width=9, budget_s=0)
     pair = Pair("tflite", folder / candidate, folder / "float.tflite")
-    measured = LinuxDevice(LocalHost(), kernels, timing).measure(pair, folder / "images.npy")
+    measured = LinuxDevice(LocalHost(), XNNPACK, timing).measure(pair, folder / "images.npy")
     timings = measured.baseline.timings, measured.candidate.timings
     return speedup(*(each.durations_ms for each in timings)).verdict
 

@@ -5,19 +5,19 @@ from pathlib import Path
 import onnx
 import pytest
 
-from edgepress.config.device import Kernels, Timing
+from edgepress.config.device import Timing
 from edgepress.devices.base import Measurement, Pair
 from edgepress.devices.linux import LinuxDevice
 from edgepress.devices.local import LocalHost
+from edgepress.devices.prediction import XNNPACK
 from tests.networks import Graph
 
-KERNELS = Kernels(1, None, "xnnpack", None, "CPUExecutionProvider")
 TIMING = Timing(2, rounds=2, runs_per_round=5, warmup_s=0.1, ratio_width=9, budget_s=0)
 
 
 def measure(pair: Pair, images: Path, **changes: object) -> Measurement:
     timing = Timing(**{**vars(TIMING), **changes})
-    return LinuxDevice(LocalHost(), KERNELS, timing).measure(pair, images)
+    return LinuxDevice(LocalHost(), XNNPACK, timing).measure(pair, images)
 
 
 @pytest.mark.parametrize("runtime", ["tflite", "onnxruntime"])

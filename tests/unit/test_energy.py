@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgepress.config.device import Energy, Kernels, Timing
+from edgepress.config.device import Energy, Timing
 from edgepress.devices import energy as module
 from edgepress.devices.base import Measurement, Pair
 from edgepress.devices.energy import Log, Window, joules, per_inference, read_log
 from edgepress.devices.linux import LinuxDevice
 from edgepress.devices.local import LocalHost
+from edgepress.devices.prediction import XNNPACK
 from edgepress.errors import DeviceError
 
-KERNELS = Kernels(1, None, "xnnpack", None, "CPUExecutionProvider")
 TIMING = Timing(2, rounds=1, runs_per_round=3, warmup_s=0.1, ratio_width=9, budget_s=0)
 SECONDS = 0.6
 METER = """
@@ -50,7 +50,7 @@ def meter(path: Path, form: str, watts: float) -> Iterator[None]:
 
 def measure(folder: Path, config: Energy) -> Measurement:
     pair = Pair("tflite", folder / "int8.tflite", folder / "float.tflite")
-    return LinuxDevice(LocalHost(), KERNELS, TIMING, config).measure(pair, folder / "images.npy")
+    return LinuxDevice(LocalHost(), XNNPACK, TIMING, config).measure(pair, folder / "images.npy")
 
 
 def ahead_of_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +166,7 @@ def test_a_line_that_is_being_written_does_not_count(tmp_path):
 
 
 def test_a_log_that_is_absent_is_refused_before_anything_runs(small_models, tmp_path):
-    device = LinuxDevice(LocalHost(), KERNELS, TIMING, Energy(str(tmp_path / "none.csv")))
+    device = LinuxDevice(LocalHost(), XNNPACK, TIMING, Energy(str(tmp_path / "none.csv")))
     nothing = Pair("tflite", small_models / "images.npy", small_models / "images.npy")
     with pytest.raises(DeviceError, match=r"none\.csv does not exist; start the meter's log before the eval"):
         device.measure(nothing, small_models / "images.npy")

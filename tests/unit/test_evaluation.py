@@ -10,14 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgepress.config.device import Kernels, Local, Timing
+from edgepress.config.device import Local, Timing
 from edgepress.devices.base import Codes, Measurement, Memory, ModelRun, Pair, Timings
+from edgepress.devices.prediction import XNNPACK
 from edgepress.errors import DeviceError
 from edgepress.report import evaluation
 from tests.last_stage import make_project, run_stage
 
 CONFIG = Local(
-    Kernels(1, None, "xnnpack", None, "CPUExecutionProvider"),
+    XNNPACK,
     Timing(sittings=2, rounds=1, runs_per_round=3, warmup_s=0, ratio_width=9, budget_s=0),
 )
 CLASSES = np.array([0, 1, 2, 1])

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from edgepress.config.device import CHOICES, Fleet, Kernels, Local, Timing
+from edgepress.config.device import CHOICES, Fleet, Local, Timing
 from edgepress.config.schema import choose
+from edgepress.devices.prediction import XNNPACK
 from edgepress.errors import ConfigError
 from edgepress.report.results import render
 from tests.last_stage import add_stages, make_project, run_stage
 
 LOCAL = Local(
-    Kernels(1, None, "xnnpack", None, "CPUExecutionProvider"),
+    XNNPACK,
     Timing(sittings=2, rounds=1, runs_per_round=3, warmup_s=0, ratio_width=9, budget_s=0),
 )
 BUILTIN = replace(LOCAL, kernels=replace(LOCAL.kernels, op_resolver="builtin"))

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from edgepress.cli import main
-from edgepress.config.device import Kernels, Local, Tflm, Timing
+from edgepress.config.device import Local, Tflm, Timing
 from edgepress.devices.linux import LinuxDevice
 from edgepress.devices.local import LocalHost
+from edgepress.devices.prediction import XNNPACK
 from edgepress.devices.program.onnx import by_node
 from edgepress.devices.registry import open_device
 from edgepress.errors import DeviceError
@@ -21,9 +22,8 @@ from edgepress.profiling.times import SITTINGS, ModelTimes, Operator, OperatorTi
 from edgepress.report.profile import COLUMNS, profile_csv, profile_table
 from tests.last_stage import make_project, run_stage
 
-KERNELS = Kernels(1, None, "xnnpack", None, "CPUExecutionProvider")
 LOCAL = Local(
-    KERNELS,
+    XNNPACK,
     Timing(sittings=2, rounds=1, runs_per_round=3, warmup_s=0, ratio_width=9, budget_s=0, profile=True),
 )
 PAIRS = {
@@ -35,7 +35,7 @@ PAIRS = {
 
 @pytest.fixture(scope="module")
 def local() -> LinuxDevice:
-    return LinuxDevice(LocalHost(), KERNELS, None)
+    return LinuxDevice(LocalHost(), XNNPACK, None)
 
 
 @pytest.fixture(scope="module", params=PAIRS)
@@ -99,8 +99,8 @@ def test_the_layer_with_the_work_has_the_time(local, small_models, name, layer):
 
 def test_the_kernels_are_those_of_the_device(small_models):
     models = [small_models / "uneven.tflite"]
-    slow = LinuxDevice(LocalHost(), dataclasses.replace(KERNELS, op_resolver="reference"), None)
-    fast = LinuxDevice(LocalHost(), KERNELS, None)
+    slow = LinuxDevice(LocalHost(), dataclasses.replace(XNNPACK, op_resolver="reference"), None)
+    fast = LinuxDevice(LocalHost(), XNNPACK, None)
     ms = [profile(device, "tflite", models, None, runs=1).candidate.total_ms for device in (slow, fast)]
     assert ms[0] > 5 * ms[1]
 

@@ -87,7 +87,12 @@ def emulated() -> bool:
 def _fingerprint(kind: Answer) -> str:
     identity = [_text(Path(p)) for p in ("/etc/machine-id", "/proc/device-tree/serial-number")]
     said = json.dumps(["edgepress", *identity, kind], sort_keys=True)
-    return hashlib.sha256(said.encode()).hexdigest()[:12]
+    return short_hash(said)
+
+
+def short_hash(text: str) -> str:
+    """What tells a text from others, in 12 hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _cpu_name() -> str:
