@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from edgepress.devices.client import Runner
 from edgepress.devices.linux import Processes
 from edgepress.profiling.times import Operator, Sitting
 
@@ -21,21 +22,36 @@ def node_times(
 ) -> list[Sitting]:
     """The times of each model's nodes after ONNX Runtime's optimisation, the models in turns.
 
-    They come from `runs` inferences or a few more. What the profiler itself takes is in the total.
+    They come from `runs` inferences or a few more, before which as many are timed without the profiler.
 
     Raises:
         DeviceError: a model is absent or broken, has not one input, or crashes.
     """
-    for number, (runner, model) in enumerate(zip(processes.runners, models, strict=True)):
+    rounds = max(2, -(-runs // _BURST))
+    for number, model in enumerate(models):
+        processes.load(number, model)
+    plain = _in_turns(processes.runners, samples, layout, rounds)
+    for number, model in enumerate(models):
         processes.load(number, model, record=processes.there.scratch(f"record-{number}"))
+    _in_turns(processes.runners, samples, layout, rounds)
+    records = [runner.ask("nodes") for runner in processes.runners]
+    return [_sitting(record, ms) for record, ms in zip(records, plain, strict=True)]
+
+
+def _in_turns(runners: Sequence[Runner], samples: str, layout: str, rounds: int) -> list[float]:
+    """The median of each model's inferences, in ms, once it is warm."""
+    durations: list[list[list[int]]] = [[] for _ in runners]
+    for runner in runners:
         runner.ask("inputs", path=samples, layout=layout)
-    for turn in range(max(2, -(-runs // _BURST)) + 1):
-        for runner in processes.runners if turn % 2 else reversed(processes.runners):
-            runner.ask("time", runs=_BURST + 1)
-    return [_sitting(runner.ask("nodes")) for runner in processes.runners]
+    for turn in range(rounds + 1):
+        numbers = range(len(runners))
+        for number in numbers if turn % 2 else reversed(numbers):
+            times = runners[number].ask("time", runs=_BURST + 1)["durations_ns"]
+            durations[number].append(times[1:])
+    return [float(np.median(each[1:])) / 1e6 for each in durations]
 
 
-def _sitting(record: dict[str, Any]) -> Sitting:
+def _sitting(record: dict[str, Any], plain_ms: float) -> Sitting:
     """Without the first burst, and the first inference of each: the middle half of the others is averaged,
     since a median would be a whole number of ticks.
     """
@@ -45,4 +61,4 @@ def _sitting(record: dict[str, Any]) -> Sitting:
     quarter = len(counted) // 4
     ms = np.sort(durations, axis=0)[quarter : len(counted) - quarter].mean(axis=0)
     operators = [Operator(node["operator"], node["name"], tuple(node["shape"])) for node in record["nodes"]]
-    return Sitting(operators, ms, float(total), _TICK_MS)
+    return Sitting(operators, ms, float(total), plain_ms, _TICK_MS)

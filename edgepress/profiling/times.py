@@ -40,10 +40,14 @@ class OperatorTime(Operator):
 
 @dataclass(frozen=True)
 class ModelTimes:
-    """The operators in the order in which they run; `total_ms` is what an inference takes as a whole."""
+    """The operators in the order in which they run; `total_ms` is what an inference takes as a whole.
+
+    Where a profiler's own time is in that, `plain_ms` is the same without a profiler.
+    """
 
     operators: tuple[OperatorTime, ...]
     total_ms: float
+    plain_ms: float | None = None
 
     @property
     def rest_ms(self) -> float:
@@ -58,6 +62,7 @@ class Sitting:
     operators: Sequence[Operator]
     ms: Array
     total_ms: float
+    plain_ms: float | None = None
     tick_ms: float = 0.0
 
 
@@ -77,4 +82,9 @@ def model_times(sittings: Sequence[Sitting]) -> ModelTimes:
         OperatorTime(each.operator, each.name, each.shape, float(median), float(error), bool(flag))
         for each, median, error, flag in zip(sittings[0].operators, medians, errors, joined, strict=True)
     )
-    return ModelTimes(operators, float(np.median([sitting.total_ms for sitting in sittings])))
+    plain = [sitting.plain_ms for sitting in sittings if sitting.plain_ms is not None]
+    return ModelTimes(
+        operators,
+        float(np.median([sitting.total_ms for sitting in sittings])),
+        float(np.median(plain)) if plain else None,
+    )

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from edgepress.profiling.profile import Profile
 from edgepress.profiling.rows import Cell, Row
-from edgepress.report.text import ABSENT, table
+from edgepress.profiling.times import ModelTimes
+from edgepress.report.text import ABSENT, show, table
 
 COLUMNS = (
     "device", "runtime", "layer", "operator", "baseline_ms", "baseline_error_ms", "candidate_ms",
@@ -15,7 +16,7 @@ COLUMNS = (
 _TOLD = 5
 _HOW = {
     "tflite": "An operator is what the model's beginning up to it takes longer than the one before it.",
-    "onnxruntime": "Nodes are those after ONNX Runtime's optimisation; its profiler's time is beside them.",
+    "onnxruntime": "Nodes are those after ONNX Runtime's optimisation; its profiler itself takes time.",
 }
 
 
@@ -33,20 +34,40 @@ def profile_csv(profiles: Mapping[str, Sequence[Profile]]) -> bytes:
 
 
 def profile_table(profile: Profile) -> str:
-    """The layers, the rest, and the sum, of one runtime."""
+    """The layers, the rest, and the whole, of one runtime."""
     candidate, baseline = profile.candidate, profile.baseline
     heads = ("layer", "operator", "baseline", "±", "candidate", "±", "speed-up", "share")
     lines = [heads, *(_line(row, candidate.total_ms) for row in profile.rows)]
-    for name, ours, theirs in (
-        ("outside of these", candidate.rest_ms, baseline.rest_ms if baseline else None),
-        ("all", candidate.total_ms, baseline.total_ms if baseline else None),
-    ):
-        speedup = ABSENT if theirs is None or name != "all" else f"{theirs / ours:.2f}×"
-        share = f"{ours / candidate.total_ms:.1%}"
-        lines.append((name, "", ABSENT if theirs is None else _ms(theirs), "", _ms(ours), "", speedup, share))
+    lines += _sums(candidate, baseline)
     title = f"{profile.runtime}: milliseconds of one inference, ± half of the 95% interval"
     parts = (title, table(lines, left=2), *_losses(profile.rows), _HOW[profile.runtime])
     return "\n".join(parts)
+
+
+def _sums(candidate: ModelTimes, baseline: ModelTimes | None) -> Iterator[tuple[str, ...]]:
+    """What the layers are a part of; a speed-up is told of no time that a profiler's is in."""
+    rest_ms, total_ms, plain_ms = candidate.rest_ms, candidate.total_ms, candidate.plain_ms
+    before = (baseline.rest_ms, baseline.total_ms, baseline.plain_ms) if baseline else (None, None, None)
+    yield _sum("outside of these", before[0], rest_ms, share=rest_ms / total_ms)
+    if plain_ms is None:
+        yield _sum("all", before[1], total_ms, _ratio(before[1], total_ms), 1.0)
+    else:
+        yield _sum("all, with the profiler", before[1], total_ms, share=1.0)
+        yield _sum("all, without it", before[2], plain_ms, _ratio(before[2], plain_ms))
+
+
+def _sum(
+    name: str, theirs: float | None, ours: float, speedup: float | None = None, share: float | None = None
+) -> tuple[str, ...]:
+    return (name, "", show(theirs, _ms), "", _ms(ours), "", *_shares(speedup, share))
+
+
+def _ratio(theirs: float | None, ours: float) -> float | None:
+    return None if theirs is None else theirs / ours
+
+
+def _shares(speedup: float | None, share: float | None) -> tuple[str, str]:
+    return show(speedup, "{:.2f}×".format), show(share, "{:.1%}".format)
 
 
 def _losses(rows: Sequence[Row]) -> Iterator[str]:
@@ -59,9 +80,9 @@ def _losses(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _line(row: Row, total_ms: float) -> tuple[str, ...]:
-    share = ABSENT if row.candidate is None else f"{row.candidate.ms / total_ms:.1%}"
-    speedup = ABSENT if row.speedup is None else f"{row.speedup:.2f}×"
-    return (row.layer, row.operator, *_shown(row.baseline), *_shown(row.candidate), speedup, share)
+    share = None if row.candidate is None else row.candidate.ms / total_ms
+    cells = *_shown(row.baseline), *_shown(row.candidate)
+    return (row.layer, row.operator, *cells, *_shares(row.speedup, share))
 
 
 def _shown(cell: Cell | None) -> tuple[str, str]:
