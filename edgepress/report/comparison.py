@@ -23,16 +23,6 @@ _SETTINGS = {
 }
 """Of section `device`, what changes how fast any model is."""
 
-_FIGURES: tuple[tuple[str, str, Callable[[float], str]], ...] = (
-    ("peak_memory_bytes", "peak memory", text.size),
-    ("energy_uj", "energy", "{:,.1f} µJ".format),
-    ("estimated_inference_ms", "estimated time", text.duration),
-    ("estimated_cycles", "estimated cycles", "{:,.0f}".format),
-    ("estimated_sram_bytes", "estimated SRAM", text.size),
-    ("estimated_dram_bytes", "estimated DRAM", text.size),
-    ("estimated_flash_bytes", "estimated flash", text.size),
-)
-
 Row = tuple[str, str, str, str]
 """A label, two values and their difference."""
 
@@ -195,7 +185,7 @@ def _speed(pair: _Pair) -> Iterator[Row]:
     if pair.of("p50_ms") != (None, None):
         yield _row("p50", pair.of("p50_ms"), text.duration, _none if same_baseline else _share)
         yield _speedup_row(pair, same_baseline)
-    for key, label, form in _FIGURES:
+    for label, key, form in text.FIGURES:
         if any(pair.of(key)):
             yield _row(label, pair.of(key), form, _share)
 

@@ -1,7 +1,6 @@
 """The last run's results as text, from the files in `metrics/`."""
 
 import itertools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -118,16 +117,11 @@ def _device_title(accuracy: _Metrics, latency: _Metrics) -> str:
 def _device_table(accuracy: _Metrics, latency: _Metrics) -> str:
     """A row for each runtime, with a column for each figure that the device tells of any."""
     present = [name for name in RUNTIMES if accuracy.any(name) is not None]
-    figures: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    figures = (
         ("p50", "p50_ms", text.duration),
         ("speed-up", "speedup", "{:.2f}×".format),
-        ("peak memory", "peak_memory_bytes", text.size),
         ("tensor arena", "tensor_arena_bytes", text.size),
-        ("estimated time", "estimated_inference_ms", text.duration),
-        ("cycles", "estimated_cycles", "{:,.0f}".format),
-        ("SRAM", "estimated_sram_bytes", text.size),
-        ("DRAM", "estimated_dram_bytes", text.size),
-        ("flash", "estimated_flash_bytes", text.size),
+        *text.FIGURES,
     )
     told = [each for each in figures if any(latency.any(f"{name}.{each[1]}") for name in present)]
     heads = (

@@ -15,6 +15,18 @@ def duration(milliseconds: float) -> str:
     return f"{milliseconds:.3f} ms" if milliseconds < 100 else f"{milliseconds:.0f} ms"
 
 
+FIGURES: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("peak memory", "peak_memory_bytes", size),
+    ("energy", "energy_uj", "{:,.1f} µJ".format),
+    ("estimated time", "estimated_inference_ms", duration),
+    ("estimated cycles", "estimated_cycles", "{:,.0f}".format),
+    ("estimated SRAM", "estimated_sram_bytes", size),
+    ("estimated DRAM", "estimated_dram_bytes", size),
+    ("estimated flash", "estimated_flash_bytes", size),
+)
+"""What some devices tell of a model in `latency.json`: label, key, form."""
+
+
 def show(value: float | None, form: Callable[[float], str]) -> str:
     """A figure, or that there is none."""
     return ABSENT if value is None else form(value)

@@ -154,5 +154,8 @@ def test_the_stage_reports_estimates_in_place_of_times(small_models, tmp_path, m
     monkeypatch.chdir(project)
     text = render()
     assert "\nestimated on ethos-u55-128 (ethos-u55):\n" in text
-    assert re.search(r"gzip ratio +estimated time +cycles +SRAM +flash\ntflite .* 0\.9 kB\n", text)
+    assert re.search(
+        r"gzip ratio +estimated time +estimated cycles +estimated SRAM +estimated flash\ntflite .* 0\.9 kB\n",
+        text,
+    )
     assert "\nLeft to the CPU, and not in the estimate:\n  Quantize tfl.quantize: Operation has " in text

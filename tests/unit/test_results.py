@@ -88,6 +88,13 @@ def test_every_runtime_has_a_row(project):
     assert row("onnxruntime")[3:5] == ["1.0", "MB"]
 
 
+def test_energy_has_a_column_where_it_was_measured(project):
+    assert "energy" not in render()
+    edit(project, "latency", "tflite.energy_uj", 1234.56)
+    assert row("tflite")[-2:] == ["1,234.6", "µJ"]
+    assert row("onnxruntime")[-1] == "–"
+
+
 def test_columns_are_aligned_and_no_line_is_too_wide(project):
     for name in ("accuracy", "latency"):
         edit(project, name, "tflite", (DEVICE if name == "accuracy" else LATENCY) | {"size_ratio": 123.456})
