@@ -137,7 +137,8 @@ def _convert_once(bench: Bench, converter: str, model: Path, target: Path) -> di
 def _latencies(bench: Bench, targets: list[Path]) -> list[float]:
     """Median milliseconds of an inference with each of two models, timed in turns."""
     measured = open_device(bench.device()).measure(Pair("tflite", *targets), bench.test_inputs)
-    return [float(np.median(run.durations_ms)) for run in (measured.candidate, measured.baseline)]
+    timings = [run.timings for run in (measured.candidate, measured.baseline)]
+    return [float(np.median(each.durations_ms)) for each in timings if each is not None]
 
 
 def _inside(target: Path) -> tuple[str, str]:

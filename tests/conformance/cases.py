@@ -3,6 +3,7 @@
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import onnx
@@ -63,7 +64,7 @@ def cases() -> tuple[list[Case], dict[str, str]]:
     return found, skipped
 
 
-def _reason(test) -> str | None:
+def _reason(test: Any) -> str | None:
     """Why a case is not applicable."""
     if test.model is None:
         return "no model of its own"
@@ -72,8 +73,9 @@ def _reason(test) -> str | None:
     node, (inputs, outputs) = test.model.graph.node[0], test.data_sets[0]
     if node.domain or node.op_type not in LISTED:
         return "of an operator outside the set that is claimed here"
-    tensors = [_array(value) for value in [*inputs, *outputs]]
-    if any(tensor is None for tensor in tensors):
+    values = [_array(value) for value in [*inputs, *outputs]]
+    tensors = [tensor for tensor in values if tensor is not None]
+    if len(tensors) < len(values):
         return "sequences and optional values are no tensors"
     kinds = {_kind(value) for value in [*inputs, *outputs]}
     if kinds & set(_WIDE):
@@ -86,7 +88,9 @@ def _reason(test) -> str | None:
     return _reason_of_node(node, attributes, tensors)
 
 
-def _reason_of_node(node, attributes, tensors) -> str | None:
+def _reason_of_node(
+    node: onnx.NodeProto, attributes: dict[str, Any], tensors: list[np.ndarray]
+) -> str | None:
     if node.op_type == "BatchNormalization" and attributes.get("training_mode"):
         return "training mode, not inference"
     if node.op_type == "Dropout" and len(tensors) - len(node.output) > 2 and bool(tensors[2]):
@@ -96,23 +100,31 @@ def _reason_of_node(node, attributes, tensors) -> str | None:
     return None
 
 
-def _kind(value) -> str:
+def _kind(value: Any) -> str:
     if isinstance(value, onnx.TensorProto):
-        return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(value.data_type)).name
+        return str(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(value.data_type)))
     return str(np.asarray(value).dtype)
 
 
-def _array(value) -> np.ndarray | None:
+def _array(value: Any) -> np.ndarray | None:
+    """The tensor as an array, None for what is no tensor."""
     if isinstance(value, onnx.TensorProto):
-        return numpy_helper.to_array(value)
+        return np.asarray(numpy_helper.to_array(value))
     return np.asarray(value) if isinstance(value, np.ndarray | np.generic) else None
 
 
-def _case(test) -> Case:
+def _tensor(value: Any) -> np.ndarray:
+    array = _array(value)
+    assert array is not None, "cases with anything else are skipped"
+    return array
+
+
+def _case(test: Any) -> Case:
     model = onnx.ModelProto()
     model.CopyFrom(test.model)
     node, (inputs, outputs) = model.graph.node[0], test.data_sets[0]
-    given = {info.name: _array(value) for info, value in zip(model.graph.input, inputs, strict=True)}
+    names = [info.name for info in model.graph.input]
+    given = dict(zip(names, map(_tensor, inputs), strict=True))
     computed = set(given) if node.op_type in ALL_COMPUTED else set(list(node.input)[:1])
     computed = set() if node.op_type == "ConstantOfShape" else computed
     for name in given.keys() - computed:
@@ -120,6 +132,6 @@ def _case(test) -> Case:
     kept = [info for info in model.graph.input if info.name in computed]
     del model.graph.input[:]
     model.graph.input.extend(kept)
-    expected = [_array(value) for value in outputs]
+    expected = [_tensor(value) for value in outputs]
     entries = {name: value for name, value in given.items() if name in computed}
     return Case(test.name, node.op_type, model, entries, expected, test.rtol, test.atol)

@@ -8,19 +8,19 @@ from tests.networks import tensorflow
 FIRST = {case.op: case for case in reversed(cases()[0])}
 
 
-def test_only_operators_whose_cases_are_all_in_other_types_have_no_applicable_case():
+def test_only_operators_whose_cases_are_all_in_other_types_have_no_applicable_case() -> None:
     assert LISTED - FIRST.keys() == {"Cast", "Einsum", "ReduceLogSumExp"}
 
 
 @pytest.mark.parametrize("op", sorted(FIRST))
-def test_first_case_of_each_operator(op):
+def test_first_case_of_each_operator(op: str) -> None:
     tensorflow()
     from tests.conformance.converters import failure
 
     assert failure(FIRST[op], "nhwc") is None
 
 
-def test_every_skip_has_a_reason():
+def test_every_skip_has_a_reason() -> None:
     found, skipped = cases()
     assert all(len(why) > 20 for why in skipped.values())
     assert not skipped.keys() & {case.name for case in found}

@@ -149,12 +149,13 @@ def _quantised(sample: np.ndarray, detail: Any) -> np.ndarray:
     scale, zero_point = detail["quantization"]
     if detail["dtype"] != np.int8:
         return np.ascontiguousarray(sample)
-    return np.clip(np.round(sample / scale) + zero_point, -128, 127).astype(np.int8)
+    return np.asarray(np.clip(np.round(sample / scale) + zero_point, -128, 127), np.int8)
 
 
 def _real(interpreter: Any, detail: Any) -> np.ndarray:
     values, (scale, zero_point) = interpreter.get_tensor(detail["index"]), detail["quantization"]
-    return (values.astype(np.float32) - zero_point) * scale if values.dtype == np.int8 else values
+    real = (values.astype(np.float32) - zero_point) * scale if values.dtype == np.int8 else values
+    return np.asarray(real)
 
 
 def _scales(content: bytes, expected: Outputs) -> list[float]:
@@ -168,13 +169,13 @@ def _scales(content: bytes, expected: Outputs) -> list[float]:
 
 def _as_shape(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Channels first again, where an output is an image stored with its channels last."""
-    return array if array.shape == shape else np.moveaxis(array, -1, 1).reshape(shape)
+    return array if array.shape == shape else np.asarray(np.moveaxis(array, -1, 1).reshape(shape))
 
 
 def _classes(outputs: Outputs) -> np.ndarray:
     """The class of each sample, pixel or anchor, by the first output."""
     logits = outputs[0]
-    return logits.argmax(-1 if logits.ndim == 3 else 1)
+    return np.asarray(logits.argmax(-1 if logits.ndim == 3 else 1))
 
 
 def _no_training() -> Any:

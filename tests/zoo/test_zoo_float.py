@@ -1,6 +1,7 @@
 """A few architectures of torchvision and timm, small, from PyTorch's exporter to a `.tflite` in float32."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -21,7 +22,7 @@ SMALL = (
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_an_architecture_keeps_its_bounds(name, tmp_path):
+def test_an_architecture_keeps_its_bounds(name: str, tmp_path: Path) -> None:
     architecture = replace(next(each for each in ARCHITECTURES if each.name == name), size=64)
     tensorflow()
     export(architecture, tmp_path / "model.onnx")
@@ -29,7 +30,7 @@ def test_an_architecture_keeps_its_bounds(name, tmp_path):
     assert misses(Row(architecture, vars(row), None)) == []
 
 
-def test_a_row_that_misses_a_bound_or_failed_is_marked():
+def test_a_row_that_misses_a_bound_or_failed_is_marked() -> None:
     found = {"ops": 9, "transposes": 3, "asked": 2, "max_abs_diff": 2e-4}
     row = Row(ARCHITECTURES[0], found, {"error": "int8: no | way"})
     assert misses(row) == ["max diff", "transposes", "int8: no | way"]

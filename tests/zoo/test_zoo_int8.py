@@ -1,6 +1,7 @@
 """A few architectures of torchvision and timm, small, quantised after training, in both runtimes."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +20,7 @@ from tests.zoo.table import Row, misses
         ("inception_next_atto", {"LayerNormalization"}),
     ],
 )
-def test_the_runtimes_agree_on_integers(name, floats, tmp_path):
+def test_the_runtimes_agree_on_integers(name: str, floats: set[str], tmp_path: Path) -> None:
     architecture = replace(next(each for each in ARCHITECTURES if each.name == name), size=64)
     tensorflow()
     export(architecture, tmp_path / "model.onnx")

@@ -24,8 +24,8 @@ OURS = "edgepress"
 
 
 def edgepress(folder: Path, name: str, target: Path, *options: str) -> Cost:
-    command = [sys.executable, "-m", "edgepress.cli", "convert", f"{name}.onnx", "-o", target, *options]
-    return run(command, folder, {"PYTHONPATH": str(_ROOT)})
+    command = (sys.executable, "-m", "edgepress.cli", "convert", f"{name}.onnx", "-o", target)
+    return run([*command, *options], folder, {"PYTHONPATH": str(_ROOT)})
 
 
 def edgepress_int8(folder: Path, name: str, target: Path) -> Cost:

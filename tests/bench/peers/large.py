@@ -13,7 +13,8 @@ _HIDDEN = 2360
 
 def write_large(target: Path) -> int:
     """Write the model, its weights as external data, and tell the bytes of both."""
-    random, nodes, constants = np.random.default_rng(0), [], []
+    random = np.random.default_rng(0)
+    nodes, constants = list[onnx.NodeProto](), list[onnx.TensorProto]()
 
     def layer(op: str, source: str, shape: tuple[int, ...], **attributes: object) -> str:
         name, fan_in = f"{op.lower()}{len(nodes)}", int(np.prod(shape[1:]))

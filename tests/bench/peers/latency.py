@@ -46,4 +46,4 @@ def outputs(model: Path, inputs: Path) -> np.ndarray:
     tensor = graph.tensors[graph.outputs[0]]
     if codes.dtype.kind != "i":
         return codes
-    return (codes.astype(np.float32) - tensor.zero_points[0]) * tensor.scales[0]
+    return np.asarray((codes.astype(np.float32) - tensor.zero_points[0]) * tensor.scales[0])
