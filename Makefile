@@ -12,10 +12,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 install: .venv/.installed
 
 # A dot for each package; pip's warnings are in .venv/install.log with all the rest.
-PIP_INSTALL := python -m pip install --progress-bar off --constraint constraints.txt --log .venv/install.log
+PIP_INSTALL := python -m pip install --progress-bar off --log .venv/install.log
+# Builds of PyTorch differ from machine to machine, so it is pinned by version alone, and so is what a build brings.
+PYTORCH = $(shell sed -n 's/^ *"\(torch[a-z]*==[^"]*\)".*/\1/p' pyproject.toml)
 DOTS := awk '/^ *(Collecting|Building|Installing)/ { printf "."; fflush() } /^Installing/ { printf " unpacking"; fflush() } END { print "" }'
+# What packages are built with, which is installed before them and used instead of what pip would fetch.
+BUILD_TOOLS := awk '/^[^ ]/ { wanted = /^(setuptools|wheel)==/ } wanted' requirements.lock
 
-.venv/.installed: pyproject.toml constraints.txt
+.venv/.installed: pyproject.toml requirements.lock
 	@python=; for found in $(or $(PYTHON),python3.11 python3); do \
 	  if "$$found" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; \
 	  then python=$$found; break; fi; done; \
@@ -24,8 +28,12 @@ DOTS := awk '/^ *(Collecting|Building|Installing)/ { printf "."; fflush() } /^In
 	    "or name one: make $(or $(MAKECMDGOALS),install) PYTHON=/path/to/python3.11" >&2; exit 1; fi; \
 	[ -x .venv/bin/pip ] || { echo "creating .venv"; "$$python" -m venv .venv; }
 	@printf 'installing into .venv, once: 4 GB, or 8 with PyTorch for GPUs '
-	@$(PIP_INSTALL) --editable '.[dev]' 2> >(grep -v ^WARNING >&2) | $(DOTS)
-	@$(PIP_INSTALL) -qq --no-deps onnx-tf
+	@$(BUILD_TOOLS) > .venv/build-tools.lock
+	@$(PIP_INSTALL) -qq --require-hashes --no-deps --requirement .venv/build-tools.lock
+	@$(PIP_INSTALL) --require-hashes --no-deps --no-build-isolation --requirement requirements.lock \
+	  2> >(grep -v ^WARNING >&2) | $(DOTS)
+	@printf 'installing PyTorch '; $(PIP_INSTALL) $(PYTORCH) 2> >(grep -v ^WARNING >&2) | $(DOTS)
+	@$(PIP_INSTALL) -qq --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # The default pipeline, from data to a measured model, and what it measured.
@@ -59,7 +67,17 @@ conformance: install
 zoo: install
 	@python -m tests.zoo.zoo
 
-# Pins what .venv holds now, after dependencies were changed by hand.
+# Pins what .venv holds now, after dependencies were changed by hand: by version, and by the hashes of all files
+# of that version, so that one lock serves all machines. The runtimes are pinned for boards of any Python, too.
 lock:
-	@{ sed -n '1p' constraints.txt; pip freeze --all --exclude-editable | grep -v '^pip==' | sed 's/+[a-z0-9.]*$$//'; } \
-	  > .venv/constraints.txt && mv .venv/constraints.txt constraints.txt && touch .venv/.installed
+	@pip freeze --all --exclude-editable | grep -vE '^(pip|torch|torchvision|triton|nvidia-.*|cuda-.*)==' \
+	  > .venv/versions.txt
+	@{ echo "# Every package of the environment but PyTorch's, by version and hash. Made by: make lock"; \
+	  uv pip compile --quiet --no-header --no-annotate --generate-hashes --no-deps .venv/versions.txt; } \
+	  > .venv/requirements.lock
+	@{ echo "# What a board or the emulator needs, by version and hash. Made by: make lock"; \
+	  grep -E '^(ai-edge-litert|onnxruntime)==' .venv/versions.txt | \
+	  uv pip compile --quiet --no-header --no-annotate --generate-hashes --universal \
+	    --constraint .venv/versions.txt -; } > .venv/runtimes.lock
+	@mv .venv/requirements.lock requirements.lock && mv .venv/runtimes.lock edgepress/provision/runtimes.lock
+	@touch .venv/.installed

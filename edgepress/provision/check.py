@@ -15,7 +15,8 @@ from edgepress.devices.qemu import SETUP, QemuHost
 from edgepress.devices.requirements import remedy_for
 from edgepress.devices.ssh import PYTHON, describe, probe
 from edgepress.errors import DeviceError
-from edgepress.provision.named import RUNTIMES, configuration
+from edgepress.provision.named import configuration
+from edgepress.provision.runtimes import RUNTIMES
 
 _PATIENCE_S = 120.0
 

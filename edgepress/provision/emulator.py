@@ -4,12 +4,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 from edgepress.devices.qemu import PACKAGES, arm_python, emulated_board
 from edgepress.errors import DeviceError
 from edgepress.provision.debian import cached, host_architecture, unpack
+from edgepress.provision.runtimes import locked_runtimes
 
 _ARM = ["python3-minimal", "libpython3-stdlib", "libstdc++6"]
 _WHEELS_FOR = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_26", "manylinux2014", "manylinux_2_17")
@@ -57,7 +57,7 @@ def _install(root: Path) -> None:
         [
             sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
             "--only-binary=:all:", "--implementation=cp", f"--python-version={python}", *wheels,
-            f"--target={target}", *(f"{name}=={version(name)}" for name in PACKAGES),
+            f"--target={target}", "--no-deps", "--require-hashes", f"--requirement={locked_runtimes()}",
         ],
         capture_output=True,
         text=True,

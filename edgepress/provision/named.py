@@ -8,8 +8,6 @@ from edgepress.config.device import CHOICES, DeviceConfig, Fleet
 from edgepress.config.load import load_choice
 from edgepress.errors import ConfigError
 
-RUNTIMES = ("ai-edge-litert", "onnxruntime")
-
 
 def configuration(name: str) -> DeviceConfig:
     """The device of that name in conf/device/, else the board that ssh calls so.

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,16 @@ from edgepress.devices.link import Link, open_link
 from edgepress.devices.ssh import PYTHON, describe, probe
 from edgepress.errors import DeviceError
 from edgepress.provision.emulator import make_emulated_board
-from edgepress.provision.named import RUNTIMES, configuration
+from edgepress.provision.named import configuration
+from edgepress.provision.runtimes import locked_runtimes
 
-_SUITABLE = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))"
+_SUITABLE = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))"
 _MAKE = f'{PYTHON} -c "" 2> /dev/null || "$1" -m venv --clear venv'
-_INSTALL = f'{PYTHON} -m pip install --quiet --disable-pip-version-check --only-binary :all: "$@"'
+_INSTALL = (
+    f"{PYTHON} -m pip install --quiet --disable-pip-version-check --only-binary :all: "
+    '--require-hashes --requirement runtimes.lock "$@"'
+)
+
 _INSTALL_LIMIT_S = 3600.0
 
 Say = Callable[[str], None]
@@ -48,7 +52,7 @@ def _install(link: Link, python: str, wheels: Path | None, say: Say) -> None:
     status, _, words = link.attempt('"$1" -c "$2"', python, _SUITABLE)
     if status != 0:
         raise DeviceError(
-            f"board {link.board!r} has no {python} of version 3.10 or newer with venv ({words or status}); "
+            f"board {link.board!r} has no {python} of version 3.11 or newer with venv ({words or status}); "
             "install one there, e.g. apt install python3-venv, or name another with --python"
         )
     source = list[str]()
@@ -58,10 +62,11 @@ def _install(link: Link, python: str, wheels: Path | None, say: Say) -> None:
         for wheel in sorted(wheels.glob("*.whl")):
             link.send(wheel, f"wheels/{wheel.name}")
         source = ["--no-index", "--find-links", "wheels"]
-    packages = [f"{package}=={version(package)}" for package in RUNTIMES]
-    say(f"installing {' and '.join(packages)} on {link.board}: minutes")
+    lock = locked_runtimes()
+    link.send(lock, lock.name)
+    say(f"installing LiteRT and ONNX Runtime on {link.board}: minutes")
     link.run(_MAKE, python, limit_s=_INSTALL_LIMIT_S)
-    status, _, words = link.attempt(_INSTALL, *source, *packages, limit_s=_INSTALL_LIMIT_S)
+    status, _, words = link.attempt(_INSTALL, *source, limit_s=_INSTALL_LIMIT_S)
     if status != 0:
         if "No space left" in words:
             raise link.failure(words)

@@ -308,7 +308,7 @@ def test_setup_installs_the_runtimes_and_notes_what_the_board_is(board, project,
 
 def test_setup_says_what_the_board_lacks(board, project, capsys, tmp_path):
     assert main(["device", "setup", "board", "--python", "python2"]) == 1
-    assert "board 'board' has no python2 of version 3.10 or newer with venv" in capsys.readouterr().err
+    assert "board 'board' has no python2 of version 3.11 or newer with venv" in capsys.readouterr().err
     empty = tmp_path / "wheels"
     empty.mkdir()
     (project / "conf/device/spare.yaml").write_text(
