@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from edgepress import files
 from edgepress.errors import ArtifactError, EdgepressError
 
 PREPARED = Path("data/prepared")
@@ -74,10 +75,10 @@ def read_bytes(path: Path) -> bytes:
     """The content of a file.
 
     Raises:
-        ArtifactError: the file is absent or unreadable.
+        ArtifactError: the file is absent, unreadable, no regular file or larger than any model.
     """
     try:
-        return path.read_bytes()
+        return files.read(path)
     except OSError as error:
         raise ArtifactError(f"cannot read {path}: {error.strerror}; make it with: dvc repro") from error
 
@@ -100,7 +101,7 @@ def read_json(path: Path) -> dict[str, Any]:
         ArtifactError: the file is absent or not a JSON object.
     """
     try:
-        values = json.loads(read_bytes(path))
+        values = files.parse_json(read_bytes(path))
     except ValueError as error:
         raise broken(path, "a JSON file", error) from error
     if not isinstance(values, dict):

@@ -14,9 +14,17 @@ Each message names the value, what is allowed and the remedy, in one line. Viola
 invariants are not among them: those are assertions.
 """
 
+from edgepress.text import one_line
+
 
 class EdgepressError(Exception):
-    """Base of every error that a stage reports in one line instead of a traceback."""
+    """Base of every error that a stage reports in one line instead of a traceback.
+
+    As text it is one line of printable characters and bounded length, whatever names or values it quotes.
+    """
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class ConfigError(EdgepressError):

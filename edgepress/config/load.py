@@ -7,8 +7,10 @@ from typing import Any, TypeVar
 
 import yaml
 
+from edgepress import files
 from edgepress.config.schema import build, choose, require
 from edgepress.errors import ConfigError
+from edgepress.text import one_line
 
 T = TypeVar("T")
 
@@ -70,11 +72,11 @@ def read(params: Path = PARAMS) -> Mapping[str, Any]:
         ConfigError: it is absent or not YAML with sections.
     """
     try:
-        raw = yaml.safe_load(params.read_text(encoding="utf-8"))
+        raw = yaml.safe_load(files.read(params, files.MAX_TEXT_BYTES, ConfigError).decode())
     except FileNotFoundError:
         raise ConfigError(f"{params} does not exist; run this in the project's folder") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{params} is not valid YAML: {' '.join(str(error).split())}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # not UTF-8, or numbers that Python refuses
+        raise ConfigError(f"{params} is not valid YAML: {one_line(error, 400)}") from None
     if not isinstance(raw, Mapping):
         raise ConfigError(f"{params} is empty or not a mapping; restore it with: edgepress compose")
     return raw

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from edgepress.convert.flatbuffer import Graph, Kernel, Operator, Tensor, TfliteModel, read_tflite
 from edgepress.errors import ArtifactError
-from edgepress.graph.normalise.limits import one_line
 from edgepress.inspection.arena import arena_bytes, lifetimes
 from edgepress.inspection.report import End, KernelReport, Report, TransposeReport
 from edgepress.measure.sizes import size_metrics
+from edgepress.text import one_line
 from edgepress.translate.origins import origin
 
 _BITS = {"INT4": 4, "64": 64, "32": 32, "16": 16}

@@ -375,9 +375,11 @@ def test_external_data_beside_the_model_is_loaded(tmp_path):
         ("../outside.bin", {}, "inside the model's own folder"),
         ("sub/../../outside.bin", {}, "inside the model's own folder"),
         ("{folder}/outside.bin", {}, "inside the model's own folder"),
-        ("link.bin", {}, "a link; expected"),
-        ("linked/outside.bin", {}, "a link; expected"),
-        ("absent.bin", {}, "which is not there"),
+        ("link.bin", {}, r"reached through the link 'link\.bin'; expected no link"),
+        ("hard.bin", {}, r"has a second name \(a hard link\)"),
+        ("pipe", {}, "is a pipe; expected a regular file"),
+        ("linked/outside.bin", {}, "reached through the link 'linked'; expected"),
+        ("absent.bin", {}, "is not there"),
         ("", {}, "inside the model's own folder"),
         ("short.bin", {}, "needs 16 bytes but names 16 at 0"),
         ("short.bin", {"offset": 2**40}, "needs 16 bytes"),
@@ -391,9 +393,25 @@ def test_external_data_elsewhere_is_refused(tmp_path, location, entries, message
     (home / "sub").mkdir(parents=True)
     (home / "link.bin").symlink_to(tmp_path / "outside.bin")
     (home / "linked").symlink_to(tmp_path)
+    (home / "hard.bin").hardlink_to(tmp_path / "outside.bin")
+    os.mkfifo(home / "pipe")
     (home / "short.bin").write_bytes(bytes(12))
     with pytest.raises(UnsupportedModelError, match=message):
         load_normalised(external(home, location.format(folder=tmp_path), **entries))
+
+
+def test_tensors_cannot_read_the_same_bytes_over_and_over(tmp_path):
+    constants = {f"w{i}": np.zeros(1 << 18, np.float32) for i in range(40)}
+    model = build([node("Sum", ["input", *constants], ["y"])], constants, shape=("n", 1 << 18))
+    for tensor in model.graph.initializer:
+        onnx.external_data_helper.set_external_data(tensor, "w.bin")
+        tensor.ClearField("raw_data")
+    (tmp_path / "w.bin").write_bytes(bytes(1 << 20))
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(
+        UnsupportedModelError, match=r"take 3145728 bytes of external data, of which .* 1048576"
+    ):
+        load_normalised(tmp_path / "model.onnx")
 
 
 def test_files_that_are_no_models_are_refused(tmp_path):
@@ -405,7 +423,7 @@ def test_files_that_are_no_models_are_refused(tmp_path):
             load_normalised(path)
     with pytest.raises(ArtifactError, match="No such file"):
         load_normalised(tmp_path / "absent.onnx")
-    with pytest.raises(ArtifactError, match="not a file"):
+    with pytest.raises(ArtifactError, match="is a folder; expected a regular file"):
         load_normalised(tmp_path)
 
 

@@ -1,44 +1,56 @@
 """Reading an ONNX file that nobody vouches for, with the external data that lies beside it."""
 
-import stat
+import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto
 
-from edgepress.errors import ArtifactError
-from edgepress.graph.normalise.limits import MAX_FILE_BYTES, MAX_NAME, one_line, refuse
+from edgepress.errors import ArtifactError, UnsupportedModelError
+from edgepress.files import opened_below, read
+from edgepress.graph.normalise.limits import MAX_FILE_BYTES, MAX_NAME, refuse
 from edgepress.graph.normalise.tensors import tensor_bytes
+from edgepress.text import one_line
+
+_ALLOWED = "expected a relative path inside the model's own folder, without links"
+_SHARED = 2
+"""How often the bytes beside a model may be read: some exporters let two tensors share theirs."""
 
 
 def read_onnx(path: Path) -> onnx.ModelProto:
     """Parse a file and load its external data, which must lie inside the file's own folder.
 
     Raises:
-        ArtifactError: the file is absent, too large, truncated or not ONNX.
+        ArtifactError: the file is absent, no regular file, too large, truncated or not ONNX.
         UnsupportedModelError: external data is missing, too short, or points out of the folder.
     """
     model = parse(_read(path), path)
-    room = MAX_FILE_BYTES
-    for tensor in model.graph.initializer:
-        if tensor.data_location == TensorProto.EXTERNAL:
-            room -= tensor_bytes(tensor)
-            if room < 0:
-                refuse(f"the external data is larger than {MAX_FILE_BYTES} bytes", "use a smaller model")
-            try:
-                _load_external(tensor, path.parent)
-            except OSError as error:
-                refuse(f"the data of tensor {tensor.name[:80]!r} cannot be read: {error.strerror}")
+    tensors = [each for each in model.graph.initializer if each.data_location == TensorProto.EXTERNAL]
+    locations = [_location(tensor) for tensor in tensors]
+    sizes = dict[str, int]()
+    wanted = 0
+    for tensor, parts in zip(tensors, locations, strict=True):
+        with _opened(tensor, path.parent, parts) as file:
+            sizes["/".join(parts)] = size = os.fstat(file.fileno()).st_size
+            wanted += tensor_bytes(tensor)
+            if wanted > min(MAX_FILE_BYTES, _SHARED * sum(sizes.values())):
+                refuse(
+                    f"the tensors up to {tensor.name[:80]!r} take {wanted} bytes of external data, of which "
+                    f"there are {sum(sizes.values())}",
+                    "use a smaller model, or export it again",
+                )
+            _load_external(tensor, file, size, path.parent.joinpath(*parts))
     return model
 
 
 def external_files(path: Path) -> list[Path]:
     """The files beside `path` that it says its weights lie in; raises as `read_onnx` does for the file."""
     tensors = parse(_read(path), path).graph.initializer
-    entries = (entry for tensor in tensors for entry in tensor.external_data if entry.key == "location")
-    return sorted({path.parent / entry.value for entry in entries})
+    located = [tensor for tensor in tensors if "location" in _entries(tensor)]
+    return sorted({path.parent.joinpath(*_location(tensor)) for tensor in located})
 
 
 def parse(content: bytes, path: Path) -> onnx.ModelProto:
@@ -78,66 +90,55 @@ def _texts(model: onnx.ModelProto) -> Iterator[object]:
 
 def _read(path: Path) -> bytes:
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise ArtifactError(f"{path} is not a file; expected an ONNX model")
-        if status.st_size > MAX_FILE_BYTES:
-            raise ArtifactError(f"{path} has {status.st_size} bytes; expected at most {MAX_FILE_BYTES}")
-        return path.read_bytes()
+        return read(path, MAX_FILE_BYTES)
     except OSError as error:
         raise ArtifactError(f"cannot read {path}: {error.strerror}; check the name") from error
 
 
-def _load_external(tensor: TensorProto, folder: Path) -> None:
+def _load_external(tensor: TensorProto, file: IO[bytes], size: int, path: Path) -> None:
     """Put the bytes from the external file into the tensor."""
-    entries = {entry.key: entry.value for entry in tensor.external_data}
-    wanted, file = tensor_bytes(tensor), _inside(tensor, folder, entries.get("location", ""))
+    entries, wanted = _entries(tensor), tensor_bytes(tensor)
     offset, length = _number(tensor, entries, "offset", 0), _number(tensor, entries, "length", wanted)
-    if length != wanted or offset + length > file.stat().st_size:
+    if length != wanted or offset + length > size:
         refuse(
-            f"tensor {tensor.name[:80]!r} needs {wanted} bytes but names {length} at {offset} of {file}, "
-            f"which has {file.stat().st_size}"
+            f"tensor {tensor.name[:80]!r} needs {wanted} bytes but names {length} at {offset} of {path}, "
+            f"which has {size}"
         )
-    with file.open("rb") as stream:
-        stream.seek(offset)
-        tensor.raw_data = stream.read(wanted)
+    file.seek(offset)
+    tensor.raw_data = file.read(wanted)
     del tensor.external_data[:]
     tensor.ClearField("data_location")
+
+
+def _entries(tensor: TensorProto) -> dict[str, str]:
+    return {entry.key: entry.value for entry in tensor.external_data}
 
 
 def _number(tensor: TensorProto, entries: dict[str, str], key: str, default: int) -> int:
     text = entries.get(key, str(default))
     if not (text.isascii() and text.isdigit() and len(text) < 16):
-        refuse(f"tensor {tensor.name[:80]!r} has external {key} {text!r}; expected a count of bytes")
+        refuse(f"tensor {tensor.name[:80]!r} has external {key} {text[:80]!r}; expected a count of bytes")
     return int(text)
 
 
-def _inside(tensor: TensorProto, folder: Path, location: str) -> Path:
-    """The external file, if it is a plain file below `folder` and no step on the way is a link."""
+def _location(tensor: TensorProto) -> tuple[str, ...]:
+    """The external file's path below the model's folder, in parts."""
+    location = _entries(tensor).get("location", "")
     parts = PurePosixPath(location).parts
-    allowed = "expected a relative path inside the model's own folder, without links"
-    if (
-        not parts
-        or "\0" in location
-        or len(location) > MAX_NAME
-        or "\\" in location
-        or ".." in parts
-        or parts[0] == "/"
-    ):
+    plain = "\0" not in location and len(location) <= MAX_NAME and "\\" not in location
+    if not parts or not plain or ".." in parts or parts[0].startswith("/"):
         refuse(
-            f"tensor {tensor.name[:80]!r} has its data at {location[:80]!r}; {allowed}", "move the data there"
+            f"tensor {tensor.name[:80]!r} has its data at {location[:80]!r}; {_ALLOWED}",
+            "move the data there",
         )
-    file = folder
-    for part in parts:
-        file = file / part
-        if file.is_symlink():
-            refuse(
-                f"tensor {tensor.name[:80]!r} has its data at {location[:80]!r}, a link; {allowed}",
-                "copy the data there",
-            )
-    if not file.is_file():
-        refuse(
-            f"tensor {tensor.name[:80]!r} has its data in {file}, which is not there",
-            "copy it beside the model",
-        )
-    return file
+    return parts
+
+
+def _opened(tensor: TensorProto, folder: Path, parts: tuple[str, ...]) -> IO[bytes]:
+    what = f"the data of tensor {tensor.name[:80]!r}, {folder.joinpath(*parts)},"
+    try:
+        return opened_below(folder, parts, MAX_FILE_BYTES, UnsupportedModelError)
+    except (FileNotFoundError, NotADirectoryError):
+        refuse(f"{what} is not there", "copy it beside the model")
+    except OSError as error:
+        refuse(f"{what} cannot be read: {error.strerror}", "check its permissions")

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import NoReturn
 
 from edgepress.errors import UnsupportedModelError
+from edgepress.text import one_line
 
 MAX_FILE_BYTES = 2**31 - 1
 """Protobuf's own limit for one message; external data of a model is bounded alike."""
@@ -20,13 +21,7 @@ _SHOWN = 3
 
 def refuse(what: str, remedy: str = "export the model again") -> NoReturn:
     """Raise the error for a model that cannot be taken, in one line."""
-    raise UnsupportedModelError(f"{one_line(what)}; {remedy}")
-
-
-def one_line(text: object, length: int = 400) -> str:
-    """Text without line breaks or control characters, shortened."""
-    shown = " ".join(str(text).split())
-    return "".join(c if c.isprintable() else "?" for c in shown)[:length]
+    raise UnsupportedModelError(f"{one_line(what, 400)}; {remedy}")
 
 
 def listed(names: Iterable[str]) -> str:

@@ -11,10 +11,11 @@ from onnx import TensorProto, helper, shape_inference, version_converter
 
 from edgepress.errors import UnsupportedModelError
 from edgepress.graph.lowering import drop_new_defaults, restamped
-from edgepress.graph.normalise.limits import MAX_ELEMENTS, one_line, refuse
+from edgepress.graph.normalise.limits import MAX_ELEMENTS, refuse
 from edgepress.graph.normalise.structure import opset
 from edgepress.graph.shapes import without_weights
 from edgepress.graph.view import keep_initializers
+from edgepress.text import one_line
 
 TARGET_OPSET = 15
 """What the passes and both converters here understand."""

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import onnx
 from onnx import TensorProto
 
-from edgepress.graph.normalise.limits import MAX_ELEMENTS, MAX_RANK, one_line, refuse
+from edgepress.graph.normalise.limits import MAX_ELEMENTS, MAX_RANK, refuse
+from edgepress.text import one_line
 
 _BITS = {
     TensorProto.FLOAT: 32, TensorProto.UINT8: 8, TensorProto.INT8: 8, TensorProto.UINT16: 16,
