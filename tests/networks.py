@@ -4,6 +4,7 @@ Whoever runs one through TensorFlow gets one thread and determinism, as in a sta
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -270,6 +271,12 @@ def accuracy(outputs: np.ndarray, split: Split) -> float:
 def tuning(count: int = 256, shape: tuple[int, ...] = (2, 8, 8)) -> TuningData:
     """Training data for fine-tuning, without augmentation."""
     return TuningData(task(count, seed=1, shape=shape), Augment(shift=0, flip=False), seed=0)
+
+
+def diverging() -> TuningData:
+    """Training data from which no loss is a number."""
+    data = tuning()
+    return replace(data, train=Split(np.full(data.train.x.shape, np.nan, np.float32), data.train.y))
 
 
 def fine_tuning(**changes: Any) -> FineTune:

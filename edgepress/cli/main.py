@@ -11,7 +11,7 @@ from pathlib import Path
 from edgepress.artifacts import atomic
 from edgepress.cli import compare, device, profile
 from edgepress.cli.progress import say
-from edgepress.config import composition
+from edgepress.config import composition, validation
 from edgepress.config.load import PARAMS
 from edgepress.errors import EdgepressError
 from edgepress.standalone.request import CONVERTERS, IO_DTYPES, QUANTS, Request
@@ -78,7 +78,7 @@ def _compose(options: argparse.Namespace) -> None:
     text = composition.compose(options.overrides)
     with atomic(PARAMS) as temporary:
         temporary.write_text(text, encoding="utf-8")
-        composition.validate(temporary)
+        validation.validate(temporary)
     print(f"wrote {PARAMS}")
 
 

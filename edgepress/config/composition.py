@@ -10,25 +10,12 @@ from typing import Any
 
 import yaml
 
-from edgepress.config import cluster, convert, data, device, model, prune, quant
-from edgepress.config.learning import refuse_without_classes
-from edgepress.config.load import PARAMS, load_choice, load_runtime, load_section, read
+from edgepress.config.load import PARAMS, read
 from edgepress.config.schema import unknown
-from edgepress.config.train import Train
+from edgepress.config.validation import SECTIONS, validate
 from edgepress.errors import ConfigError
 
 CONF = Path("conf")
-
-CHOICES: dict[str, Mapping[str, type[Any]]] = {
-    "data": data.CHOICES,
-    "model": model.CHOICES,
-    "prune": prune.CHOICES,
-    "cluster": cluster.CHOICES,
-    "quant": quant.CHOICES,
-    "convert": convert.CHOICES,
-    "device": device.CHOICES,
-}
-"""The classes that each config group chooses among by `name`; `train` has one class and no name."""
 
 _ABSENT = object()
 _SHOWN = 4
@@ -56,24 +43,6 @@ def compose(overrides: Sequence[str] = (), conf: Path = CONF) -> str:
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise _explain(error, overrides, conf) from error
     return str(OmegaConf.to_yaml(composed))
-
-
-def validate(params: Path = PARAMS) -> None:
-    """Refuse a file of parameters of which a section is missing, unknown, wrong or does not fit the data.
-
-    Raises:
-        ConfigError: naming the first such section.
-    """
-    chosen = {section: load_choice(section, choices, params) for section, choices in CHOICES.items()}
-    load_section("train", Train, params)
-    load_runtime(params)
-    sections = [*CHOICES, "train", "seed", "threads"]
-    for key in read(params):
-        if key not in sections:
-            raise unknown("section", key, sections)
-    if not data.has_classes(chosen["data"]):
-        for section, config in chosen.items():
-            refuse_without_classes(section, config)
 
 
 def check(params: Path = PARAMS, conf: Path = CONF) -> None:
@@ -128,4 +97,4 @@ def _unknown_key(key: str, overrides: Sequence[str], conf: Path) -> ConfigError:
     known = [name for name, _ in _leaves(yaml.safe_load(compose(others, conf)))]
     section = key.split(".")[0]
     siblings = [name for name in known if name.split(".")[0] == section]
-    return unknown("key", key, siblings or [*CHOICES, "train", "seed", "threads"])
+    return unknown("key", key, siblings or SECTIONS)

@@ -7,7 +7,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from edgepress.config.schema import require
+from edgepress.config.schema import require, require_integer
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Splits:
         require(0 < self.validation < 1, "validation", self.validation, "a fraction in (0, 1)")
         both = self.test + self.validation
         require(both < 1, "test + splits.validation", both, "less than 1, so that training gets a share")
-        require(self.calibration >= 0, "calibration", self.calibration, "an integer >= 0")
+        require_integer("calibration", self.calibration, 0, 1_000_000)
 
 
 DIGITS_PATH = "edgepress/datasets/digits.py"
@@ -43,7 +43,7 @@ class Digits:
     path: str = DIGITS_PATH
 
     def __post_init__(self) -> None:
-        require(8 <= self.size <= 256, "size", self.size, "an integer in [8, 256]")
+        require_integer("size", self.size, 8, 256)
         own = "for data of your own choose data=image_folder or data=npz"
         require(self.path == DIGITS_PATH, "path", self.path, f"{DIGITS_PATH!r} for data=digits; {own}")
 
@@ -68,8 +68,7 @@ class ImageFolder:
     classes: bool = True
 
     def __post_init__(self) -> None:
-        require(self.path != "", "path", self.path, "a folder or zip of images")
-        require(8 <= self.size <= 1024, "size", self.size, "an integer in [8, 1024]")
+        require_integer("size", self.size, 8, 1024)
 
 
 Layout = Literal["nchw", "nhwc", "nhw", "nf"]
@@ -88,9 +87,6 @@ class Npz:
     layout: Layout
     splits: Splits
 
-    def __post_init__(self) -> None:
-        require(self.path != "", "path", self.path, "a .npz file")
-
 
 @dataclass(frozen=True)
 class Inputs:
@@ -104,9 +100,6 @@ class Inputs:
     licence: str
     layout: Layout
     splits: Splits
-
-    def __post_init__(self) -> None:
-        require(self.path != "", "path", self.path, "a .npz, a .npy or a folder of .npy files")
 
 
 DataConfig = Digits | ImageFolder | Npz | Inputs

@@ -5,7 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from edgepress.config.schema import require
+from edgepress.config.load import MOST_THREADS
+from edgepress.config.schema import require, require_integer, require_number, require_positive
+
+HOUR_S, DAY_S = 3600, 86_400
 
 MEASURE_AGAIN = "dvc repro --force --single-item evaluate-on-device"
 """What measures although DVC knows a result, such as one of a fleet of which a member had failed."""
@@ -71,17 +74,16 @@ class Timing:
     profile: bool = False
 
     def __post_init__(self) -> None:
-        require(self.sittings >= 2, "sittings", self.sittings, "an integer >= 2")
-        require(self.rounds >= 1, "rounds", self.rounds, "an integer >= 1")
-        require(self.runs_per_round >= 1, "runs_per_round", self.runs_per_round, "an integer >= 1")
-        require(self.warmup_s >= 0, "warmup_s", self.warmup_s, "a number >= 0, in seconds")
-        require(
-            self.ratio_width > 0, "ratio_width", self.ratio_width, "a number > 0, as a share of the ratio"
-        )
-        require(self.budget_s >= 0, "budget_s", self.budget_s, "a number >= 0, in seconds")
-        sizes = min(self.batch_sizes, default=1) >= 1
-        require(sizes, "batch_sizes", self.batch_sizes, "a list of integers >= 1, e.g. [1, 8]")
-        require(self.sustained_s >= 0, "sustained_s", self.sustained_s, "a number >= 0, in seconds")
+        require_integer("sittings", self.sittings, 2, 1000)
+        require_integer("rounds", self.rounds, 1, 10_000)
+        require_integer("runs_per_round", self.runs_per_round, 1, 100_000)
+        require_number("warmup_s", self.warmup_s, 0, HOUR_S, ", in seconds")
+        require_positive("ratio_width", self.ratio_width, 10, ", as a share of the ratio")
+        require_number("budget_s", self.budget_s, 0, DAY_S, ", in seconds")
+        require(len(self.batch_sizes) <= 16, "batch_sizes", list(self.batch_sizes), "at most 16 sizes")
+        for i, size in enumerate(self.batch_sizes):
+            require_integer(f"batch_sizes[{i}]", size, 1, 4096)
+        require_number("sustained_s", self.sustained_s, 0, DAY_S, ", in seconds")
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class Energy:
     watts: str = "watts"
 
     def __post_init__(self) -> None:
-        require(self.seconds > 0, "seconds", self.seconds, "a number > 0")
+        require_positive("seconds", self.seconds, HOUR_S)
 
 
 @dataclass(frozen=True)
@@ -118,9 +120,10 @@ class Kernels:
     execution_provider: str
 
     def __post_init__(self) -> None:
-        require(self.threads >= 1, "threads", self.threads, "an integer >= 1")
-        known = self.cpus is None or (len(self.cpus) > 0 and min(self.cpus) >= 0)
-        require(known, "cpus", self.cpus, "null or a list of CPU numbers, e.g. [2, 3]")
+        require_integer("threads", self.threads, 1, MOST_THREADS)
+        known = self.cpus is None or (len(self.cpus) > 0 and 0 <= min(self.cpus) <= max(self.cpus) < 4096)
+        allowed = "null or a list of CPU numbers in [0, 4095], e.g. [2, 3]"
+        require(known, "cpus", None if self.cpus is None else list(self.cpus), allowed)
         plain = self.delegate is None or self.op_resolver == "xnnpack"
         require(plain, "op_resolver", self.op_resolver, "xnnpack where a delegate is given")
 
@@ -243,7 +246,7 @@ class Fleet:
     members: Mapping[str, DeviceConfig] = field(metadata={"choices": DEVICES})
 
     def __post_init__(self) -> None:
-        require(len(self.members) > 0, "members", self.members, "devices by name, at least one")
+        require(1 <= len(self.members) <= 64, "members", list(self.members), "1 to 64 devices by name")
         for name in self.members:
             plain = re.fullmatch(r"[A-Za-z0-9_-]+", name) is not None
             require(plain, "members", name, "names of letters, digits, - and _")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from edgepress.config.schema import require
+from edgepress.config.schema import require_integer, require_number, require_positive
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,8 @@ class FineTune:
     temperature: float
 
     def __post_init__(self) -> None:
-        require(self.epochs >= 0, "epochs", self.epochs, "an integer >= 0")
-        require(self.batch_size >= 1, "batch_size", self.batch_size, "an integer >= 1")
-        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "a number > 0")
-        require(0 <= self.distillation <= 1, "distillation", self.distillation, "a number in [0, 1]")
-        require(self.temperature > 0, "temperature", self.temperature, "a number > 0")
+        require_integer("epochs", self.epochs, 0, 10_000)
+        require_integer("batch_size", self.batch_size, 1, 65_536)
+        require_positive("learning_rate", self.learning_rate, 10)
+        require_number("distillation", self.distillation, 0, 1)
+        require_positive("temperature", self.temperature, 1000)

@@ -8,13 +8,19 @@ from typing import Any, TypeVar
 import yaml
 
 from edgepress import files
-from edgepress.config.schema import build, choose, require
+from edgepress.config.schema import build, choose, require, require_integer, show
 from edgepress.errors import ConfigError
 from edgepress.text import one_line
 
 T = TypeVar("T")
 
 PARAMS = Path("params.yaml")
+
+Params = Path | Mapping[str, Any]
+"""A file of parameters, or what was read from one."""
+
+MOST_THREADS = 1024
+"""More than any computer here has cores; PyTorch and TensorFlow make as many as they are told."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +37,10 @@ class Runtime:
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**32, "seed", self.seed, "an integer in [0, 2**32)")
-        require(self.threads >= 1, "threads", self.threads, "an integer >= 1")
+        require_integer("threads", self.threads, 1, MOST_THREADS)
 
 
-def load_section(section: str, cls: type[T], params: Path = PARAMS) -> T:
+def load_section(section: str, cls: type[T], params: Params = PARAMS) -> T:
     """The section at a dotted path, e.g. `train.augment`, as an instance of `cls`.
 
     Raises:
@@ -43,7 +49,7 @@ def load_section(section: str, cls: type[T], params: Path = PARAMS) -> T:
     return _with_remedy(section, lambda: build(cls, _lookup(section, params), section))
 
 
-def load_choice(section: str, choices: Mapping[str, type[T]], params: Path = PARAMS) -> T:
+def load_choice(section: str, choices: Mapping[str, type[T]], params: Params = PARAMS) -> T:
     """The section of a config group as an instance of the class that its `name` selects.
 
     Raises:
@@ -52,9 +58,9 @@ def load_choice(section: str, choices: Mapping[str, type[T]], params: Path = PAR
     return _with_remedy(section, lambda: choose(choices, _lookup(section, params), section))
 
 
-def load_runtime(params: Path = PARAMS) -> Runtime:
+def load_runtime(params: Params = PARAMS) -> Runtime:
     """The top-level `seed` and `threads`."""
-    raw = read(params)
+    raw = read_values(params)
 
     def runtime() -> Runtime:
         return build(Runtime, {key: raw[key] for key in ("seed", "threads") if key in raw}, "")
@@ -82,6 +88,11 @@ def read(params: Path = PARAMS) -> Mapping[str, Any]:
     return raw
 
 
+def read_values(params: Params) -> Mapping[str, Any]:
+    """The whole of the parameters, which are read if they are a file."""
+    return read(params) if isinstance(params, Path) else params
+
+
 def _with_remedy(section: str, make: Callable[[], T]) -> T:
     try:
         return make()
@@ -91,12 +102,12 @@ def _with_remedy(section: str, make: Callable[[], T]) -> T:
         raise ConfigError(f"{message} Set it in conf/{group}/ or with -S.") from None
 
 
-def _lookup(section: str, params: Path) -> Mapping[str, Any]:
-    raw: Any = read(params)
+def _lookup(section: str, params: Params) -> Mapping[str, Any]:
+    raw: Any = read_values(params)
     for key in section.split("."):
         if not isinstance(raw, Mapping) or key not in raw:
             raise ConfigError(f"{section} is missing; expected a section with keys")
         raw = raw[key]
     if not isinstance(raw, Mapping):
-        raise ConfigError(f"{section} is {raw!r}; expected a section with keys")
+        raise ConfigError(f"{section} is {show(raw)}; expected a section with keys")
     return raw

@@ -5,7 +5,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from edgepress.config.schema import require
+from edgepress.config.schema import require, require_integer, require_number, require_positive
+
+LARGEST_INPUT = 1e9
+"""The largest magnitude of what a network's inputs are scaled by: that of 30-bit samples."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,7 @@ class ResNet8:
     width: int
 
     def __post_init__(self) -> None:
-        require(self.width >= 1, "width", self.width, "an integer >= 1")
+        require_integer("width", self.width, 1, 4096)
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class MobileNetV1:
     width: float
 
     def __post_init__(self) -> None:
-        require(0 < self.width <= 4, "width", self.width, "a number in (0, 4]")
+        require_positive("width", self.width, 4)
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,8 @@ class DsCnn:
     blocks: int
 
     def __post_init__(self) -> None:
-        require(self.filters >= 1, "filters", self.filters, "an integer >= 1")
-        require(self.blocks >= 1, "blocks", self.blocks, "an integer >= 1")
+        require_integer("filters", self.filters, 1, 4096)
+        require_integer("blocks", self.blocks, 1, 256)
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,9 @@ class Mlp:
     hidden: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        require(all(n >= 1 for n in self.hidden), "hidden", list(self.hidden), "integers >= 1")
+        require(len(self.hidden) <= 64, "hidden", list(self.hidden), "at most 64 layers")
+        for i, width in enumerate(self.hidden):
+            require_integer(f"hidden[{i}]", width, 1, 65_536)
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,10 @@ class Onnx:
 
     def __post_init__(self) -> None:
         require(self.path.endswith(".onnx"), "path", self.path, "a .onnx file")
-        require(all(value > 0 for value in self.std), "std", list(self.std), "numbers > 0")
+        for i, value in enumerate(self.mean):
+            require_number(f"mean[{i}]", value, -LARGEST_INPUT, LARGEST_INPUT)
+        for i, value in enumerate(self.std):
+            require_positive(f"std[{i}]", value, LARGEST_INPUT)
 
 
 @dataclass(frozen=True)
@@ -98,7 +106,6 @@ class Timm:
     weights: str | None
 
     def __post_init__(self) -> None:
-        require(self.name != "", "name", self.name, "a network of timm or torchvision")
         own = self.weights is None or Path(self.weights).suffix in (".safetensors", ".pth", ".pt", ".bin")
         require(own, "weights", self.weights, "a .safetensors or .pth file")
         watched = self.weights is None or self.source == self.weights

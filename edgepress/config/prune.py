@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from edgepress.config.fine_tune import FineTune
 from edgepress.config.load import Off
-from edgepress.config.schema import require
+from edgepress.config.schema import require, require_integer
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class MByN:
     fine_tune: FineTune
 
     def __post_init__(self) -> None:
-        require(self.n >= 2, "n", self.n, "an integer >= 2")
+        require_integer("n", self.n, 2, 256)
         require(0 < self.m < self.n, "m", self.m, f"an integer in (0, {self.n})")
 
 

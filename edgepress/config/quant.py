@@ -5,7 +5,7 @@ from typing import Literal
 
 from edgepress.config.fine_tune import FineTune
 from edgepress.config.load import Off
-from edgepress.config.schema import require
+from edgepress.config.schema import require, require_integer, require_number
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Calibration:
     percentile: float
 
     def __post_init__(self) -> None:
-        require(self.samples >= 1, "samples", self.samples, "an integer >= 1")
-        require(256 <= self.bins <= 65536, "bins", self.bins, "an integer in [256, 65536]")
+        require_integer("samples", self.samples, 1, 1_000_000)
+        require_integer("bins", self.bins, 256, 65_536)
         require(50 < self.percentile <= 100, "percentile", self.percentile, "a number in (50, 100]")
 
 
@@ -54,8 +54,7 @@ class Int8Qat:
     fine_tune: FineTune
 
     def __post_init__(self) -> None:
-        allowed = "a number in [0, 1]"
-        require(0 <= self.range_momentum <= 1, "range_momentum", self.range_momentum, allowed)
+        require_number("range_momentum", self.range_momentum, 0, 1)
 
 
 QuantConfig = Off | Fp16 | Dynamic | Int8 | Int8Qat

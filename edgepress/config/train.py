@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from edgepress.config.schema import require
+from edgepress.config.schema import require_integer, require_number, require_positive
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class Augment:
     flip: bool
 
     def __post_init__(self) -> None:
-        require(self.shift >= 0, "shift", self.shift, "an integer >= 0")
+        require_integer("shift", self.shift, 0, 1024)
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Train:
     augment: Augment
 
     def __post_init__(self) -> None:
-        require(self.epochs >= 1, "epochs", self.epochs, "an integer >= 1")
-        require(self.batch_size >= 2, "batch_size", self.batch_size, "an integer >= 2")
-        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "a number > 0")
-        require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "a number >= 0")
-        require(self.patience >= 1, "patience", self.patience, "an integer >= 1")
+        require_integer("epochs", self.epochs, 1, 100_000)
+        require_integer("batch_size", self.batch_size, 2, 65_536)
+        require_positive("learning_rate", self.learning_rate, 10)
+        require_number("weight_decay", self.weight_decay, 0, 10)
+        require_integer("patience", self.patience, 1, 100_000)

@@ -1,12 +1,14 @@
 """Every choice in `conf/` composes and validates, and mistakes are refused by name."""
 
+import copy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from edgepress.config import composition
+from edgepress.config import composition, validation
 from edgepress.config.load import load_choice
 from edgepress.errors import ConfigError
 from tests.repo.closure import ROOT
@@ -24,6 +26,7 @@ REQUIRED = {
     ("device", "adb"): ["device.serial=emulator-5554", "device.benchmark=/data/local/tmp/benchmark_model"],
     ("device", "ssh"): ["device.board=pi4"],
 }
+ENERGY = "device.energy={csv: meter.csv, seconds: 10, clock: host, timestamp: timestamp, watts: watts}"
 PARAMS = (ROOT / "params.yaml").read_text(encoding="utf-8")
 
 
@@ -32,7 +35,7 @@ def test_every_option_composes_and_validates(group: str, choice: str, tmp_path: 
     overrides = [f"{group}={choice}", *REQUIRED.get((group, choice), [])]
     params = tmp_path / "params.yaml"
     params.write_text(composition.compose(overrides, CONF))
-    composition.validate(params)
+    validation.validate(params)
     section = yaml.safe_load(params.read_text())[group]
     assert section.get("choice", section.get("name", choice)) == kind(group, choice)
 
@@ -40,19 +43,19 @@ def test_every_option_composes_and_validates(group: str, choice: str, tmp_path: 
 def kind(group: str, choice: str) -> str:
     """The choice itself, or, where a user's own file builds upon one, such as a board's, that one."""
     above = yaml.safe_load((CONF / group / f"{choice}.yaml").read_text()) or {}
-    own = [name for name in above.get("defaults", []) if name in composition.CHOICES.get(group, ())]
+    own = [name for name in above.get("defaults", []) if name in validation.CHOICES.get(group, ())]
     return next(iter(own), choice)
 
 
-@pytest.mark.parametrize("group", sorted(composition.CHOICES))
+@pytest.mark.parametrize("group", sorted(validation.CHOICES))
 def test_every_choice_has_a_file_of_its_name(group: str) -> None:
-    assert set(composition.CHOICES[group]) == {
+    assert set(validation.CHOICES[group]) == {
         kind(group, choice) for other, choice in OPTIONS if other == group
     }
 
 
 def test_the_groups_are_the_sections() -> None:
-    assert sorted([*composition.CHOICES, "train"]) == GROUPS
+    assert sorted([*validation.CHOICES, "train"]) == GROUPS
 
 
 def test_params_yaml_is_the_composition_to_the_letter() -> None:
@@ -128,8 +131,58 @@ WRONG_VALUES = {
 @pytest.mark.parametrize("override", WRONG_VALUES)
 def test_validate_refuses_what_no_stage_can_take(override: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as error:
-        composition.validate(_written(tmp_path, override))
+        validation.validate(_written(tmp_path, override))
     _assert_line(str(error.value), WRONG_VALUES[override])
+
+
+NUMBERS = (float("inf"), float("-inf"), float("nan"), 1e30, -1, 2**63, 10**400)
+MAY_BE_NEGATIVE = {"mean": "a mean of inputs lies where they lie"}
+TEXTS = ("", " ", "a\nb", "a\x00", "a\u2028b", "\ud800", "a" * 5000)
+FREE = {"arguments": "the user's own class takes what it likes"}
+FILLED: dict[tuple[str, str], list[str]] = {
+    ("model", "onnx"): ["model.mean=[1.5]", "model.std=[2.5]"],
+    ("device", "local"): ["device.kernels.cpus=[0]", "device.timing.batch_sizes=[1]", ENERGY],
+}
+
+
+@pytest.mark.parametrize(("group", "choice"), [*OPTIONS, ("seed", ""), ("threads", "")])
+def test_no_number_is_without_bounds_and_no_text_without_form(group: str, choice: str) -> None:
+    """Each number of each section in turn is infinite, huge, negative or NaN; each text is no line."""
+    filled = [*REQUIRED.get((group, choice), []), *FILLED.get((group, choice), [])]
+    composed = yaml.safe_load(composition.compose([f"{group}={choice}", *filled] if choice else [], CONF))
+    validation.validate(composed)
+    tried = 0
+    for path, value in _leaves(composed[group], (group,)):
+        if set(path) & FREE.keys():
+            continue
+        wrong = NUMBERS if type(value) in (int, float) else TEXTS if isinstance(value, str) else ()
+        for bad in wrong:
+            changed = copy.deepcopy(composed)
+            _set(changed, path, bad)
+            if bad == -1 and set(path) & MAY_BE_NEGATIVE.keys():
+                validation.validate(changed)
+                continue
+            with pytest.raises(ConfigError) as error:
+                validation.validate(changed)
+            assert str(error.value).isprintable(), (path, bad)
+            assert len(str(error.value)) < 600
+            tried += 1
+    assert tried
+
+
+def _leaves(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], object]]:
+    """The values in a section, with the keys and places in lists that lead there."""
+    below = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in below:
+        yield from _leaves(inner, (*path, key))
+    if not isinstance(value, dict | list):
+        yield path, value
+
+
+def _set(values: Any, path: tuple[Any, ...], value: object) -> None:
+    for key in path[:-1]:
+        values = values[key]
+    values[path[-1]] = value
 
 
 def test_what_learns_from_classes_is_refused_where_the_data_has_none(tmp_path: Path) -> None:
@@ -146,10 +199,10 @@ def test_what_learns_from_classes_is_refused_where_the_data_has_none(tmp_path: P
     ):
         params.write_text(composition.compose(overrides, CONF))
         with pytest.raises(ConfigError) as error:
-            composition.validate(params)
+            validation.validate(params)
         _assert_line(str(error.value), expected)
     params.write_text(composition.compose([*trained, *OFF], CONF))
-    composition.validate(params)
+    validation.validate(params)
 
 
 def test_weights_of_a_file_are_what_dvc_watches() -> None:
@@ -164,7 +217,7 @@ def test_a_hand_written_choice_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"quant\.name 'int4' is unknown; .* Set it in conf/quant/ or with -S\.$"
     ):
-        load_choice("quant", composition.CHOICES["quant"], params)
+        load_choice("quant", validation.CHOICES["quant"], params)
 
 
 def _written(folder: Path, override: str) -> Path:

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from edgepress.config import composition
+from edgepress.config import composition, validation
 from tests.repo.closure import ROOT
 
 DOCUMENTS = sorted(str(file.relative_to(ROOT)) for file in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-CHOICES = sorted((group, choice) for group, choices in composition.CHOICES.items() for choice in choices)
+CHOICES = sorted((group, choice) for group, choices in validation.CHOICES.items() for choice in choices)
 
 
 def test_the_documents_are_all_there() -> None:

@@ -82,7 +82,10 @@ def test_a_mistake_in_a_choice_is_named_with_its_remedy(params: Path, old: str) 
 RUNTIME_MISTAKES = {
     "seed: 1": ("seed: -1", "seed is -1; expected an integer in [0, 2**32). Set it in conf/config.yaml."),
     "seed: 1\n": ("", "seed is missing; expected an integer. Set it in conf/config.yaml."),
-    "threads: 2": ("threads: 0", "threads is 0; expected an integer >= 1. Set it in conf/config.yaml."),
+    "threads: 2": (
+        "threads: 0",
+        "threads is 0; expected an integer in [1, 1024]. Set it in conf/config.yaml.",
+    ),
 }
 
 

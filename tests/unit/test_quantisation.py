@@ -26,6 +26,7 @@ from tests.networks import (
     Graph,
     accuracy,
     assert_close,
+    diverging,
     fine_tuning,
     fitted,
     inputs_for,
@@ -323,11 +324,11 @@ def test_qat_distillation_gives_another_network():
 
 
 def test_qat_divergence_is_reported_with_its_remedy():
-    config = qat(fine_tune=fine_tuning(learning_rate=1e30))
+    config = qat(fine_tune=fine_tuning())
     with pytest.raises(
-        TrainingError, match=r"the loss became .* quant\.fine_tune.*1e\+30; lower it in conf/quant/"
+        TrainingError, match=r"the loss became .* quant\.fine_tune.*0\.003; lower it in conf/quant/"
     ):
-        quantise(network(), config, 0, tuning)
+        quantise(network(), config, 0, diverging)
 
 
 PROGRAM = """

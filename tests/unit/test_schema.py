@@ -28,14 +28,18 @@ class Outer:
     sizes: tuple[int, ...]
     inner: Inner
     limit: int | None = None
+    text: str = "text"
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 GOOD: dict[str, Any] = {"count": 3, "flag": True, "kind": "small", "sizes": [1, 2], "inner": {"share": 0.5}}
 
 
+INTEGERS = st.integers(-(2**53), 2**53)
+
+
 def test_fills_every_field_and_keeps_defaults() -> None:
-    assert build(Outer, GOOD, "s") == Outer(3, True, "small", (1, 2), Inner(0.5), None, {})
+    assert build(Outer, GOOD, "s") == Outer(3, True, "small", (1, 2), Inner(0.5), None, "text", {})
 
 
 def test_takes_optional_fields() -> None:
@@ -43,10 +47,16 @@ def test_takes_optional_fields() -> None:
     assert (built.limit, built.extra) == (7, {"a": [1]})
 
 
-@given(st.integers(), st.booleans(), st.lists(st.integers()), st.floats(0, 1, exclude_max=True))
+@given(INTEGERS, st.booleans(), st.lists(INTEGERS), st.floats(0, 1, exclude_max=True))
 def test_what_is_built_holds_what_was_given(count: int, flag: bool, sizes: list[int], share: float) -> None:
     raw = {"count": count, "flag": flag, "kind": "large", "sizes": sizes, "inner": {"share": share}}
-    assert asdict(build(Outer, raw, "s")) == {**raw, "sizes": tuple(sizes), "limit": None, "extra": {}}
+    assert asdict(build(Outer, raw, "s")) == {
+        **raw,
+        "sizes": tuple(sizes),
+        "limit": None,
+        "text": "text",
+        "extra": {},
+    }
 
 
 def test_an_integer_is_a_number_but_stays_none_of_the_others() -> None:
@@ -69,7 +79,21 @@ REFUSED = [
     ({"inner": {}}, "s.inner.share is missing; expected a number"),
     ({"inner": {"share": True}}, "s.inner.share is True, a bool; expected a number"),
     ({"inner": {"share": 1.0}}, "s.inner.share is 1.0; expected a number in [0, 1)"),
-    ({"inner": {"share": float("nan")}}, "s.inner.share is nan; expected a number in [0, 1)"),
+    ({"inner": {"share": float("nan")}}, "s.inner.share is nan; expected a finite number"),
+    ({"inner": {"share": float("inf")}}, "s.inner.share is inf; expected a finite number"),
+    ({"inner": {"share": 10**400}}, "s.inner.share is an integer of 1329 bits; expected a number of at most"),
+    ({"count": 2**63}, "s.count is 9223372036854775808; expected a number of at most 16 digits"),
+    ({"count": 10**5000}, "s.count is an integer of 16610 bits; expected a number of at most 16 digits"),
+    ({"kind": True}, "s.kind True is unknown; expected one of: large, small."),
+    ({"kind": "Smal"}, "s.kind 'Smal' is unknown; expected one of: large, small. Did you mean 'small'?"),
+    ({"kind": "x" * 10**5}, f"s.kind '{'x' * 58} … {'x' * 37}' is unknown; expected one of: large, small."),
+    ({"count": "a\nb\u2028"}, r"s.count is 'a\nb\u2028', a str; expected an integer"),
+    ({"text": ""}, "s.text is ''; expected a text that is not empty"),
+    ({"text": "photos\n"}, r"s.text is 'photos\n'; expected a text on one line, of printable characters"),
+    (
+        {"text": "a" * 5000},
+        f"s.text is '{'a' * 58} … {'a' * 37}'; expected a text of at most 4096 characters",
+    ),
     ({"limit": "x"}, "s.limit is 'x', a str; expected an integer"),
     ({"extra": 3}, "s.extra is 3, an int; expected a section with keys"),
     ({"count": "???"}, "s.count is not set; give it a value, e.g. dvc exp run -S 's.count=...'"),

@@ -84,7 +84,7 @@ class TestTrain:
 
     def test_divergence_names_epoch_and_remedy(self) -> None:
         with pytest.raises(TrainingError, match=r"_loss is \w+ in epoch \d+; .* Lower train.learning_rate"):
-            trained(Train(6, 16, 1e30, 0.0, 10, Augment(0, False)))
+            trained(Train(6, 16, 10, 10, 10, Augment(0, False)))
 
     def test_inputs_that_are_not_numbers_are_noticed(self) -> None:
         prepare_torch(Runtime(0, 1))

@@ -22,16 +22,18 @@ class TuningData:
     def batches(self, size: int, epoch: int) -> Iterator[tuple[Array, Array]]:
         """Shuffled, augmented batches of one epoch: inputs (n, H, W, C) float32 and classes (n,).
 
-        All have `size` samples, so that TensorFlow traces one shape; the rest of the epoch is left out.
+        All have `size` samples, so that TensorFlow traces one shape; the rest of the epoch is left out. A
+        smaller split is one batch.
 
         Raises:
-            DataError: the split has fewer samples than one batch.
+            DataError: the split is empty.
         """
-        if len(self.train) < size:
+        if not len(self.train):
             raise DataError(
-                f"the training split has {len(self.train)} samples, fewer than one batch of {size}; "
-                "lower fine_tune.batch_size or raise the share of training in conf/data/"
+                "the training split is empty; expected samples to fine-tune with. Lower data.splits.test, "
+                "data.splits.validation or data.splits.calibration"
             )
+        size = min(size, len(self.train))
         random = np.random.default_rng((self.seed, epoch))
         order = random.permutation(len(self.train))
         for start in range(0, len(order) - size + 1, size):
@@ -41,7 +43,7 @@ class TuningData:
 
     def steps_per_epoch(self, size: int) -> int:
         """Batches in one epoch."""
-        return len(self.train) // size
+        return max(1, len(self.train) // size) if len(self.train) else 0
 
 
 def channels_last(inputs: Array) -> Array:

@@ -1,0 +1,67 @@
+"""All parameters together: each section by itself, and what one says against what another says."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from edgepress.config import cluster, convert, data, device, model, prune, quant
+from edgepress.config.fine_tune import FineTune
+from edgepress.config.learning import refuse_without_classes
+from edgepress.config.load import PARAMS, Params, load_choice, load_runtime, load_section, read_values
+from edgepress.config.schema import unknown
+from edgepress.config.train import Train
+from edgepress.errors import ConfigError
+
+CHOICES: dict[str, Mapping[str, type[Any]]] = {
+    "data": data.CHOICES,
+    "model": model.CHOICES,
+    "prune": prune.CHOICES,
+    "cluster": cluster.CHOICES,
+    "quant": quant.CHOICES,
+    "convert": convert.CHOICES,
+    "device": device.CHOICES,
+}
+"""The classes that each config group chooses among by `name`; `train` has one class and no name."""
+
+SECTIONS = (*CHOICES, "train", "seed", "threads")
+"""All that stands at the top of `params.yaml`."""
+
+
+def validate(params: Params = PARAMS) -> None:
+    """Refuse parameters of which a section is missing, unknown, wrong or does not fit another.
+
+    Raises:
+        ConfigError: naming the first such value.
+    """
+    values = read_values(params)
+    chosen: dict[str, Any] = {
+        section: load_choice(section, choices, values) for section, choices in CHOICES.items()
+    }
+    load_section("train", Train, values)
+    load_runtime(values)
+    for key in values:
+        if key not in SECTIONS:
+            raise unknown("section", key, SECTIONS)
+    if not data.has_classes(chosen["data"]):
+        for section, config in chosen.items():
+            refuse_without_classes(section, config)
+    _refuse_too_many_calibration_samples(chosen["quant"], chosen["data"].splits)
+
+
+def batch_sizes(values: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    """The batch sizes that valid parameters train with: their dotted key, and the number of samples."""
+    if not isinstance(load_choice("model", model.CHOICES, values), model.Onnx):
+        yield "train.batch_size", load_section("train", Train, values).batch_size
+    for section in ("prune", "cluster", "quant"):
+        tuning = getattr(load_choice(section, CHOICES[section], values), "fine_tune", None)
+        if isinstance(tuning, FineTune) and tuning.epochs:
+            yield f"{section}.fine_tune.batch_size", tuning.batch_size
+
+
+def _refuse_too_many_calibration_samples(config: quant.QuantConfig, splits: data.Splits) -> None:
+    calibration = getattr(config, "calibration", None)
+    if isinstance(calibration, quant.Calibration) and calibration.samples > splits.calibration:
+        raise ConfigError(
+            f"quant.calibration.samples is {calibration.samples}, but data.splits.calibration sets only "
+            f"{splits.calibration} samples aside; raise data.splits.calibration or lower "
+            "quant.calibration.samples. Set it in conf/ or with -S."
+        )
