@@ -14,7 +14,15 @@ from edgepress.cli.progress import say
 from edgepress.config import composition, validation
 from edgepress.config.load import PARAMS
 from edgepress.errors import EdgepressError
-from edgepress.standalone.request import CONVERTERS, IO_DTYPES, QUANTS, Request
+from edgepress.standalone.request import CONVERTERS, IO_DTYPES, MIN_SNR_DB, QUANTS, Request
+
+CHECK = (
+    "compare each output with the file's network in ONNX Runtime, list the operators, and write nothing "
+    "(exit status 1) where one is too far"
+)
+BOUND = "the signal to noise that --check demands of each output; default " + ", ".join(
+    f"{db:g} for {form}" for form, db in MIN_SNR_DB.items()
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,7 +73,8 @@ def _add_convert(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     calibration = "real inputs, as the model takes them: .npz, .npy or a folder of .npy files"
     convert.add_argument("--calibration", type=Path, metavar="INPUTS", help=calibration)
     convert.add_argument("--io-dtype", choices=IO_DTYPES, default="auto", help="auto: int8 if the network is")
-    convert.add_argument("--check", action="store_true", help="compare with ONNX Runtime and list operators")
+    convert.add_argument("--check", action="store_true", help=CHECK)
+    convert.add_argument("--min-snr", type=float, metavar="DB", help=BOUND)
     convert.set_defaults(run=_convert)
 
 
@@ -97,10 +106,13 @@ def _convert(options: argparse.Namespace) -> None:
         calibration=options.calibration,
         io_dtype=options.io_dtype,
         check=options.check,
+        min_snr_db=options.min_snr,
     )
     from edgepress.standalone.convert import convert
 
-    print(convert(request, say).text())
+    outcome = convert(request, say)
+    print(outcome.text())
+    outcome.refuse()
 
 
 def _inspect(options: argparse.Namespace) -> None:

@@ -1,5 +1,6 @@
 """`edgepress convert`: one ONNX file from anywhere → one `.tflite`."""
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 import onnx
 
-from edgepress.artifacts import atomic
+from edgepress.artifacts import write_bytes
 from edgepress.compress.quantisation.registry import Sources, quantiser
 from edgepress.compress.tuning.data import TuningData
 from edgepress.config.convert import ConvertConfig, Nhwc, OnnxTf
@@ -19,11 +20,15 @@ from edgepress.convert.registry import convert_single
 from edgepress.datasets.prepared import Array
 from edgepress.errors import ConfigError, ConversionError, EdgepressError
 from edgepress.graph.formats import number_format
-from edgepress.graph.normalise.normalise import load_normalised
+from edgepress.graph.normalise.files import read_onnx
+from edgepress.graph.normalise.normalise import normalise
+from edgepress.graph.view import copy
 from edgepress.inspection.report import render_operators, render_transposes
 from edgepress.inspection.tflite import tflite_format, transposes
+from edgepress.measure.reference import keep_input, reference, serialised
+from edgepress.standalone.check import Check
 from edgepress.standalone.inputs import draw_inputs, load_inputs
-from edgepress.standalone.parity import Parity, compare
+from edgepress.standalone.parity import signals
 from edgepress.standalone.request import Request
 
 SAMPLES = 128
@@ -53,32 +58,43 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was written and, if asked for, how it compares; `compared_on` says with which inputs."""
+    """What was made of a file: the `.tflite`, as `size` bytes, and the comparison if it was asked for."""
 
     target: Path
     converter: str
     model: TfliteModel
-    parities: dict[str, Parity]
-    compared_on: str
+    size: int
+    check: Check | None
 
     def text(self) -> str:
         """The result line, what each transpose stems from, and the comparison and operators if compared."""
         model = self.model
+        absent = "" if self.check is None or self.check.passed else " (not written)"
+        form, operators = tflite_format(model), len(model.operators)
         line = (
-            f"{self.target}: {self.converter}, {tflite_format(model)}, {len(model.operators)} operators, "
-            f"{model.transpose_ops} transposes, {self.target.stat().st_size:,} bytes"
+            f"{self.target}{absent}: {self.converter}, {form}, {operators} operators, "
+            f"{model.transpose_ops} transposes, {self.size:,} bytes"
         )
         known = [each for each in transposes(model) if each.origin]
         told = [line, *render_transposes(known)]
-        if not self.parities:
+        if self.check is None:
             return "\n".join(told)
-        compared = [f"  {name}: {_figures(each)}" for name, each in self.parities.items()]
-        return "\n".join([*told, "", f"compared with ONNX Runtime on {self.compared_on}", *compared, "",
-                          *render_operators(model.op_counts)])  # fmt: skip
+        return "\n".join([*told, "", *self.check.lines(), "", *render_operators(model.op_counts)])
+
+    def refuse(self) -> None:
+        """Raise why the file is not written, if it is not.
+
+        Raises:
+            ConversionError: see `Check.refuse`.
+        """
+        if self.check is not None:
+            self.check.refuse(str(self.target))
 
 
 def convert(request: Request, progress: Progress) -> Outcome:
     """Normalise, quantise, convert and write; compare if asked. Nothing is written before all has worked.
+
+    What does not pass the comparison is not written either: then `refuse` of the outcome raises.
 
     Raises:
         EdgepressError: whatever the user can cause, with remedies in the words of the command line.
@@ -94,7 +110,11 @@ def convert(request: Request, progress: Progress) -> Outcome:
 
 def _convert(request: Request, progress: Progress) -> Outcome:
     progress(f"reading {request.source}")
-    model = load_normalised(request.source)
+    read = read_onnx(request.source)
+    original = copy(read) if request.check else None
+    model = normalise(read)
+    if original is not None:
+        keep_input(original, read.graph.input[0].name)
     shape = tuple(dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim[1:])
     given = None if request.calibration is None else load_inputs(request.calibration, shape, SAMPLES)
     if request.converter == "nhwc" and request.quant != "none":
@@ -108,10 +128,17 @@ def _convert(request: Request, progress: Progress) -> Outcome:
     progress(f"converting to TFLite with {request.converter}")
     calibration = np.zeros((0, *shape), np.float32) if given is None else given
     content = _converted(request, quantised, calibration)
-    with atomic(request.target) as temporary:
-        temporary.write_bytes(content)
-        parities, compared_on = _compared(request, temporary, (model, quantised), shape, given, progress)
-    return Outcome(request.target, request.converter, read_tflite(request.target), parities, compared_on)
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder, "model.tflite")
+        made.write_bytes(content)
+        check = None
+        if original is not None:
+            progress("comparing with ONNX Runtime")
+            check = _checked(request, made, original, model, quantised, given)
+        outcome = Outcome(request.target, request.converter, read_tflite(made), len(content), check)
+    if check is None or check.passed:
+        write_bytes(request.target, content)
+    return outcome
 
 
 def _converted(request: Request, model: onnx.ModelProto, calibration: Array) -> bytes:
@@ -165,32 +192,32 @@ def _no_training() -> TuningData:
     raise AssertionError("none of these formats trains")
 
 
-def _compared(
+def _checked(
     request: Request,
     tflite: Path,
-    models: tuple[onnx.ModelProto, onnx.ModelProto],
-    shape: tuple[int, ...],
+    original: onnx.ModelProto,
+    model: onnx.ModelProto,
+    quantised: onnx.ModelProto,
     given: Array | None,
-    progress: Progress,
-) -> tuple[dict[str, Parity], str]:
-    """The parities with the model as it came and, if it was quantised, with the quantised one."""
-    if not request.check:
-        return {}, ""
-    progress("comparing with ONNX Runtime")
+) -> Check:
+    """The comparison with the file as it came and, if it was quantised, with the quantised network."""
+    shape = tuple(dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim[1:])
     inputs = draw_inputs(shape, _COMPARED) if given is None else given[:_COMPARED]
-    source = "drawn uniformly from [0, 1)" if given is None else f"of {request.calibration}"
-    model, quantised = models
-    named = {str(request.source): model}
-    if quantised is not model:
-        named[f"the same as {request.quant} in ONNX"] = quantised
     last = request.converter == "nhwc"
-    parities = {name: compare(each, tflite, inputs, last, _THREADS) for name, each in named.items()}
-    return parities, f"{len(inputs)} inputs {source}"
-
-
-def _figures(parity: Parity) -> str:
-    top1 = "" if parity.top1 is None else f", same class for {parity.top1:.1%}"
-    return (
-        f"largest difference {parity.max_abs_diff:.2e} of the output's range, "
-        f"mean {parity.mean_abs_diff:.2e}{top1}"
+    expected = reference(serialised(original), inputs, _THREADS)
+    outputs = signals(expected, tflite, inputs, last, _THREADS)
+    in_form = {}
+    if quantised is not model:
+        in_form = signals(
+            reference(serialised(quantised), inputs, _THREADS, optimised=True), tflite, inputs, last, _THREADS
+        )
+    source = "drawn uniformly from [0, 1)" if given is None else f"of {request.calibration}"
+    return Check(
+        source=str(request.source),
+        inputs=f"{expected.samples} inputs {source}",
+        drawn=given is None,
+        form=number_format(original if quantised is model else quantised),
+        min_snr_db=request.min_snr_db,
+        outputs=outputs,
+        in_form=in_form,
     )

@@ -1,5 +1,7 @@
 """What `edgepress convert` is asked for; checked before anything is loaded. Standard library only."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,10 +16,17 @@ CONVERTERS: tuple[ConverterName, ...] = ("nhwc", "onnx_tf")
 QUANTS: tuple[QuantName, ...] = ("none", "fp16", "dynamic", "int8")
 IO_DTYPES: tuple[IoDtype, ...] = ("auto", "int8", "float32")
 
+MIN_SNR_DB: Mapping[str, float] = {"float32": 60.0, "fp16": 30.0, "dynamic": 15.0, "int8": 10.0}
+"""What `--check` demands of each output in each number format; rounding alone leaves more."""
+
 
 @dataclass(frozen=True)
 class Request:
-    """One conversion; `calibration` is a `.npz`, a `.npy` or a folder of `.npy` files."""
+    """One conversion; `calibration` is a `.npz`, a `.npy` or a folder of `.npy` files.
+
+    `min_snr_db` is the signal-to-noise ratio that `check` demands of each output, None for that of the number
+    format in `MIN_SNR_DB`.
+    """
 
     source: Path
     target: Path
@@ -26,8 +35,13 @@ class Request:
     calibration: Path | None = None
     io_dtype: IoDtype = "auto"
     check: bool = False
+    min_snr_db: float | None = None
 
     def __post_init__(self) -> None:
+        if self.min_snr_db is not None and not math.isfinite(self.min_snr_db):
+            raise ConfigError(f"--min-snr is {self.min_snr_db}; expected a number of decibels, such as 20")
+        if self.min_snr_db is not None and not self.check:
+            raise ConfigError("--min-snr is the bound of --check; add --check")
         if self.target.suffix != ".tflite":
             raise ConfigError(f"--output is {str(self.target)!r}; expected a name ending in .tflite")
         if self.quant == "int8" and self.calibration is None:

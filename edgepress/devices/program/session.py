@@ -187,17 +187,17 @@ class Session(Bare):
         }
 
     def predict(self, outputs: str, first: int = 0, seconds: float = math.inf) -> Answer:
-        """Write the outputs (n, classes) of as many samples as the time allows, one at least."""
+        """Write the outputs of as many samples as the time allows, one at least, joined on the first axis."""
         run = self._loaded().run
         assert self._samples is not None
         rows, end = [], time.monotonic() + seconds
         with blame_model():
             for index in range(first, len(self._samples)):
-                rows.append(run(self._tensor(index))[0])
+                rows.append(np.atleast_1d(run(self._tensor(index))))
                 if time.monotonic() > end:
                     break
         try:
-            np.save(outputs, np.stack(rows), allow_pickle=False)
+            np.save(outputs, np.concatenate(rows), allow_pickle=False)
         except OSError as error:
             raise RequestError("disk", f"its outputs cannot be written to {outputs}: {error}") from error
         return {"predicted": len(rows), "samples": len(self._samples)}

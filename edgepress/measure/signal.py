@@ -1,0 +1,157 @@
+"""How far outputs are from what they should be: the lowest signal-to-noise ratio of an output and its parts.
+
+A whole output says little where it joins what differs in magnitude, such as boxes in pixels and scores below
+one: the boxes drown the scores. So its channels are measured apart wherever their magnitudes lie apart.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgepress.datasets.prepared import Array
+
+APART = 16.0
+"""Channels of which each is at most so many times as large as the next smaller one are measured together."""
+
+_ROUNDING = 2.0**-21
+"""What is smaller than the largest channel by this factor is rounding: float32 keeps 24 bits."""
+
+_SUM = 1e-3
+"""How far a sum of shares may be from one."""
+
+
+@dataclass(frozen=True)
+class Signal:
+    """An output compared with its reference.
+
+    Attributes:
+        snr_db: the lowest signal-to-noise ratio, in dB, of the whole and of each part; inf where nothing
+            differs, -inf where the reference is all zero and the output not, or they are not `alike`. Of
+            integers it is 10·log10 of one over the share of elements that differ.
+        alike: whether NaN and infinity stand at the same elements of both.
+        part: where that is, as an index of the output, e.g. '[:, 4]'; '' for the whole.
+        max_abs_diff: the largest difference of two finite elements.
+        top1: the share of samples of (N, classes) that are largest at the same class; None for other outputs.
+        varies: whether the reference differs from sample to sample; one sample always does.
+        drowned: whether the noise is larger than what differs from sample to sample.
+        integer: whether the outputs are integers or truth values.
+    """
+
+    snr_db: float
+    alike: bool
+    part: str
+    max_abs_diff: float
+    top1: float | None
+    varies: bool
+    drowned: bool
+    integer: bool
+
+
+def compare(actual: Array, expected: Array, samples: int) -> Signal:
+    """Measure an output of `samples` inferences, joined on its first axis, against a reference of its shape.
+
+    The power of signal and noise is that of the elements as they are, an offset included.
+    """
+    assert actual.shape == expected.shape, (actual.shape, expected.shape)
+    integer = expected.dtype.kind in "iub"
+    ours, theirs = actual.astype(np.float64), expected.astype(np.float64)
+    alike = np.array_equal(_kinds(ours), _kinds(theirs))
+    finite = np.isfinite(theirs) & np.isfinite(ours)
+    ours, theirs = np.where(finite, ours, 0.0), np.where(finite, theirs, 0.0)
+    difference = ours - theirs
+    varying = _varying(theirs, samples)
+    if not alike:
+        snr, part = -math.inf, ""
+    elif integer:
+        snr, part = _ratio(1.0, float((difference != 0).mean()) if difference.size else 0.0), ""
+    else:
+        snr, part = _worst(theirs, difference)
+    return Signal(
+        snr_db=snr,
+        alike=alike,
+        part=part,
+        max_abs_diff=float(np.abs(difference).max(initial=0.0)),
+        top1=_top1(actual, expected),
+        varies=samples < 2 or varying > 0,
+        drowned=samples > 1 and 0 < varying < float((difference**2).sum()),
+        integer=integer,
+    )
+
+
+def snr_db(actual: Array, expected: Array) -> float:
+    """The lowest ratio of two outputs (N, ...), in dB, as in `Signal`."""
+    return compare(actual, expected, len(expected)).snr_db
+
+
+def _kinds(values: Array) -> Array:
+    """0 for a finite number, else which other it is."""
+    return np.where(np.isnan(values), 2, np.where(np.isinf(values), np.sign(values), 0))
+
+
+def _varying(values: Array, samples: int) -> float:
+    """The power of what differs from sample to sample."""
+    if samples < 2 or not values.size:
+        return 0.0
+    rows = values.reshape(samples, -1)
+    return float(((rows - rows.mean(axis=0)) ** 2).sum()) if np.ptp(rows, axis=0).any() else 0.0
+
+
+def _top1(actual: Array, expected: Array) -> float | None:
+    if expected.ndim != 2 or expected.shape[1] < 2 or not len(expected):
+        return None
+    return float((actual.argmax(1) == expected.argmax(1)).mean())
+
+
+def _worst(expected: Array, difference: Array) -> tuple[float, str]:
+    """The lowest ratio, and where."""
+    signal, noise = expected**2, difference**2
+    worst, place = _ratio(float(signal.sum()), float(noise.sum())), ""
+    for axis in range(1, expected.ndim):
+        if _are_shares(expected, axis):
+            continue
+        others = tuple(one for one in range(expected.ndim) if one != axis)
+        powers, noises = signal.sum(axis=others), noise.sum(axis=others)
+        for members in _groups(powers):
+            ratio = _ratio(float(powers[members].sum()), float(noises[members].sum()))
+            if ratio < worst:
+                worst, place = ratio, _index(axis, members)
+    return worst, place
+
+
+def _are_shares(values: Array, axis: int) -> bool:
+    """Whether they sum to one, as after a Softmax: then a small share is small, and no part of its own."""
+    return values.min(initial=0.0) >= 0 and bool((np.abs(values.sum(axis=axis) - 1) < _SUM).all())
+
+
+def _groups(powers: Array) -> Iterator[Array]:
+    """The indices of channels whose magnitudes lie together; none where all do.
+
+    Channels of zeros, or of rounding, belong to no group: only the whole tells of them.
+    """
+    magnitudes = np.sqrt(powers)
+    known = np.flatnonzero(magnitudes > _ROUNDING * magnitudes.max(initial=0.0))
+    ordered = known[np.argsort(magnitudes[known], kind="stable")]
+    steps = magnitudes[ordered][1:] > APART * magnitudes[ordered][:-1]
+    if steps.any():
+        yield from (np.sort(group) for group in np.split(ordered, np.flatnonzero(steps) + 1))
+
+
+def _ratio(signal: float, noise: float) -> float:
+    if noise == 0:
+        return math.inf
+    return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
+
+
+def _index(axis: int, members: Array) -> str:
+    """Which elements these are, as numpy would index them."""
+    first, last = int(members[0]), int(members[-1])
+    if len(members) == 1:
+        chosen = str(first)
+    elif last - first + 1 == len(members):
+        chosen = f"{first}:{last + 1}"
+    else:
+        listed = [str(int(one)) for one in members[:3]]
+        chosen = f"[{', '.join(listed)}{', ...' if len(members) > 3 else ''}]"
+    return f"[{':, ' * axis}{chosen}]"
