@@ -5,6 +5,8 @@ sequences that a terminal obeys, characters that turn the direction of writing, 
 only.
 """
 
+from collections.abc import Sequence
+
 NAME = 200
 """Characters of a name or a value that are printed."""
 
@@ -34,7 +36,7 @@ def one_line(text: object, length: int = MESSAGE) -> str:
     return shown(" ".join(str(text).split()), length)
 
 
-def listed(names: "list[str] | tuple[str, ...]", most: int = 10, length: int = 80) -> str:
+def listed(names: Sequence[str], most: int = 10, length: int = 80) -> str:
     """The first names, each as `shown`, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(shown(name, length) for name in names[:most]) + more

@@ -1,13 +1,17 @@
 """The files below a folder or in a zip: which are images, and of which class and split by their places."""
 
+import errno
 import os
-import zipfile
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from edgepress.datasets.zips import Zip
 from edgepress.errors import DataError
+from edgepress.files import read
+from edgepress.text import listed, shown
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """The files with these are images, in any case of letters; others are left alone."""
@@ -15,7 +19,17 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".t
 SPLIT_NAMES = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 """From the name of a folder of classes to its split."""
 
-_SHOWN = 10
+MAX_IMAGE_BYTES = 2**30
+"""Of one image's file."""
+
+_Identity = tuple[int, int]
+"""What tells whether two folders are one: the device, and the number there."""
+
+_MOST_VISITS = 16
+"""So often a folder may be reached through links; of links that cross, the ways multiply."""
+
+_ABSENT = (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG)
+"""Errors that are the file's own fault, such as of a link that leads nowhere."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +56,12 @@ class Files(Protocol):
         """All names, relative, with slashes between."""
 
     def read(self, name: str) -> bytes:
-        """The content of a file."""
+        """The content of a file.
+
+        Raises:
+            ValueError, DataError: in a few words what is wrong with it.
+            OSError: it cannot be read, through no fault of its own.
+        """
 
 
 class Folder:
@@ -52,45 +71,37 @@ class Folder:
         self._path = path
 
     def names(self) -> list[str]:
-        found: list[str] = []
-        for place, folders, files in os.walk(self._path, followlinks=True):
-            parts = Path(place).relative_to(self._path).parts
-            folders[:] = [name for name in folders if not _circular(Path(place, name))]
-            found += ["/".join((*parts, name)) for name in files]
-            found += ["/".join((*parts, name, "")) for name in folders]
+        found, visits = list[str](), Counter[_Identity]()
+        waiting = [("", frozenset([_identity(self._path.stat())]))]
+        while waiting:
+            prefix, above = waiting.pop()
+            with os.scandir(self._path / prefix) as entries:
+                for entry in entries:
+                    own = _folder_identity(entry)
+                    if own is None:
+                        found.append(f"{prefix}{entry.name}")
+                    elif own not in above:
+                        visits[own] += 1
+                        below = f"{prefix}{entry.name}/"
+                        self._refuse_crossing(below, visits[own])
+                        found.append(below)
+                        waiting.append((below, above | {own}))
         return found
 
     def read(self, name: str) -> bytes:
-        return (self._path / name).read_bytes()
-
-
-class Archive:
-    """The files in a zip, which is never unpacked.
-
-    Raises:
-        DataError: it is no zip, or a name in it leads out of it.
-    """
-
-    def __init__(self, path: Path) -> None:
         try:
-            self._zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError) as error:
+            return read(self._path / name, MAX_IMAGE_BYTES, DataError)
+        except OSError as error:
+            if error.errno not in _ABSENT:
+                raise
+            raise ValueError(error.strerror) from error
+
+    def _refuse_crossing(self, folder: str, visits: int) -> None:
+        if visits > _MOST_VISITS:
             raise DataError(
-                f"data.path is {str(path)!r}, which is neither a folder nor a zip ({error}); "
-                "expected one of them"
-            ) from error
-        leading_out = [name for name in self._zip.namelist() if _leads_out(name)]
-        if leading_out:
-            raise DataError(
-                f"{len(leading_out)} names in {path} lead out of it: {listed(leading_out)}; expected names "
-                "below its own folders. Pack it anew, and mistrust where it came from"
+                f"links below {self._path} lead to the same folder again and again, last as {shown(folder)}; "
+                "expected each folder once. Remove the links"
             )
-
-    def names(self) -> list[str]:
-        return self._zip.namelist()
-
-    def read(self, name: str) -> bytes:
-        return self._zip.read(name)
 
 
 def opened(path: Path) -> Files:
@@ -103,7 +114,21 @@ def opened(path: Path) -> Files:
         raise DataError(
             f"data.path is {str(path)!r}, which does not exist; expected a folder or zip of images"
         )
-    return Folder(path) if path.is_dir() else Archive(path)
+    if path.is_dir():
+        return Folder(path)
+    try:
+        return Archive(path)
+    except ValueError as error:
+        raise DataError(
+            f"data.path is {str(path)!r}, which is neither a folder nor a zip ({error}); expected one of them"
+        ) from error
+
+
+class Archive(Zip):
+    """The images in a zip, which is never unpacked."""
+
+    def read(self, name: str, most: int = MAX_IMAGE_BYTES) -> bytes:
+        return super().read(name, most)
 
 
 def layout(names: Iterable[str], path: Path, classes: bool) -> Layout:
@@ -130,20 +155,18 @@ def layout(names: Iterable[str], path: Path, classes: bool) -> Layout:
     return Layout(places, ignored)
 
 
-def listed(names: Iterable[str], most: int = _SHOWN) -> str:
-    """Some names, and how many more there are."""
-    every = list(names)
-    more = f" and {len(every) - most} more" if len(every) > most else ""
-    return ", ".join(every[:most]) + more
+def _identity(status: os.stat_result) -> _Identity:
+    return status.st_dev, status.st_ino
 
 
-def _circular(folder: Path) -> bool:
-    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
-
-
-def _leads_out(name: str) -> bool:
-    parts = name.replace("\\", "/").split("/")
-    return ".." in parts or parts[0] == "" or ":" in parts[0]
+def _folder_identity(entry: "os.DirEntry[str]") -> _Identity | None:
+    """Of what is a folder, perhaps through links; None of what is none, such as a link in circles."""
+    try:
+        return _identity(entry.stat()) if entry.is_dir() else None
+    except OSError as error:
+        if error.errno not in _ABSENT:
+            raise
+        return None
 
 
 def _hidden(name: str) -> bool:
@@ -178,12 +201,12 @@ def _place(name: str, wrapped: int, path: Path) -> Place:
     if len(parts) == 3:
         if parts[0].lower() not in SPLIT_NAMES:
             raise DataError(
-                f"{path} holds {name}, but {parts[0]!r} is no split; expected <class>/* or <split>/<class>/* "
-                f"with one of the splits {', '.join(SPLIT_NAMES)}"
+                f"{path} holds {shown(name)}, but {parts[0]!r} is no split; expected <class>/* or "
+                f"<split>/<class>/* with one of the splits {', '.join(SPLIT_NAMES)}"
             )
         return Place(name, SPLIT_NAMES[parts[0].lower()], parts[1])
     raise DataError(
-        f"{path} holds {name}; expected every image as <class>/* or <split>/<class>/*, "
+        f"{path} holds {shown(name)}; expected every image as <class>/* or <split>/<class>/*, "
         "or data.classes=false, where they have none"
     )
 

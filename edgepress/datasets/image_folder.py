@@ -9,10 +9,11 @@ from edgepress.artifacts import PREPARED
 from edgepress.config.data import ImageFolder
 from edgepress.datasets.dataset import Dataset
 from edgepress.datasets.decode import decode
-from edgepress.datasets.image_files import Files, Place, layout, listed, opened
+from edgepress.datasets.image_files import Files, Place, layout, opened
 from edgepress.datasets.prepared import UNKNOWN, Array
 from edgepress.datasets.spool import Spool
 from edgepress.errors import DataError
+from edgepress.text import listed, one_line, shown
 
 _NAMED = 100
 """So many unreadable images are named; a line that names thousands helps nobody."""
@@ -50,14 +51,11 @@ def _spooled(files: Files, images: tuple[Place, ...], config: ImageFolder) -> tu
     unreadable = {}
     for place in tqdm(images, desc="images", unit="image", disable=None):
         try:
-            content = files.read(place.name)
-        except Exception as error:  # a damaged zip may raise anything
-            unreadable[place.name] = " ".join(str(error).split()) or type(error).__name__
-            continue
-        try:
-            spool.append(decode(content, config.size, config.channels, config.fit))
-        except ValueError as error:
-            unreadable[place.name] = str(error)
+            image = decode(files.read(place.name), config.size, config.channels, config.fit)
+        except (ValueError, DataError) as error:
+            unreadable[place.name] = one_line(error, 150)
+        else:
+            spool.append(image)
     return spool, unreadable
 
 
@@ -89,4 +87,4 @@ def _remarks(ignored: tuple[str, ...], unreadable: dict[str, str]) -> tuple[str,
 
 
 def _named(unreadable: dict[str, str]) -> str:
-    return listed((f"{name} ({reason})" for name, reason in unreadable.items()), _NAMED)
+    return listed([f"{shown(name, 100)} ({reason})" for name, reason in unreadable.items()], _NAMED, 260)

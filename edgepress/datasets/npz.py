@@ -1,6 +1,5 @@
 """Arrays in a .npz file: inputs `x`, classes `y` and, where those are numbers, perhaps `class_names`."""
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,9 +7,13 @@ from typing import Any
 import numpy as np
 
 from edgepress.config.data import Layout, Npz
+from edgepress.datasets.array_files import array_names, read_arrays
 from edgepress.datasets.dataset import Dataset
+from edgepress.datasets.numpy_files import is_npy
 from edgepress.datasets.prepared import Array
+from edgepress.datasets.zips import Zip
 from edgepress.errors import DataError
+from edgepress.text import listed, shown
 
 KEPT = ("uint8", "int8", "uint16", "int16", "float16", "float32")
 """Types that are stored as they are; other numbers become float32, which is what networks get in any case."""
@@ -58,17 +61,15 @@ def load(config: Npz) -> Dataset:
 
 
 def _read(path: Path) -> dict[str, Array]:
-    if not path.is_file():
+    if not path.exists():
         raise DataError(f"data.path is {str(path)!r}, which is no file; expected a .npz file with x and y")
     try:
-        with path.open("rb") as file:
-            arrays = np.load(file, allow_pickle=False)
-            if isinstance(arrays, np.ndarray):
-                raise ValueError("a single array; save it with np.savez(path, x=..., y=...)")
-            _require_keys(arrays.files, path)
-            return {name: arrays[name] for name in ("x", "y", "class_names") if name in arrays.files}
-    except (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split())[:200]
+        with Zip(path) as archive:
+            names = array_names(archive)
+            _require_keys(names, path)
+            return read_arrays(archive, [name for name in ("x", "y", "class_names") if name in names])
+    except ValueError as error:
+        reason = "a single array; save it with np.savez(path, x=..., y=...)" if is_npy(path) else shown(error)
         raise DataError(
             f"data.path is {str(path)!r}, which is no .npz file of plain arrays: {reason}"
         ) from error
@@ -77,9 +78,7 @@ def _read(path: Path) -> dict[str, Array]:
 def _require_keys(names: list[str], path: Path) -> None:
     absent = [name for name in ("x", "y") if name not in names]
     if absent:
-        raise DataError(
-            f"{path} has no array {' and no '.join(absent)}, but: {', '.join(names) or 'nothing'}"
-        )
+        raise DataError(f"{path} has no array {' and no '.join(absent)}, but: {listed(names) or 'nothing'}")
 
 
 def as_images(x: Array, layout: Layout, path: str) -> Converted:

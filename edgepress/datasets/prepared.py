@@ -10,6 +10,7 @@ import numpy.typing as npt
 from numpy.lib import format
 
 from edgepress.artifacts import atomic, broken, read_json, write_json
+from edgepress.datasets.numpy_files import map_array
 from edgepress.errors import ArtifactError, DataError
 
 Array = npt.NDArray[Any]
@@ -125,10 +126,9 @@ def load_description(path: Path) -> Description:
 
 
 def _load(path: Path) -> Array:
-    if not path.exists():
-        raise ArtifactError(f"cannot read {path}: no such file; make it with: dvc repro")
     try:
-        array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+        return map_array(path)
+    except FileNotFoundError:
+        raise ArtifactError(f"cannot read {path}: no such file; make it with: dvc repro") from None
+    except ValueError as error:
         raise broken(path, "a numpy array", error) from error
-    return array

@@ -1,9 +1,12 @@
 """Images of any form in folders or zips, and what is wrong with them."""
 
 import io
+import os
 import re
 import shutil
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from PIL import Image
 from edgepress.config.data import ImageFolder, Splits
 from edgepress.datasets.dataset import Dataset
 from edgepress.datasets.decode import decode
+from edgepress.datasets.image_files import Folder
 from edgepress.datasets.image_folder import load
 from edgepress.errors import DataError
 
@@ -222,6 +226,98 @@ class TestUnreadable:
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 30)
         with pytest.raises(ValueError, match="exceeds limit of 30 pixels"):
             decode(grey(0), SIZE, 1, "stretch")
+
+
+def bomb(width: int, height: int, colours: int, extra: bytes = b"") -> bytes:
+    """The begin of a PNG of zeros that is small as a file; 2 is RGB, 6 has transparency."""
+    pixels = zlib.compress(bytes(10 * (1 + width * {0: 1, 2: 3, 6: 4}[colours])))
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        )
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, colours, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + extra + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+class TestHostile:
+    @pytest.mark.parametrize(("width", "colours"), [(9000, 2), (6000, 6), (8000, 0)])
+    def test_an_image_far_larger_than_its_file_is_refused(self, width: int, colours: int) -> None:
+        with pytest.raises(ValueError, match=f"{width} × {width} pixels in a file of .* bytes, too many"):
+            decode(bomb(width, width, colours), SIZE, 3, "stretch")
+
+    def test_an_image_beyond_pillows_own_limit_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="exceeds limit of"):
+            decode(bomb(30000, 4000, 0), SIZE, 3, "stretch")
+
+    def test_only_images_are_taken_for_images(self) -> None:
+        """Of PostScript, Pillow would start an interpreter."""
+        with pytest.raises(ValueError, match="not an image"):
+            decode(
+                b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n", SIZE, 3, "crop"
+            )
+
+    def test_files_that_are_none_are_told_by_name(self) -> None:
+        folder = make_folder(Path("photos"), CLASSES)
+        os.mkfifo(folder / "cat" / "pipe.png")
+        (folder / "cat" / "nowhere.png").symlink_to("absent")
+        (folder / "cat" / "circle.png").symlink_to("circle.png")
+        (folder / "dog" / "zero.png").symlink_to("/dev/zero")
+        with pytest.raises(DataError) as error:
+            load(config(folder))
+        for said in (
+            "pipe.png is a pipe",
+            "nowhere.png (No such file",
+            "circle.png (Too many levels",
+            "is a device",
+        ):
+            assert said in str(error.value)
+        assert levels(load(config(folder, skip_corrupt=True))) == [0, 10, 11, 20]
+
+    def test_folders_that_link_to_each_other_end(self) -> None:
+        folder = make_folder(Path("photos"), {"cat/1.png": grey(1), "dog/1.png": grey(2)})
+        (folder / "cat" / "across").symlink_to("../dog")
+        (folder / "dog" / "across").symlink_to("../cat")
+        found = Folder(folder).names()
+        assert sorted(name for name in found if name.endswith("png")) == [
+            "cat/1.png", "cat/across/1.png", "dog/1.png", "dog/across/1.png"
+        ]  # fmt: skip
+
+    def test_links_whose_ways_multiply_are_refused(self) -> None:
+        folder = Path("photos")
+        for number in range(30):
+            (folder / str(number)).mkdir(parents=True)
+            for name in "ab":
+                (folder / str(number) / name).symlink_to(f"../{number + 1}")
+        with pytest.raises(DataError, match="lead to the same folder again and again"):
+            load(config(folder))
+
+    @pytest.mark.filterwarnings("ignore:Duplicate name")
+    def test_names_that_are_in_a_zip_twice_are_told(self) -> None:
+        path = make_zip(Path("photos.zip"), CLASSES)
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("cat/a.png", grey(99))
+        with pytest.raises(
+            DataError, match=r"1 names are in photos\.zip more than once: cat/a\.png; expected"
+        ):
+            load(config(path))
+
+    def test_names_are_shown_escaped_and_shortened(self) -> None:
+        files = CLASSES | {"cat/\x1b[31m\u202e\n.png": b"x", f"dog/{'d' * 60_000}.png": b"x"}
+        with pytest.raises(DataError) as error:
+            load(config(make_zip(Path("photos.zip"), files)))
+        assert r"cat/\x1b[31m\u202e\n.png (not an image)" in str(error.value)
+        assert len(str(error.value)) < 500
+
+    def test_a_list_of_names_out_of_proportion_is_refused(self) -> None:
+        path = make_zip(Path("photos.zip"), CLASSES)
+        content = bytearray(path.read_bytes())
+        place = content.rfind(b"PK\5\6")
+        content[place + 12 : place + 16] = struct.pack("<L", 1 << 30)
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"a list of some 23,\d{3},\d{3} names in a file of .* bytes"):
+            load(config(path))
 
 
 @settings(max_examples=300, deadline=None)

@@ -1,13 +1,16 @@
 """Data sets in .npz files, and what is wrong with them."""
 
+import os
+import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pytest
 
-from edgepress.config.data import Npz, Splits
+from edgepress.config.data import Inputs, Npz, Splits
 from edgepress.datasets.dataset import Dataset
+from edgepress.datasets.inputs import load as load_inputs
 from edgepress.datasets.npz import load
 from edgepress.errors import DataError
 
@@ -156,3 +159,127 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(DataError, match=r"no \.npz file of plain arrays"):
         load(Npz(str(path), "", "", "nhwc", SPLITS))
+
+
+def npy(header: str, content: bytes = b"", version: bytes = b"\1\0") -> bytes:
+    """A .npy file with a header of our own."""
+    length = len(header).to_bytes(2 if version == b"\1\0" else 4, "little")
+    return b"\x93NUMPY" + version + length + header.encode("latin-1") + content
+
+
+def plain(descr: str, shape: str) -> str:
+    return f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}"
+
+
+HOSTILE_HEADERS: dict[str, tuple[bytes, str]] = {
+    "a shape of 3 GiB": (npy(plain("'<f4'", "(805306368,)"), bytes(8)), "3,221,225,472 bytes, but has 8"),
+    "a shape beyond numbers": (npy(plain("'<f4'", "(" + "9" * 400 + ",)")), "its shape .* is none"),
+    "a negative shape": (npy(plain("'<f4'", "(-1,)")), "not that of a plain array"),
+    "many axes": (npy(plain("'<f4'", "(" + "1," * 900 + ")"), bytes(4)), "its shape .* is none"),
+    "an enormous text": (npy(plain("'<U999999999'", "(1,)")), "U999999999. is none|but has 0"),
+    "texts of nothing": (npy(plain("'<U0'", "(999999999999,)")), "its type '<U0' has no bytes"),
+    "objects": (npy(plain("'|O'", "(1,)"), bytes(8)), "Object arrays cannot be read"),
+    "fields": (npy(plain("[('a', '<f4')]", "(1,)"), bytes(4)), "not that of a plain array"),
+    "code": (npy(plain("__import__('os')", "(1,)")), "not that of a plain array"),
+    "depth": (npy("{'descr': " + "-" * 9000 + "1}"), "not that of a plain array"),
+    "brackets": (npy("(" * 9000), "its header is none of numpy's"),
+    "a header of megabytes": (npy("{" + " " * 2_000_000, version=b"\2\0"), "its header has 2,000,001 bytes"),
+    "half a header": (npy(plain("'<f4'", "(2,)"))[:40], "its header is"),
+    "an unknown version": (npy("", version=b"\7\0"), "does not begin as numpy's files do"),
+    "a type that is none": (npy(plain("'<q9'", "(2,)")), "its type '<q9' is none"),
+    "a missing key": (npy("{'descr': '<f4', 'shape': (1,)}"), "its header has no 'fortran_order'"),
+    "a key twice": (npy("{'descr': '<f4', 'descr': '<f8'}"), "not that of a plain array"),
+    "more than it says": (npy(plain("'<f4'", "(1,)"), bytes(8)), "4 bytes, but has 8"),
+    "control characters": (npy("{\x1b[31m"), r"its header is"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", HOSTILE_HEADERS)
+def test_headers_are_read_as_data_and_must_be_true(fault: str, tmp_path: Path) -> None:
+    content, message = HOSTILE_HEADERS[fault]
+    single, several = tmp_path / "x.npy", tmp_path / "data.npz"
+    single.write_bytes(content)
+    with zipfile.ZipFile(several, "w") as archive:
+        archive.writestr("x.npy", content)
+        archive.writestr("y.npy", b"")
+    inputs = Inputs(str(single), "", "", "nf", SPLITS)
+    for load_one in (lambda: load(Npz(str(several), "", "", "nf", SPLITS)), lambda: load_inputs(inputs)):
+        with pytest.raises(DataError, match=message) as error:
+            load_one()
+        assert len(str(error.value)) < 600
+        assert str(error.value).isprintable()
+
+
+def entry_bytes(path: Path, signature: bytes, offset: int, value: bytes) -> None:
+    """Change a field of each entry of a zip's directory, or of each file's own head."""
+    content = bytearray(path.read_bytes())
+    place = content.find(signature)
+    while place >= 0:
+        content[place + offset : place + offset + len(value)] = value
+        place = content.find(signature, place + 4)
+    path.write_bytes(content)
+
+
+HEAD, ENTRY = b"PK\3\4", b"PK\1\2"
+HOSTILE_ZIPS: dict[str, tuple[list[tuple[bytes, int, bytes]], str]] = {
+    "encrypted": ([(HEAD, 6, b"\1"), (ENTRY, 8, b"\1")], "encrypted"),
+    "compressed otherwise": ([(HEAD, 8, b"\x63"), (ENTRY, 10, b"\x63")], "compressed by method 99; expected"),
+    "compressed by lzma": ([(HEAD, 8, b"\x0e"), (ENTRY, 10, b"\x0e")], "compressed by method 14"),
+    "a link": ([(ENTRY, 38, b"\0\0\xff\xa1")], "a link, which is not followed"),
+    "a wrong checksum": ([(HEAD, 14, b"1234"), (ENTRY, 16, b"1234")], "Bad CRC-32"),
+    "more declared than there is": ([(ENTRY, 24, b"\0\0\0\x0f")], "bytes, but has 251,658"),
+    "3 GiB declared": ([(ENTRY, 24, b"\0\0\0\xc0")], "its arrays unpack to more than 268,4"),
+    "less declared than there is": ([(ENTRY, 24, b"\x10\0\0\0")], "."),
+    "another name inside": ([(HEAD, 30, b"z")], "File name in directory .* differ"),
+    "a far offset": ([(ENTRY, 42, b"\xff\xff\xff\x7f")], "."),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", HOSTILE_ZIPS)
+def test_what_a_zip_says_of_its_files_is_not_believed(fault: str, tmp_path: Path) -> None:
+    changes, message = HOSTILE_ZIPS[fault]
+    path = tmp_path / "data.npz"
+    np.savez_compressed(path, x=IMAGES, y=CLASSES)
+    load(Npz(str(path), "", "", "nhwc", SPLITS))
+    for change in changes:
+        entry_bytes(path, *change)
+    with pytest.raises(DataError, match=message) as error:
+        load(Npz(str(path), "", "", "nhwc", SPLITS))
+    assert str(error.value).isprintable()
+
+
+def test_an_array_that_unpacks_to_gigabytes_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "data.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("x.npy", "w") as file:
+            file.write(npy(plain("'|u1'", f"({300 << 20},)")))
+            for _ in range(300):
+                file.write(bytes(1 << 20))
+        archive.writestr("y.npy", b"")
+    with pytest.raises(DataError, match=r"unpack to more than .* bytes, .* uncompressed, with numpy\.savez"):
+        load(Npz(str(path), "", "", "nf", SPLITS))
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_names_that_are_there_twice_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "data.npz"
+    np.savez(path, x=IMAGES, y=CLASSES)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("x.npy", b"")
+    with pytest.raises(
+        DataError, match=r"1 names are in .*data\.npz more than once: x\.npy; expected each once"
+    ):
+        load(Npz(str(path), "", "", "nhwc", SPLITS))
+
+
+def test_a_pipe_is_no_npz(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "data.npz")
+    with pytest.raises(DataError, match="is a pipe; expected a regular file"):
+        load(Npz(str(tmp_path / "data.npz"), "", "", "nhwc", SPLITS))
+
+
+def test_texts_that_are_no_unicode_are_refused(tmp_path: Path) -> None:
+    y = np.array(["a", "b"] * 3)
+    y.view(np.uint32)[:] = 0x7FFFFFFF
+    with pytest.raises(DataError, match="texts that are no Unicode"):
+        loaded(tmp_path, y=y)
