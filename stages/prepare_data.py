@@ -10,14 +10,16 @@ def main() -> None:
     config = load_choice("data", CHOICES)
     runtime = load_runtime()
 
+    from edgepress.datasets.identical import find_identical
     from edgepress.datasets.prepared import save_description
     from edgepress.datasets.registry import dataset_name, load_dataset
     from edgepress.datasets.splits import describe, save, split
 
     dataset = load_dataset(config)
-    for remark in dataset.remarks:
+    same = find_identical(dataset)
+    for remark in (*dataset.remarks, *same.remarks):
         print(f"prepare-data: {remark}")
-    parts = split(dataset, config.splits, runtime.seed)
+    parts = split(dataset, config.splits, runtime.seed, same)
     training = save(dataset, parts, PREPARED)
     description = describe(dataset_name(config), dataset, parts, training)
     save_description(PREPARED / "description.json", description)

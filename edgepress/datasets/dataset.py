@@ -1,6 +1,6 @@
 """A whole data set before it is split; its inputs may lie on disk."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -28,7 +28,7 @@ class Dataset:
 
     `y` counts from 0 in the order of `class_names`; where there are none it is `unknown_classes`. `source`
     and `licence` say whose data this is. `given` has the indices of those splits that the data came with,
-    other than training. `remarks` are for the user.
+    other than training. `remarks` are for the user, and so are `names`, of the samples if they have any.
     """
 
     x: Rows
@@ -39,6 +39,7 @@ class Dataset:
     licence: str
     given: Mapping[str, Array] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    names: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         assert len(self.x.shape) == 4, f"inputs of shape {self.x.shape}, not (N, C, H, W)"

@@ -7,6 +7,7 @@ from tqdm import tqdm
 
 from edgepress.artifacts import PREPARED
 from edgepress.config.data import ImageFolder
+from edgepress.datasets.class_names import require_class_names
 from edgepress.datasets.dataset import Dataset
 from edgepress.datasets.decode import decode
 from edgepress.datasets.image_files import Files, Place, layout, opened
@@ -28,10 +29,11 @@ def load(config: ImageFolder) -> Dataset:
     path = Path(config.path)
     files = opened(path)
     found = layout(files.names(), path, config.classes)
+    class_names = tuple(sorted({place.label for place in found.images})) if config.classes else ()
+    require_class_names(class_names, config.path)
     spool, unreadable = _spooled(files, found.images, config)
     readable = [place for place in found.images if place.name not in unreadable]
     _check(unreadable, found.images, readable, config)
-    class_names = tuple(sorted({place.label for place in found.images})) if config.classes else ()
     labels = {name: label for label, name in enumerate(class_names)}
     return Dataset(
         x=spool,
@@ -42,6 +44,7 @@ def load(config: ImageFolder) -> Dataset:
         licence=config.licence,
         given=_given(readable),
         remarks=_remarks(found.ignored, unreadable),
+        names=[place.name for place in readable],
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from edgepress.config.data import Layout, Npz
 from edgepress.datasets.array_files import array_names, read_arrays
+from edgepress.datasets.class_names import require_class_names
 from edgepress.datasets.dataset import Dataset
 from edgepress.datasets.numpy_files import is_npy
 from edgepress.datasets.prepared import Array
@@ -133,9 +134,10 @@ def _classes(arrays: dict[str, Array], samples: int, path: str) -> tuple[Array, 
 
 def _at_least_two(names: list[str], path: str) -> tuple[str, ...]:
     if len(names) < 2:
-        raise DataError(f"y in {path} holds one class, {names[0]}; expected two or more")
+        raise DataError(f"y in {path} holds one class, {shown(names[0])}; expected two or more")
     if len(set(names)) < len(names):
         raise DataError(f"class_names in {path} holds a name twice; expected another for each class")
+    require_class_names(names, path)
     return tuple(names)
 
 

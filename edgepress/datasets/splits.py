@@ -11,7 +11,9 @@ import numpy as np
 
 from edgepress.config.data import Splits
 from edgepress.datasets.dataset import Dataset, Rows
+from edgepress.datasets.identical import Identical
 from edgepress.datasets.prepared import Array, Description, save_array
+from edgepress.datasets.sharing_out import require_every_class, share_out
 from edgepress.errors import DataError
 
 PART_BYTES = 4 << 20
@@ -35,13 +37,14 @@ class Moments:
         return Moments(count, mean, ours * self.variance + theirs * other.variance + ours * theirs * apart**2)
 
 
-def split(dataset: Dataset, config: Splits, seed: int) -> dict[str, Array]:
+def split(dataset: Dataset, config: Splits, seed: int, same: Identical | None = None) -> dict[str, Array]:
     """The indices of `train`, `validation`, `test` and `calibration`, each with the classes in proportion.
 
-    The parts are disjoint and cover the whole; those that the data set came with stay as they are, and the
-    fractions are of the rest. Any prefix of a part is itself close to stratified. For one seed, a part does
-    not change with the size of those taken after it: the order is test, validation, calibration, and training
-    gets the rest.
+    The parts are disjoint and cover the whole, but for what `same` leaves out; those that the data set came
+    with stay as they are, and the fractions are of the rest. Any prefix of a part is itself close to
+    stratified. For one seed, a part does not change with the size of those taken after it: the order is test,
+    validation, calibration, and training gets the rest. Samples that `same` says are equal are on one side:
+    all of them in the test split, in validation, or in training and calibration.
 
     Raises:
         DataError: a class has too few samples, or calibration would leave nothing to train on.
@@ -50,17 +53,25 @@ def split(dataset: Dataset, config: Splits, seed: int) -> dict[str, Array]:
     free = np.ones(len(labels), bool)
     for indices in dataset.given.values():
         free[indices] = False
+    left_out = np.zeros(len(labels), bool)
+    if same is not None:
+        left_out[same.left_out] = True
+    free &= ~left_out
     counts = np.bincount(labels[free], minlength=len(dataset.class_names))
     sizes = _sizes(counts, config, dataset.given)
     _check(sizes, counts, dataset, config)
     rng = np.random.default_rng(seed)
     members = [rng.permutation(np.flatnonzero(free & (labels == label))) for label in range(len(counts))]
     parts = {}
-    taken = np.zeros_like(counts)
-    for name, size in sizes.items():
-        chosen = [m[start : start + n] for m, start, n in zip(members, taken, size, strict=True)]
-        parts[name] = _interleaved(_by_class(dataset, name) if name in dataset.given else chosen)
-        taken = taken + size
+    for name, chosen in share_out(
+        members, sizes, same.groups if same is not None and same.any else None
+    ).items():
+        own = (
+            [each[~left_out[each]] for each in _by_class(dataset, name)] if name in dataset.given else chosen
+        )
+        parts[name] = _interleaved(own)
+    if same is not None and same.any:
+        require_every_class(parts, dataset)
     return parts
 
 

@@ -110,11 +110,16 @@ def agreement(tflite: ModelRun, onnxruntime: ModelRun) -> Report:
     }
 
 
+_NO_TAGS = str.maketrans({"<": "‹", ">": "›"})
+
+
 def confusion_csv(run: ModelRun, classes: Array, class_names: Sequence[str]) -> bytes:
     """A row `actual,predicted` for each sample, as DVC's plot template `confusion` takes them.
 
-    Without classes or outputs there is no row.
+    Without classes or outputs there is no row. DVC puts the rows into a script in a page as they are: so what
+    would end that script, or be a mark of DVC's, is written with other brackets.
     """
+    names = [name.translate(_NO_TAGS) for name in class_names]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["actual", "predicted"])
@@ -122,7 +127,7 @@ def confusion_csv(run: ModelRun, classes: Array, class_names: Sequence[str]) -> 
         return text.getvalue().encode()
     for actual, predicted in zip(classes, run.logits.argmax(axis=1), strict=True):
         if actual != UNKNOWN:
-            writer.writerow([class_names[actual], class_names[predicted]])
+            writer.writerow([names[actual], names[predicted]])
     return text.getvalue().encode()
 
 

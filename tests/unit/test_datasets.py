@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +15,10 @@ from edgepress.config.data import CHOICES, Digits, Splits
 from edgepress.config.train import Augment
 from edgepress.datasets import splits
 from edgepress.datasets.augment import augment
+from edgepress.datasets.class_names import require_class_names
 from edgepress.datasets.dataset import Dataset
 from edgepress.datasets.digits import load, resize
+from edgepress.datasets.identical import find_identical
 from edgepress.datasets.prepared import Split, load_description, load_split, save_description, save_split
 from edgepress.datasets.registry import LOADERS, dataset_name, load_dataset
 from edgepress.datasets.splits import describe, save, split
@@ -142,6 +145,127 @@ class TestSplit:
     def test_refuses_what_leaves_a_class_out(self, counts: list[int], config: Splits, message: str) -> None:
         with pytest.raises(DataError, match=re.escape(message)):
             split(numbered(counts), config, 0)
+
+
+def copied(copies: int, each: int, seed: int = 0, **changes: Any) -> Dataset:
+    """Two classes of `each` different samples, every one of them `copies` times, in any order."""
+    order = np.random.default_rng(seed).permutation(2 * each * copies)
+    values = np.arange(2 * each).repeat(copies)[order]
+    dataset = Dataset(values.reshape(-1, 1, 1, 1), values % 2, ("a", "b"), (0, 1), "here", "none")
+    return replace(dataset, **changes)
+
+
+def sides(dataset: Dataset, parts: dict[str, np.ndarray]) -> dict[str, set[int]]:
+    """The values on each side; calibration may share some with training."""
+    values = {name: set(dataset.x[part].ravel().tolist()) for name, part in parts.items()}
+    return {
+        "test": values["test"],
+        "validation": values["validation"],
+        "rest": values["train"] | values["calibration"],
+    }
+
+
+class TestIdentical:
+    @pytest.mark.parametrize("copies", [2, 3, 7])
+    @pytest.mark.parametrize("seed", range(3))
+    def test_copies_are_told_and_stay_on_one_side(self, copies: int, seed: int) -> None:
+        dataset = copied(copies, 30, seed)
+        same = find_identical(dataset)
+        parts = split(dataset, Splits(0.2, 0.2, 10), seed, same)
+        np.testing.assert_array_equal(np.sort(np.concatenate(list(parts.values()))), np.arange(60 * copies))
+        found = sides(dataset, parts)
+        assert not found["test"] & found["validation"]
+        assert not (found["test"] | found["validation"]) & found["rest"]
+        for name in ("test", "validation"):
+            assert abs(len(parts[name]) - 0.2 * 60 * copies) < 2 * copies
+            assert set(dataset.y[parts[name]]) == {0, 1}
+        assert len(parts["calibration"]) == 10
+        (told,) = same.remarks
+        assert told.startswith(
+            f"{60 * (copies - 1)} samples are copies of others once they are prepared, e.g. sample "
+        )
+        before = sides(dataset, split(dataset, Splits(0.2, 0.2, 10), seed))
+        assert before["test"] & before["rest"]  # without them being looked at
+
+    def test_the_digits_have_none_and_are_split_as_before(self) -> None:
+        digits = load(Digits(8, 1, SPLITS))
+        same = find_identical(digits)
+        assert (same.any, same.remarks, same.left_out.tolist()) == (False, (), [])
+        before, after = split(digits, SPLITS, 3), split(digits, SPLITS, 3, same)
+        for name, indices in before.items():
+            np.testing.assert_array_equal(indices, after[name])
+
+    def test_of_given_splits_what_is_measured_on_stays_and_its_copies_are_left_out(self) -> None:
+        values = np.array([*range(20), 0, 1, 20, 21, 22, 2, 3, 20, 23, 24])
+        given = {"test": np.arange(20, 25), "validation": np.arange(25, 30)}
+        dataset = Dataset(values.reshape(-1, 1, 1, 1), values % 2, ("a", "b"), (0, 1), "here", "none", given)
+        same = find_identical(dataset)
+        parts = split(dataset, Splits(0.2, 0.2, 0), 0, same)
+        assert sorted(values[parts["test"]]) == [0, 1, 20, 21, 22]
+        assert sorted(values[parts["validation"]]) == [2, 3, 23, 24]
+        assert sorted(values[parts["train"]]) == [*range(4, 20)]
+        assert "warning: 5 copies of samples for testing or validation were left out" in same.remarks[-1]
+
+    def test_the_same_sample_in_two_classes_is_told_by_name(self) -> None:
+        dataset = copied(1, 20, names=[f"{n}.png" for n in range(40)])
+        y = dataset.y.copy()
+        x = dataset.x.copy()
+        one, other = np.flatnonzero(y == 0)[0], np.flatnonzero(y == 1)[0]
+        x[one] = x[other]
+        dataset = replace(dataset, x=x)
+        same = find_identical(dataset)
+        assert "1 of them are of another class than what they are the same as, e.g. " in same.remarks[1]
+        assert f"{min(one, other)}.png and {max(one, other)}.png" in same.remarks[1]
+        for seed in range(5):
+            found = sides(dataset, split(dataset, Splits(0.3, 0.3, 0), seed, same))
+            assert not found["test"] & found["validation"]
+            assert not (found["test"] | found["validation"]) & found["rest"]
+
+    def test_a_class_of_which_all_are_the_same_is_refused(self) -> None:
+        values = np.array([*range(20), *[99] * 20])
+        dataset = Dataset(values.reshape(-1, 1, 1, 1), (values == 99).astype(int), ("a", "b"), (0, 1), "", "")
+        with pytest.raises(
+            DataError, match=r"class b has no sample for .* but copies of those elsewhere; bring more"
+        ):
+            split(dataset, Splits(0.2, 0.2, 0), 0, find_identical(dataset))
+
+
+class TestClassNames:
+    @pytest.mark.parametrize(
+        "names",
+        [
+            ["0", "1"],
+            ["T-shirt/top", "a b"],
+            ["犬", "猫"],
+            ["<unk>", "a,b"],
+            ["می\u200cخواهم", "b"],
+            ["a\u3000b", "c"],
+        ],
+    )
+    def test_names_that_can_be_read_are_taken(self, names: list[str]) -> None:
+        require_class_names(names, "here")
+
+    @pytest.mark.parametrize(
+        ("names", "message"),
+        [
+            ([""], "is called '', which is nothing"),
+            (["  "], "which is nothing"),
+            ([" a"], "is called ' a', with space around it"),
+            (["a\nb"], r"is called 'a\\nb', which holds the character \\n"),
+            (["\x1b[31m"], r"holds the character \\x1b"),
+            (["\u202eexe"], r"holds the character \\u202e"),
+            (["a\u200bb"], r"holds the character \\u200b"),
+            (["a\u200d"], r"holds the character \\u200d"),
+            (["\udcff"], r"holds the character \\udcff"),
+            (["x" * 100_000], "of 100,000 characters"),
+            (["é", "e\u0301"], r"two classes in here are called '\\xe9' and 'e\\u0301', which look the same"),
+            (["ab", "a\u200cb"], "which look the same"),
+        ],
+    )
+    def test_others_are_refused(self, names: list[str], message: str) -> None:
+        with pytest.raises(DataError, match=message) as error:
+            require_class_names(names, "here")
+        assert len(str(error.value)) < 400
 
 
 class TestSave:

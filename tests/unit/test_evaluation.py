@@ -144,6 +144,13 @@ def test_outputs_that_say_nothing_are_refused(tmp_path, role, outputs, message):
         evaluation.check_outputs(measurement, 3)
 
 
+def test_confusion_cannot_end_the_script_of_the_page_that_shows_it():
+    names = ["</script><script>alert(1)</script>", "<DVC_METRIC_DATA>", "<!--", "a", "b"]
+    text = evaluation.confusion_csv(make_run(), CLASSES, names).decode()
+    assert "‹/script›" in text
+    assert not set("<>") & set(text)
+
+
 def test_confusion_names_classes_and_survives_commas():
     names = ["cat", "dog, small", "owl"]
     rows = list(csv.reader(evaluation.confusion_csv(make_run(), CLASSES, names).decode().splitlines()))
