@@ -20,6 +20,8 @@ CHECK = (
     "compare each output with the file's network in ONNX Runtime, list the operators, and write nothing "
     "(exit status 1) where one is too far"
 )
+KEEP_SHAPE = "keep the file's axes in all inputs and outputs; else images get their channels last"
+LAYOUT = "how the .tflite has an input or output: nhwc, nchw or as-is, as the file has it; may be repeated"
 BOUND = "the signal to noise that --check demands of each output; default " + ", ".join(
     f"{db:g} for {form}" for form, db in MIN_SNR_DB.items()
 )
@@ -73,6 +75,8 @@ def _add_convert(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     calibration = "real inputs, as the model takes them: .npz, .npy or a folder of .npy files"
     convert.add_argument("--calibration", type=Path, metavar="INPUTS", help=calibration)
     convert.add_argument("--io-dtype", choices=IO_DTYPES, default="auto", help="auto: int8 if the network is")
+    convert.add_argument("--keep-shape", action="store_true", help=KEEP_SHAPE)
+    convert.add_argument("--layout", action="append", default=[], metavar="NAME=LAYOUT", help=LAYOUT)
     convert.add_argument("--check", action="store_true", help=CHECK)
     convert.add_argument("--min-snr", type=float, metavar="DB", help=BOUND)
     convert.set_defaults(run=_convert)
@@ -107,6 +111,8 @@ def _convert(options: argparse.Namespace) -> None:
         io_dtype=options.io_dtype,
         check=options.check,
         min_snr_db=options.min_snr,
+        keep_shape=options.keep_shape,
+        layouts=tuple(options.layout),
     )
     from edgepress.standalone.convert import convert
 

@@ -1,6 +1,6 @@
 """The default converter: the project's own translator, NHWC throughout, with the ONNX model's ranges."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import onnx
 
@@ -9,29 +9,33 @@ from edgepress.convert.hollow import Kernel, hollow
 from edgepress.datasets.prepared import Array
 from edgepress.graph.batchnorm import fold_batchnorm
 from edgepress.graph.formats import NumberFormat, number_format, to_float
+from edgepress.translate.layout import Order
 from edgepress.translate.plan import Plan
 from edgepress.translate.planning import plan_graph
 
+Orders = Mapping[str, Order]
 
-def convert(model: onnx.ModelProto, int8_io: bool, calibration: Array) -> bytes:
+
+def convert(model: onnx.ModelProto, int8_io: bool, calibration: Array, orders: Orders | None = None) -> bytes:
     """ONNX → TFLite with images in NHWC; quantised exactly as the ONNX model is: `calibration` is not read.
 
-    Several outputs keep their names and order. TensorFlow is loaded when the plan stands: what the planner
-    refuses is refused at once, and the planning's memory is free again.
+    `orders` says how the axes of inputs and outputs are stored, as in `plan_graph`. Several outputs keep
+    their names and order. TensorFlow is loaded when the plan stands: what the planner refuses is refused at
+    once, and the planning's memory is free again.
     """
     form = number_format(model)
-    plan, names = planned(model), [output.name for output in model.graph.output]
+    plan, names = planned(model, orders), [output.name for output in model.graph.output]
     marked, kernels = hollow(plan)
     if kernels and (content := filled(written(marked, form, int8_io, names, kernels), kernels)):
         return content
     return written(plan, form, int8_io, names)
 
 
-def planned(model: onnx.ModelProto) -> Plan:
+def planned(model: onnx.ModelProto, orders: Orders | None = None) -> Plan:
     """The plan of a model in any number format."""
     if number_format(model) in ("dynamic", "fp16"):
-        return plan_graph(fold_batchnorm(to_float(model)))
-    return plan_graph(fold_batchnorm(model))
+        return plan_graph(fold_batchnorm(to_float(model)), orders)
+    return plan_graph(fold_batchnorm(model), orders)
 
 
 def written(

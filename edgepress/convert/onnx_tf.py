@@ -6,6 +6,7 @@ TensorFlow the same scales again) and its ranges are found anew from the calibra
 """
 
 import tempfile
+from collections.abc import Mapping
 from typing import Any
 
 import onnx
@@ -13,7 +14,7 @@ import onnx
 from edgepress.convert.onnx_tf_compat import prepare
 from edgepress.convert.tflite import representative, run, set_format
 from edgepress.datasets.prepared import Array
-from edgepress.errors import ConversionError, DataError, UnsupportedModelError
+from edgepress.errors import ConfigError, ConversionError, DataError, UnsupportedModelError
 from edgepress.graph.batchnorm import fold_batchnorm
 from edgepress.graph.formats import number_format, restore_activations, to_float
 from edgepress.translate.tensorflow_setup import quiet, tf
@@ -21,13 +22,24 @@ from edgepress.translate.tensorflow_setup import quiet, tf
 NEWEST_OPSET = 15
 
 
-def convert(model: onnx.ModelProto, int8_io: bool, calibration: Array) -> bytes:
-    """ONNX → TFLite with NCHW input.
+def convert(
+    model: onnx.ModelProto,
+    int8_io: bool,
+    calibration: Array,
+    orders: Mapping[str, tuple[int, ...]] | None = None,
+) -> bytes:
+    """ONNX → TFLite with NCHW input: all axes are as in ONNX.
 
     Raises:
+        ConfigError: `orders` wants them otherwise.
         DataError: an int8 model without calibration inputs.
     """
     form = number_format(model)
+    if moved := [name for name, order in (orders or {}).items() if list(order) != sorted(order)]:
+        raise ConfigError(
+            f"convert=onnx_tf keeps the axes of {', '.join(map(repr, moved))} as they are in the model; "
+            "expected no other order, or convert=nhwc"
+        )
     if form == "int8" and not len(calibration):
         raise DataError(
             "convert=onnx_tf has to calibrate an int8 model but the calibration split is empty; "

@@ -1,5 +1,6 @@
 """The converters one can choose."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol
@@ -11,17 +12,23 @@ from edgepress.datasets.prepared import Array
 from edgepress.errors import ConfigError
 from edgepress.graph.formats import number_format
 
+Orders = Mapping[str, tuple[int, ...]]
+
 
 class Converter(Protocol):
     """A way from ONNX to TFLite."""
 
-    def __call__(self, model: onnx.ModelProto, int8_io: bool, calibration: Array) -> bytes:
+    def __call__(
+        self, model: onnx.ModelProto, int8_io: bool, calibration: Array, orders: Orders | None = None
+    ) -> bytes:
         """Convert a model in any number format to a `.tflite` with batch 1, whose input is NHWC or NCHW as
         the converter's own layout is.
 
-        `calibration` (n, C, H, W) float32 is for converters that find ranges themselves.
+        `calibration` (n, C, H, W) float32 is for converters that find ranges themselves. `orders` says, by
+        name, how the axes of inputs and outputs are stored: stored axis i holds ONNX axis `order[i]`.
 
         Raises:
+            ConfigError: the converter cannot store them so.
             UnsupportedModelError: the network holds something that the converter cannot translate.
             ConversionError: the conversion failed.
         """
@@ -55,10 +62,15 @@ def convert_pair(
     return Converted(name, convert(candidate, int8_io, calibration), convert(baseline, False, calibration))
 
 
-def convert_single(model: onnx.ModelProto, config: ConvertConfig, calibration: Array) -> bytes:
-    """Convert one model with the converter that the configuration selects; raises as `convert_pair`."""
+def convert_single(
+    model: onnx.ModelProto, config: ConvertConfig, calibration: Array, orders: Orders | None = None
+) -> bytes:
+    """Convert one model with the converter that the configuration selects; raises as `convert_pair`.
+
+    `orders` is as in `Converter`; without it inputs are images, as those of the pipeline are.
+    """
     int8_io, (_, convert) = _int8_io(config, model), _converter(config)
-    return convert(model, int8_io, calibration)
+    return convert(model, int8_io, calibration, orders)
 
 
 def _converter(config: ConvertConfig) -> tuple[str, Converter]:

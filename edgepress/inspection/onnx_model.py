@@ -3,11 +3,13 @@
 import math
 import tempfile
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import onnx
 
+from edgepress.graph.channels import Channels, channels_of
 from edgepress.graph.formats import number_format
 from edgepress.graph.normalise.files import read_onnx
 from edgepress.graph.normalise.limits import refuse
@@ -21,7 +23,6 @@ from edgepress.measure.sizes import size_metrics
 
 Shapes = dict[str, tuple[int, ...]]
 
-_LAYOUTS = {3: "NCW", 4: "NCHW", 5: "NCDHW"}
 _CONVOLUTIONS = ("Conv", "ConvInteger", "QLinearConv")
 _PRODUCTS = ("Gemm", "MatMul", "MatMulInteger", "QLinearMatMul")
 
@@ -40,15 +41,16 @@ def inspect_onnx(path: Path) -> Report:
     model.ir_version = max(model.ir_version, 8)
     check(model)
     _refuse_infinite(model)
-    statistics, shapes = weight_statistics(model), _shapes(model)
+    statistics, shapes, known = weight_statistics(model), _shapes(model), inferred(model)
+    channels = channels_of(model, known)
     reports = (_kernel(model, kernel) for kernel in kernels(model))
     version = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     return Report(
         path=str(path),
         form=f"ONNX opset {version}",
         number_format=number_format(model),
-        inputs=tuple(_end(info) for info in model.graph.input),
-        outputs=tuple(_end(info, is_input=False) for info in _outputs(model)),
+        inputs=tuple(_end(info, channels) for info in model.graph.input),
+        outputs=tuple(_end(info, channels) for info in _outputs(model, known)),
         op_counts=dict(sorted(Counter(node.op_type for node in model.graph.node).items())),
         parameters=statistics.parameters,
         macs=_macs(model, shapes),
@@ -78,19 +80,16 @@ def _refuse_infinite(model: onnx.ModelProto) -> None:
             )
 
 
-def _outputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
-    known = inferred(model)
+def _outputs(model: onnx.ModelProto, known: Mapping[str, onnx.ValueInfoProto]) -> list[onnx.ValueInfoProto]:
     return [known.get(output.name, output) for output in model.graph.output]
 
 
-def _end(info: onnx.ValueInfoProto, is_input: bool = True) -> End:
+def _end(info: onnx.ValueInfoProto, channels: Channels) -> End:
     tensor = info.type.tensor_type
     sizes = tuple(
         dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim
     )
-    return End(
-        info.name, sizes, _dtype_name(tensor.elem_type), _LAYOUTS.get(len(sizes), "") if is_input else ""
-    )
+    return End(info.name, sizes, _dtype_name(tensor.elem_type), channels.layout(info.name))
 
 
 def _kernel(model: onnx.ModelProto, kernel: Kernel) -> KernelReport:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from edgepress.convert.flatbuffer import Graph, Kernel, Operator, Tensor, TfliteModel, read_tflite
 from edgepress.errors import ArtifactError
+from edgepress.graph.axes import Axes, layout
 from edgepress.inspection.arena import arena_bytes, lifetimes
+from edgepress.inspection.layouts import axes_of, order_of
 from edgepress.inspection.report import End, KernelReport, Report, TransposeReport
 from edgepress.measure.sizes import size_metrics
 from edgepress.text import one_line
@@ -15,13 +17,7 @@ from edgepress.translate.origins import origin
 _BITS = {"INT4": 4, "64": 64, "32": 32, "16": 16}
 """Of a type by how its name ends; the others (8-bit integers, booleans) have 8."""
 
-_TO_NHWC = (0, 2, 3, 1)
 _LARGEST = 2**40
-_IMAGE_OPERATORS = (
-    "AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "MAX_POOL_2D", "RESIZE_BILINEAR",
-    "RESIZE_NEAREST_NEIGHBOR", "TRANSPOSE_CONV",
-)  # fmt: skip
-"""TFLite has them in NHWC only."""
 
 
 def inspect_tflite(path: Path) -> Report:
@@ -47,6 +43,7 @@ def inspect_tflite(path: Path) -> Report:
 
 def _report(path: Path, model: TfliteModel) -> Report:
     graph, sizes = model.graphs[0], size_metrics(path)
+    axes = axes_of(graph)
     prunable = [kernel for kernel in model.kernels if kernel.prunable]
     weights = sum(kernel.values.size for kernel in prunable)
     kernels = sorted((_kernel(each) for each in model.kernels), key=lambda each: -each.unique_weights)
@@ -54,8 +51,8 @@ def _report(path: Path, model: TfliteModel) -> Report:
         path=str(path),
         form="TFLite",
         number_format=tflite_format(model),
-        inputs=tuple(_end(graph, index, is_input=True) for index in graph.inputs),
-        outputs=tuple(_end(graph, index, is_input=False) for index in graph.outputs),
+        inputs=tuple(_end(graph, index, axes) for index in graph.inputs),
+        outputs=tuple(_end(graph, index, axes) for index in graph.outputs),
         op_counts=model.op_counts,
         parameters=sum(kernel.values.size + kernel.biases for kernel in model.kernels),
         macs=_macs(graph),
@@ -87,35 +84,10 @@ def tflite_format(model: TfliteModel) -> str:
     return "fp16" if "float16" in kernels else "float32"
 
 
-def _end(graph: Graph, index: int, is_input: bool) -> End:
+def _end(graph: Graph, index: int, axes: Axes) -> End:
     tensor = graph.tensors[index]
-    layout = _layout(graph, index) if is_input else ""
-    return End(tensor.name, tuple(tensor.shape), tensor.dtype.lower(), layout)
-
-
-def _layout(graph: Graph, index: int) -> str:
-    """What the first reader with a layout takes the image for; '' if none is found.
-
-    Element-wise operators and pads in between are passed.
-    """
-    readers = {i: op for op in reversed(graph.operators) for i in _given(op.inputs)}
-    shape = graph.tensors[index].shape
-    while len(shape) == 4 and index in readers:
-        reader = readers.pop(index)
-        if reader.name == "TRANSPOSE":
-            return "NCHW" if _order(graph, reader) == _TO_NHWC else ""
-        if reader.name in _IMAGE_OPERATORS:
-            return "NHWC"
-        index = reader.outputs[0] if reader.outputs else -1
-        before, shape = shape, graph.tensors[index].shape
-        if shape != before and reader.name not in ("PAD", "PADV2", "MIRROR_PAD"):
-            return ""
-    return ""
-
-
-def _order(graph: Graph, transpose: Operator) -> tuple[int, ...] | None:
-    data = graph.tensors[transpose.inputs[1]].data if len(transpose.inputs) > 1 else None
-    return None if data is None else tuple(int(axis) for axis in data.reshape(-1)[:16])
+    place = layout(axes.place(index, len(tensor.shape)), len(tensor.shape))
+    return End(tensor.name, tuple(tensor.shape), tensor.dtype.lower(), place)
 
 
 def transposes(model: TfliteModel) -> tuple[TransposeReport, ...]:
@@ -128,7 +100,7 @@ def _transpose(graph: Graph, transpose: Operator) -> TransposeReport:
     made, read = (ends[0] if ends else -1 for ends in (transpose.outputs, transpose.inputs))
     name, source = graph.tensors[made].name, graph.tensors[read].name
     told = origin(name) or origin(source)
-    return TransposeReport(name, source, _order(graph, transpose), str(told or ""))
+    return TransposeReport(name, source, order_of(graph, transpose), str(told or ""))
 
 
 def _kernel(kernel: Kernel) -> KernelReport:

@@ -16,7 +16,7 @@ from edgepress.config.convert import ConvertConfig, Nhwc, OnnxTf
 from edgepress.config.quant import Calibration, Dynamic, Fp16, Int8, QuantConfig
 from edgepress.convert.flatbuffer import TfliteModel, read_tflite
 from edgepress.convert.nhwc import planned
-from edgepress.convert.registry import convert_single
+from edgepress.convert.registry import Orders, convert_single
 from edgepress.datasets.prepared import Array
 from edgepress.errors import ConfigError, ConversionError, EdgepressError
 from edgepress.graph.formats import number_format
@@ -28,8 +28,10 @@ from edgepress.inspection.tflite import tflite_format, transposes
 from edgepress.measure.reference import keep_input, reference, serialised
 from edgepress.standalone.check import Check
 from edgepress.standalone.inputs import draw_inputs, load_inputs
+from edgepress.standalone.layouts import chosen_orders, told
 from edgepress.standalone.parity import signals
 from edgepress.standalone.request import Request
+from edgepress.translate.ends import network_channels
 
 SAMPLES = 128
 """Calibration inputs that are used at most, as in `conf/quant/int8.yaml`."""
@@ -58,12 +60,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was made of a file: the `.tflite`, as `size` bytes, and the comparison if it was asked for."""
+    """What was made of a file: the `.tflite`, as `size` bytes, and the comparison if it was asked for.
+
+    `moved` tells which inputs and outputs have their axes in another order than in the file.
+    """
 
     target: Path
     converter: str
     model: TfliteModel
     size: int
+    moved: tuple[str, ...]
     check: Check | None
 
     def text(self) -> str:
@@ -76,7 +82,7 @@ class Outcome:
             f"{model.transpose_ops} transposes, {self.size:,} bytes"
         )
         known = [each for each in transposes(model) if each.origin]
-        told = [line, *render_transposes(known)]
+        told = [line, *self.moved, *render_transposes(known)]
         if self.check is None:
             return "\n".join(told)
         return "\n".join([*told, "", *self.check.lines(), "", *render_operators(model.op_counts)])
@@ -116,9 +122,14 @@ def _convert(request: Request, progress: Progress) -> Outcome:
     if original is not None:
         keep_input(original, read.graph.input[0].name)
     shape = tuple(dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim[1:])
-    given = None if request.calibration is None else load_inputs(request.calibration, shape, SAMPLES)
+    channels = _explained(request, lambda: network_channels(model))
+    orders = chosen_orders(request, read, model, channels)
+    axes = {"first": "channels first", "last": "channels last", "": ""}[
+        channels.of(model.graph.input[0].name)
+    ]
+    given = None if request.calibration is None else load_inputs(request.calibration, shape, SAMPLES, axes)
     if request.converter == "nhwc" and request.quant != "none":
-        _explained(request, lambda: planned(model))  # what it cannot take is told before the work
+        _explained(request, lambda: planned(model, orders))  # what it cannot take is told before the work
     quantised = _quantised(request, model, given, progress)
     form = number_format(quantised)
     if request.io_dtype == "int8" and form != "int8":
@@ -127,23 +138,24 @@ def _convert(request: Request, progress: Progress) -> Outcome:
         )
     progress(f"converting to TFLite with {request.converter}")
     calibration = np.zeros((0, *shape), np.float32) if given is None else given
-    content = _converted(request, quantised, calibration)
+    content = _converted(request, quantised, calibration, orders)
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder, "model.tflite")
         made.write_bytes(content)
         check = None
         if original is not None:
             progress("comparing with ONNX Runtime")
-            check = _checked(request, made, original, model, quantised, given)
-        outcome = Outcome(request.target, request.converter, read_tflite(made), len(content), check)
+            check = _checked(request, made, original, (model, quantised), given, orders)
+        moved = tuple(told(read, model, orders))
+        outcome = Outcome(request.target, request.converter, read_tflite(made), len(content), moved, check)
     if check is None or check.passed:
         write_bytes(request.target, content)
     return outcome
 
 
-def _converted(request: Request, model: onnx.ModelProto, calibration: Array) -> bytes:
+def _converted(request: Request, model: onnx.ModelProto, calibration: Array, orders: Orders) -> bytes:
     config = _CONVERTERS[request.converter](request.io_dtype)
-    return _explained(request, lambda: convert_single(model, config, calibration))
+    return _explained(request, lambda: convert_single(model, config, calibration, orders))
 
 
 def _explained(request: Request, work: Callable[[], T]) -> T:
@@ -196,21 +208,20 @@ def _checked(
     request: Request,
     tflite: Path,
     original: onnx.ModelProto,
-    model: onnx.ModelProto,
-    quantised: onnx.ModelProto,
+    models: tuple[onnx.ModelProto, onnx.ModelProto],
     given: Array | None,
+    orders: Orders,
 ) -> Check:
     """The comparison with the file as it came and, if it was quantised, with the quantised network."""
+    model, quantised = models
     shape = tuple(dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim[1:])
     inputs = draw_inputs(shape, _COMPARED) if given is None else given[:_COMPARED]
-    last = request.converter == "nhwc"
+    ends = [orders[end.name] for end in (*model.graph.input, *model.graph.output)]
     expected = reference(serialised(original), inputs, _THREADS)
-    outputs = signals(expected, tflite, inputs, last, _THREADS)
-    in_form = {}
+    outputs, in_form = signals(expected, tflite, inputs, ends, _THREADS), {}
     if quantised is not model:
-        in_form = signals(
-            reference(serialised(quantised), inputs, _THREADS, optimised=True), tflite, inputs, last, _THREADS
-        )
+        in_onnx = reference(serialised(quantised), inputs, _THREADS, optimised=True)
+        in_form = signals(in_onnx, tflite, inputs, ends, _THREADS)
     source = "drawn uniformly from [0, 1)" if given is None else f"of {request.calibration}"
     return Check(
         source=str(request.source),

@@ -9,7 +9,7 @@ from edgepress.datasets.prepared import Array
 from edgepress.errors import DataError
 
 
-def load_inputs(path: Path, shape: tuple[int, ...], most: int) -> Array:
+def load_inputs(path: Path, shape: tuple[int, ...], most: int, layout: str = "") -> Array:
     """The first inputs of a file or folder, float32 (n, *shape), at most `most`.
 
     A `.npz` holds them as `x`, as `inputs`, or as its only array; the files of a folder hold one input, or
@@ -19,6 +19,7 @@ def load_inputs(path: Path, shape: tuple[int, ...], most: int) -> Array:
         path: where they lie.
         shape: of one input, as the ONNX model takes it, e.g. (C, H, W).
         most: how many are wanted.
+        layout: its axes in words, where they are known, for errors.
 
     Raises:
         DataError: a file is absent, damaged or empty, or its inputs do not fit the model or are not finite.
@@ -27,7 +28,7 @@ def load_inputs(path: Path, shape: tuple[int, ...], most: int) -> Array:
     for file in array_files(path):
         array = open_array(file)
         batch = array[None] if path.is_dir() and array.shape == shape else array
-        found.append(_checked(batch[: most - sum(map(len, found))], shape, file))
+        found.append(_checked(batch[: most - sum(map(len, found))], shape, file, layout))
         if sum(map(len, found)) >= most:
             break
     return np.concatenate(found)
@@ -38,12 +39,12 @@ def draw_inputs(shape: tuple[int, ...], count: int) -> Array:
     return np.random.default_rng(0).random((count, *shape), dtype=np.float32)
 
 
-def _checked(inputs: Array, shape: tuple[int, ...], path: Path) -> Array:
+def _checked(inputs: Array, shape: tuple[int, ...], path: Path, layout: str) -> Array:
     if inputs.dtype.kind not in "fiub" or inputs.shape[1:] != shape or not len(inputs):
-        layout = ", channels first" if len(shape) == 3 else ""
         wanted = ", ".join(map(str, ("n", *shape)))
         raise DataError(
-            f"{path} holds {inputs.dtype.name} of shape {inputs.shape}; expected numbers ({wanted}){layout}"
+            f"{path} holds {inputs.dtype.name} of shape {inputs.shape}; expected numbers ({wanted})"
+            f"{layout and ', '}{layout}"
         )
     values: Array = np.asarray(inputs, np.float32)
     if not np.isfinite(values).all():

@@ -1,7 +1,7 @@
 """How far a `.tflite` is from an ONNX model: each output by itself."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +12,22 @@ from edgepress.devices.prediction import predict_any
 from edgepress.errors import ConversionError
 from edgepress.measure.reference import Reference
 from edgepress.measure.signal import Signal, compare
+from edgepress.translate.layout import Order
 
 
 def signals(
-    reference: Reference, tflite: Path, inputs: Array, channels_last: bool, threads: int
+    reference: Reference, tflite: Path, inputs: Array, orders: Sequence[Order], threads: int
 ) -> dict[str, Signal]:
-    """Run a `.tflite` on the inputs (n, C, H, W) of a reference; `channels_last` says how it has images.
+    """Run a `.tflite` on the inputs (n, ...) of a reference, and compare each output.
 
     Integer codes of outputs are compared as the numbers that they stand for.
+
+    Args:
+        reference: what the ONNX model gives for the first of the inputs.
+        tflite: the file.
+        inputs: as the ONNX model takes them.
+        orders: of the axes of the input and of each output: the `.tflite`'s axis i is ONNX's `order[i]`.
+        threads: how many compute.
 
     Raises:
         ConversionError: the outputs cannot be compared.
@@ -33,13 +41,12 @@ def signals(
     inputs = inputs[: reference.samples]
     with tempfile.TemporaryDirectory() as folder:
         stored = Path(folder, "inputs.npy")
-        moved = np.moveaxis(inputs, 1, -1) if channels_last and inputs.ndim > 2 else inputs
-        np.save(stored, np.ascontiguousarray(moved))
+        np.save(stored, np.ascontiguousarray(np.transpose(inputs, orders[0])))
         found = {}
         for number, (name, expected) in enumerate(reference.outputs.items()):
             actual = _values(graph, predict_any(tflite, stored, threads, "NCHW", number), number)
-            actual = np.moveaxis(actual, -1, 1) if channels_last and actual.ndim == 4 else actual
-            found[name] = _compared(name, actual, expected, reference.samples)
+            back = np.argsort(orders[1 + number]) if actual.ndim == len(orders[1 + number]) else None
+            found[name] = _compared(name, np.transpose(actual, back), expected, reference.samples)
     return found
 
 

@@ -10,10 +10,12 @@ from edgepress.errors import ConfigError
 
 ConverterName = Literal["nhwc", "onnx_tf"]
 QuantName = Literal["none", "fp16", "dynamic", "int8"]
+Layout = Literal["nhwc", "nchw", "as-is"]
 IoDtype = Literal["auto", "int8", "float32"]
 
 CONVERTERS: tuple[ConverterName, ...] = ("nhwc", "onnx_tf")
 QUANTS: tuple[QuantName, ...] = ("none", "fp16", "dynamic", "int8")
+LAYOUTS: tuple[Layout, ...] = ("nhwc", "nchw", "as-is")
 IO_DTYPES: tuple[IoDtype, ...] = ("auto", "int8", "float32")
 
 MIN_SNR_DB: Mapping[str, float] = {"float32": 60.0, "fp16": 30.0, "dynamic": 15.0, "int8": 10.0}
@@ -24,8 +26,9 @@ MIN_SNR_DB: Mapping[str, float] = {"float32": 60.0, "fp16": 30.0, "dynamic": 15.
 class Request:
     """One conversion; `calibration` is a `.npz`, a `.npy` or a folder of `.npy` files.
 
-    `min_snr_db` is the signal-to-noise ratio that `check` demands of each output, None for that of the number
-    format in `MIN_SNR_DB`.
+    `layouts` are `NAME=LAYOUT`, the order of an input's or output's axes in the `.tflite`; with `keep_shape`
+    all others have the file's. `min_snr_db` is the signal-to-noise ratio that `check` demands of each output,
+    None for that of the number format in `MIN_SNR_DB`.
     """
 
     source: Path
@@ -36,8 +39,12 @@ class Request:
     io_dtype: IoDtype = "auto"
     check: bool = False
     min_snr_db: float | None = None
+    keep_shape: bool = False
+    layouts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for given in self.layouts:
+            self.layout(given)
         if self.min_snr_db is not None and not math.isfinite(self.min_snr_db):
             raise ConfigError(f"--min-snr is {self.min_snr_db}; expected a number of decibels, such as 20")
         if self.min_snr_db is not None and not self.check:
@@ -53,3 +60,19 @@ class Request:
             raise ConfigError(
                 f"--calibration is {str(self.calibration)!r}, which is not there; check the name"
             )
+
+    @staticmethod
+    def layout(given: str) -> tuple[str, Layout]:
+        """The name and the layout that `NAME=LAYOUT` gives.
+
+        Raises:
+            ConfigError: it has another form.
+        """
+        name, _, wanted = given.rpartition("=")
+        for layout in LAYOUTS:
+            if name and wanted == layout:
+                return name, layout
+        raise ConfigError(
+            f"--layout is {given[:200]!r}; expected NAME=LAYOUT, the name of an input or output and one of: "
+            f"{', '.join(LAYOUTS)}"
+        )

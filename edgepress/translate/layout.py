@@ -45,6 +45,7 @@ def moves_nothing(order: tuple[int, ...], sizes: list[int | None]) -> bool:
 
 
 Sizes = tuple[int | None, ...]
+Order = tuple[int, ...]
 Orders = tuple[tuple[int, ...], tuple[int, ...]]
 
 

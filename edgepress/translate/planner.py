@@ -5,7 +5,7 @@ operators with one (a convolution, a reshape) ask for it, and only there a trans
 flattened image stays in its stored order until a matrix product absorbs the permutation into its rows.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ import onnx
 from edgepress.errors import UnsupportedModelError
 from edgepress.graph.shapes import inferred_infos
 from edgepress.graph.view import consumers, initializers
-from edgepress.translate.layout import Layout, channels_last, flattened_rows, moves_nothing, plain
+from edgepress.translate.layout import Layout, Order, channels_last, flattened_rows, moves_nothing, plain
 from edgepress.translate.plan import Array, Quantisation, Step, Weight
 from edgepress.translate.reading import Shape, tensor_shape
 from edgepress.translate.wishes import NONE, Wishes, nearest
@@ -75,7 +75,7 @@ OpPlanner = Callable[[Node, "Planner"], None]
 class Planner:
     """What an operator's planner works with: the operands it reads and the steps it writes."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, orders: Mapping[str, Order]) -> None:
         self.steps: list[Step] = []
         self.values: dict[str, Value] = {}
         self.constants = {name: Constant(v, name) for name, v in initializers(model).items()}
@@ -84,11 +84,16 @@ class Planner:
         self._shapes = {name: tensor_shape(info) for name, info in infos.items()}
         self._types = {name: info.type.tensor_type.elem_type for name, info in infos.items()}
         self.readers = consumers(model)
-        self.outputs = {output.name for output in model.graph.output}
+        self.outputs = {output.name: self._order(output.name, orders) for output in model.graph.output}
         sizes = {name: constant.values.shape for name, constant in self.constants.items()}
         self.wishes = Wishes(self.readers, sizes, self.outputs, self.shape)
         self._moved: dict[tuple[str, tuple[int, ...]], str] = {}
         self.quantised = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
+
+    def _order(self, name: str, orders: Mapping[str, Order]) -> Order:
+        """How an output is stored: one of four axes is an image unless another order is given."""
+        rank = len(self.shape(name))
+        return orders.get(name, (channels_last(rank) if rank == 4 else plain(rank)).order)
 
     def value(self, name: str) -> Value:
         """A computed operand; a constant in its place becomes a step of its own."""

@@ -10,7 +10,7 @@ from edgepress.errors import UnsupportedModelError
 from edgepress.graph.constants import fold_constants
 from edgepress.graph.view import attributes, copy
 from edgepress.translate.grouping import find_group_norms
-from edgepress.translate.layout import channels_last, plain
+from edgepress.translate.layout import Layout, Order, channels_last
 from edgepress.translate.ops.table import PLANNERS
 from edgepress.translate.plan import Entry, Plan
 from edgepress.translate.planner import REMEDY, Node, OpPlanner, Planner, RefusedNodeError, Value
@@ -27,38 +27,41 @@ def make_plan(model: onnx.ModelProto) -> Plan:
     return plan_graph(model)
 
 
-def plan_graph(model: onnx.ModelProto) -> Plan:
-    """Plan a network with any number of inputs and outputs; all else is as in `make_plan`."""
+def plan_graph(model: onnx.ModelProto, orders: Mapping[str, Order] | None = None) -> Plan:
+    """Plan a network with any number of inputs and outputs; all else is as in `make_plan`.
+
+    `orders` says how axes of inputs and outputs are stored, by name. Else inputs are images, or sequences,
+    whose channels are stored last, and outputs are images where they have four axes.
+    """
+    given = orders or {}
     folded = copy(model)
     name_nodes(folded)
     fold_constants(folded)
     find_group_norms(folded)
     nodes = [_node(proto) for proto in folded.graph.node]
-    planner = Planner(folded)
+    planner = Planner(folded, given)
     own = {tensor.name for tensor in model.graph.initializer}
     for name in planner.constants.keys() - own:
         planner.constants[name] = replace(planner.constants[name], initializer=None)
-    entries = tuple(_entry(planner, name) for name in inputs_of(folded))
+    entries = tuple(_entry(planner, name, given) for name in inputs_of(folded))
     _plan_nodes(nodes, planner, PLANNERS)
     outputs = [_output(planner, output.name) for output in folded.graph.output]
-    orders = tuple(output.layout.order for output in outputs)
-    return Plan(entries, tuple(output.name for output in outputs), orders, tuple(planner.steps))
+    stored = tuple(output.layout.order for output in outputs)
+    return Plan(entries, tuple(output.name for output in outputs), stored, tuple(planner.steps))
 
 
-def _entry(planner: Planner, name: str) -> Entry:
+def _entry(planner: Planner, name: str, orders: Mapping[str, Order]) -> Entry:
     shape = planner.shape(name)
-    layout = channels_last(len(shape))
+    layout = Layout(orders[name]) if name in orders else channels_last(len(shape))
     planner.values[name] = Value(name, shape, layout)
     stored = tuple(shape[axis] if axis == 0 else int(shape[axis] or 1) for axis in layout.order)
     return Entry(name, stored, layout.order, np.dtype(planner.dtype(name)).name)
 
 
 def _output(planner: Planner, name: str) -> Value:
-    """An output of four axes is an image, NHWC as the input; others are stored as in ONNX."""
     output = planner.value(name)
-    rank = len(output.shape)
     node = Node("output", "output", (), (f"{output.name}.onnx",), {})
-    return planner.stored_as(node, output, channels_last(rank) if rank == 4 else plain(rank))
+    return planner.stored_as(node, output, Layout(planner.outputs[name]))
 
 
 def _plan_nodes(nodes: list[Node], planner: Planner, planners: Mapping[str, OpPlanner]) -> None:

@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 import onnx
 
 from edgepress.graph.view import attributes
-from edgepress.translate.layout import Sizes, channels_last, plain
+from edgepress.translate.layout import Order, Sizes, channels_last, plain
 
-Order = tuple[int, ...]
 Wish = frozenset[Order]
 
 NONE: Wish = frozenset()
@@ -38,18 +37,17 @@ class Wishes:
         self,
         readers: Mapping[str, list[onnx.NodeProto]],
         constants: Mapping[str, Sizes],
-        outputs: Iterable[str],
+        outputs: Mapping[str, Order],
         shape: Callable[[str], Sizes],
     ) -> None:
         self._readers, self._constants, self._shape = readers, constants, shape
-        self._outputs = set(outputs)
+        self._outputs = outputs
 
     def of(self, name: str, far: int = _FAR) -> Wish:
         """The orders that suit all readers with an opinion; empty where none has one, or they differ."""
-        rank = len(self._shape(name))
         wishes = [self._by(node, name, far) for node in self._readers.get(name, [])] if far else []
         if name in self._outputs:
-            wishes.append(frozenset([(channels_last(rank) if rank == 4 else plain(rank)).order]))
+            wishes.append(frozenset([self._outputs[name]]))
         return _common(wishes)
 
     def _by(self, node: onnx.NodeProto, name: str, far: int) -> Wish:

@@ -37,6 +37,16 @@ VARIANTS: dict[str, Callable[[onnx.ModelProto], onnx.ModelProto]] = {
 }
 
 
+def with_sizes(model: onnx.ModelProto, sizes) -> onnx.ModelProto:
+    for dim, size in zip(model.graph.input[0].type.tensor_type.shape.dim[1:], sizes, strict=True):
+        if isinstance(size, int):
+            dim.dim_value = size
+        else:
+            dim.dim_param = size
+    del model.graph.value_info[:]
+    return model
+
+
 def take(model: onnx.ModelProto, config: Onnx = RAW, shape=SHAPE, classes: int = CLASSES) -> ImportedNetwork:
     return imported(model, config, shape, classes)
 
@@ -76,6 +86,18 @@ class TestForms:
         for form in (lambda model: model, foreign.with_channels_last, foreign.with_vectors):
             taken = take(form(foreign.unscaled()), scaled)
             assert_close(run_onnx(taken.model, split.inputs()), run_onnx(network(), split.inputs()))
+
+    @pytest.mark.parametrize("sizes", [[2, 2, 2], ["a", "b", "c"]])
+    def test_channels_are_where_the_operators_have_them_if_sizes_do_not_tell(self, sizes) -> None:
+        graph = Graph(2, 2, 2)
+        channels_first = graph.add("Transpose", graph.add("Mul", "input", np.float32(2)), perm=[0, 3, 1, 2])
+        graph.add("Conv", channels_first, graph.weights(CLASSES, 2, 2, 2))
+        model = with_sizes(graph.model(graph.add("Flatten", graph.last)), sizes)
+        inputs = np.random.default_rng(0).normal(size=(5, 2, 2, 2)).astype(np.float32)
+        taken = take(model, shape=(2, 2, 2))
+        expected = run_onnx(model, inputs.transpose(0, 2, 3, 1))
+        assert_close(run_onnx(taken.model, inputs), expected)
+        assert np.abs(expected - run_onnx(model, inputs)).max() > 0.1
 
     def test_weights_that_layers_share_become_their_own(self) -> None:
         graph = Graph(2, 8, 8)

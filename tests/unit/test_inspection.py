@@ -15,7 +15,7 @@ from edgepress.inspection.inspect import describe, inspect
 from edgepress.inspection.report import render
 from edgepress.standalone.convert import convert
 from edgepress.standalone.request import Request
-from tests.networks import Graph
+from tests.networks import Graph, tensorflow
 
 # The network of small_models.py: padded 3×3 convolution of (3, 8, 6) into 8 channels; one depthwise; 8 → 5.
 SMALL_MACS = 8 * 8 * 6 * 27 + 8 * 8 * 6 * 9 + 8 * 5
@@ -122,6 +122,7 @@ def test_a_transposes_origin_and_order_are_named(small_models, tmp_path):
 
 
 def test_a_transpose_names_the_nodes_that_it_stems_from(tmp_path):
+    tensorflow()
     graph = Graph(8, 6, 6)
     graph.add("Conv", "input", graph.weights(8, 8, 1, 1))
     graph.add("Reshape", graph.last, np.array([-1, 2, 4, 6, 6]))
@@ -136,7 +137,8 @@ def test_a_transpose_names_the_nodes_that_it_stems_from(tmp_path):
         "Transpose shuffle/turn, before Reshape shuffle/join",
         "relu_5, whose result is read in another order",
     ]
-    shown = outcome.text().splitlines()[1:]
+    assert outcome.moved == ("  input input has its channels last: the file's axes 0, 2, 3, 1",)
+    shown = outcome.text().splitlines()[2:]
     assert shown == [f"  {each.origin} {each.order}" for each in reports]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 
 from edgepress.errors import ConfigError, UnsupportedModelError
+from edgepress.graph.axes import Place
 from edgepress.graph.view import Array, attributes, initializers, replace_nodes, set_initializer
 
 Sizes = Sequence[int | str]
@@ -91,21 +92,26 @@ class Entry:
 
 
 def find_entry(
-    sizes: Sizes, input_shape: tuple[int, ...], mean: Sequence[float], std: Sequence[float]
+    sizes: Sizes,
+    input_shape: tuple[int, ...],
+    mean: Sequence[float],
+    std: Sequence[float],
+    channels: Place = "",
 ) -> Entry:
     """The way from data of one shape (C, H, W) to a network that takes `sizes`, the batch left out.
 
     Sizes that are not numbers fit any. Taken are channels first, channels last, the values in a row, and
-    images of one channel or one row without that axis.
+    images of one channel or one row without that axis. Where sizes fit more than one, `channels`, where the
+    network's operators show them to be, decides.
 
     Raises:
         ConfigError: `mean` or `std` is of another length than one or the channels.
         UnsupportedModelError: the data does not fit.
     """
-    channels, height, width = input_shape
-    scaling = _scaling_arrays(mean, std, channels)
-    if _fits(sizes, (height, width, channels)) and not _fits(sizes, input_shape):
-        return Entry(*scaling, True, (height, width, channels))
+    depth, height, width = input_shape
+    scaling = _scaling_arrays(mean, std, depth)
+    if _fits(sizes, (height, width, depth)) and (not _fits(sizes, input_shape) or channels == "last"):
+        return Entry(*scaling, True, (height, width, depth))
     narrower = [input_shape[:axis] + input_shape[axis + 1 :] for axis in (0, 1) if input_shape[axis] == 1]
     for shape in (input_shape, *narrower, (math.prod(input_shape),)):
         if _fits(sizes, shape):
@@ -114,6 +120,12 @@ def find_entry(
         f"the network takes inputs {_tuple(sizes)}, but the data is {input_shape}, channels first; "
         f"{_remedy(sizes)}"
     )
+
+
+def fits_both(sizes: Sizes, input_shape: tuple[int, ...]) -> bool:
+    """Whether a network's sizes leave open if it takes data (C, H, W) with its channels first or last."""
+    channels, height, width = input_shape
+    return _fits(sizes, input_shape) and _fits(sizes, (height, width, channels))
 
 
 def _fits(sizes: Sizes, shape: tuple[int, ...]) -> bool:

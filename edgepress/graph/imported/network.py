@@ -8,14 +8,17 @@ import onnx
 
 from edgepress.config.model import Onnx
 from edgepress.errors import ConfigError, UnsupportedModelError
+from edgepress.graph.axes import Place
+from edgepress.graph.channels import channels_of
 from edgepress.graph.formats import number_format
-from edgepress.graph.imported.entry import Entry, find_entry
+from edgepress.graph.imported.entry import Entry, find_entry, fits_both
 from edgepress.graph.imported.layers import plain_layers
 from edgepress.graph.imported.tokens import pad_for_tokens
 from edgepress.graph.normalise.batch import BATCH
 from edgepress.graph.normalise.files import external_files, read_onnx
-from edgepress.graph.normalise.native import inferred
+from edgepress.graph.normalise.native import check, inferred
 from edgepress.graph.normalise.normalise import normalise
+from edgepress.graph.normalise.structure import tidy_structure
 from edgepress.graph.view import Array, attributes, copy, initializers, replace_nodes
 
 INPUT, OUTPUT = "input", "logits"
@@ -108,10 +111,19 @@ def _entry(model: onnx.ModelProto, config: Onnx, input_shape: tuple[int, ...]) -
         )
     dims = inputs[0].type.tensor_type.shape.dim[1:]
     sizes = [dim.dim_value if dim.HasField("dim_value") else dim.dim_param for dim in dims]
-    entry = find_entry(sizes, input_shape, config.mean, config.std)
+    channels = _channels(model) if fits_both(sizes, input_shape) else ""
+    entry = find_entry(sizes, input_shape, config.mean, config.std, channels)
     for dim, size in zip(dims, entry.shape, strict=True):
         dim.dim_value = size
     return entry
+
+
+def _channels(model: onnx.ModelProto) -> Place:
+    """Where the operators show the channels of the one input, whose sizes tell nothing."""
+    sound = copy(model)
+    tidy_structure(sound)
+    check(sound)
+    return channels_of(sound, inferred(sound)).of(sound.graph.input[0].name)
 
 
 def _check_format(model: onnx.ModelProto, config: Onnx) -> None:
