@@ -104,6 +104,17 @@ def run_onnx(model: onnx.ModelProto, inputs: np.ndarray) -> np.ndarray:
     return outputs
 
 
+def run_unoptimised(model: onnx.ModelProto, inputs: np.ndarray) -> np.ndarray:
+    """The first output as ONNX Runtime computes it node by node."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+    outputs: np.ndarray = session.run(None, {session.get_inputs()[0].name: inputs})[0]
+    return outputs
+
+
 def stored(inputs: np.ndarray) -> np.ndarray:
     """(N, C, H, W) → (N, H, W, C), as every translated network takes its inputs; vectors stay."""
     return np.ascontiguousarray(np.moveaxis(inputs, 1, -1)) if inputs.ndim > 2 else inputs

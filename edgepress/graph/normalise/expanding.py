@@ -5,7 +5,8 @@ import onnx
 from onnx import helper
 
 from edgepress.graph.normalise.limits import refuse
-from edgepress.graph.normalise.native import inferred
+from edgepress.graph.normalise.native import FIRST_OF_CHANNELS, inferred
+from edgepress.graph.normalise.structure import opset
 from edgepress.graph.shapes import without_weights
 from edgepress.graph.view import attributes, replace_nodes, set_initializer
 
@@ -20,7 +21,7 @@ def expand_group_norms(model: onnx.ModelProto) -> None:
     """
     if not any(node.op_type == _OPERATOR for node in model.graph.node):
         return
-    infos, nodes = _infos(model), list[onnx.NodeProto]()
+    infos, nodes, version = _infos(model), list[onnx.NodeProto](), opset(model)
     for node in model.graph.node:
         if node.op_type != _OPERATOR:
             nodes.append(node)
@@ -28,7 +29,11 @@ def expand_group_norms(model: onnx.ModelProto) -> None:
         info = infos.get(node.input[0])
         if info is None or not info.type.tensor_type.HasField("shape"):
             refuse(f"the shape of {node.input[0]!r} cannot be inferred", "export it with fixed shapes")
-        nodes.extend(_expanded(model, node, len(info.type.tensor_type.shape.dim)))
+        rank = len(info.type.tensor_type.shape.dim)
+        if version < FIRST_OF_CHANNELS:
+            nodes.extend(_of_groups(model, node))
+        else:
+            nodes.extend(_of_channels(model, node, rank))
     replace_nodes(model, nodes)
 
 
@@ -41,7 +46,21 @@ def _infos(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
     return inferred(light)
 
 
-def _expanded(model: onnx.ModelProto, node: onnx.NodeProto, rank: int) -> list[onnx.NodeProto]:
+def _of_groups(model: onnx.ModelProto, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """Opset 18's: one scale and bias for each group."""
+    (x, scale, bias), output, make = node.input, node.output[0], helper.make_node
+    set_initializer(model, f"{output}.groups", np.array([0, attributes(node)["num_groups"], -1]))
+    grouped, even, shape = (f"{output}.{part}" for part in ("grouped", "even", "sizes"))
+    epsilon = attributes(node).get("epsilon", 1e-5)
+    return [
+        make("Reshape", [x, f"{output}.groups"], [grouped], grouped),
+        make("InstanceNormalization", [grouped, scale, bias], [even], node.name, epsilon=epsilon),
+        make("Shape", [x], [shape], shape),
+        make("Reshape", [even, shape], [output], f"{node.name or output}.back"),
+    ]
+
+
+def _of_channels(model: onnx.ModelProto, node: onnx.NodeProto, rank: int) -> list[onnx.NodeProto]:
     """Opset 21's: one scale and bias for each channel."""
     (x, scale, bias), output, given, make = node.input, node.output[0], attributes(node), helper.make_node
     groups, epsilon = given["num_groups"], given.get("epsilon", 1e-5)

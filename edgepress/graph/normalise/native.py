@@ -14,11 +14,14 @@ from edgepress.graph.lowering import drop_new_defaults, restamped
 from edgepress.graph.normalise.limits import MAX_ELEMENTS, refuse
 from edgepress.graph.normalise.structure import opset
 from edgepress.graph.shapes import without_weights
-from edgepress.graph.view import keep_initializers
+from edgepress.graph.view import copy, keep_initializers
 from edgepress.text import one_line
 
 TARGET_OPSET = 15
 """What the passes and both converters here understand."""
+
+FIRST_OF_CHANNELS = 21
+"""From this opset on GroupNormalization has a scale for each channel; before, for each group."""
 
 _LISTED = 50
 _NATIVE_ERRORS = (
@@ -40,11 +43,24 @@ def check(model: onnx.ModelProto) -> None:
     """
     _refuse_unknown(model)
     light, _ = without_weights(model)
+    _stand_in_for_deprecated(light)
     _declare_shapes(light)
     try:
         onnx.checker.check_model(light)
     except _NATIVE_ERRORS as error:
         refuse(f"not a valid model: {_first(error)}")
+
+
+def _stand_in_for_deprecated(light: onnx.ModelProto) -> None:
+    """GroupNormalization of opset 18, which files have and ONNX Runtime runs, though it was withdrawn."""
+    for node in light.graph.node:
+        if node.op_type == "GroupNormalization" and opset(light) < FIRST_OF_CHANNELS:
+            groups = [a.i for a in node.attribute if a.name == "num_groups"]
+            if len(node.input) != 3 or len(node.output) != 1 or groups[:1] < [1]:
+                refuse(
+                    f"node {node.name or node.output[0]!r} (GroupNormalization) lacks operands or num_groups"
+                )
+            node.CopyFrom(helper.make_node("Identity", node.input[:1], node.output))
 
 
 def _refuse_unknown(model: onnx.ModelProto) -> None:
@@ -116,12 +132,14 @@ def to_target_opset(model: onnx.ModelProto) -> None:
     if version != TARGET_OPSET:
         light, heavy = without_weights(model)
         drop_new_defaults(light)
+        for output in light.graph.output:
+            output.type.tensor_type.ClearField("shape")  # what files declare is not always so
         _declare_shapes(light)
         changed, why = _written_as_target(light)
         if changed is not None:
             _adopt(model, changed, {tensor.name for tensor in heavy})
         elif version < TARGET_OPSET:
-            refuse(f"opset {version} cannot be written as {TARGET_OPSET}: {why}")
+            refuse(f"opset {version} cannot be written as {TARGET_OPSET}: {_culprit(light)}{why}")
     model.ir_version = max(8, helper.find_min_ir_version_for(model.opset_import, ignore_unknown=True))
 
 
@@ -132,7 +150,10 @@ def _written_as_target(light: onnx.ModelProto) -> tuple[onnx.ModelProto | None, 
     for way in ways:
         try:
             changed: onnx.ModelProto = way(light, TARGET_OPSET)
+            _declare_shapes(changed)
             onnx.checker.check_model(changed)
+            if opset(light) > TARGET_OPSET:
+                _refuse_new_types(light, changed)
         except _NATIVE_ERRORS as error:
             why = why or _first(error)
         else:
@@ -140,10 +161,36 @@ def _written_as_target(light: onnx.ModelProto) -> tuple[onnx.ModelProto | None, 
     return None, why
 
 
+def _refuse_new_types(light: onnx.ModelProto, changed: onnx.ModelProto) -> None:
+    """Fail if only the newer opset has the types of numbers that the model's operators are given."""
+    for model in (light, changed):
+        open_ended = copy(model)
+        for output in open_ended.graph.output:
+            output.type.tensor_type.ClearField("shape")
+        shape_inference.infer_shapes(open_ended, check_type=True, strict_mode=True)
+
+
+def _culprit(light: onnx.ModelProto) -> str:
+    """The first node that cannot be converted by itself, as the beginning of a sentence."""
+    infos = {info.name: info for info in inferred(light).values()}
+    constants = {tensor.name: tensor for tensor in light.graph.initializer}
+    for node in light.graph.node:
+        names = [name for name in dict.fromkeys(node.input) if name and name not in constants]
+        if any(name not in infos for name in names):
+            continue
+        ends = [helper.make_value_info(name, infos[name].type) for name in node.output if name in infos]
+        held = [constants[name] for name in dict.fromkeys(node.input) if name in constants]
+        graph = helper.make_graph([node], "node", [infos[name] for name in names], ends, held)
+        one = helper.make_model(graph, opset_imports=light.opset_import, ir_version=light.ir_version)
+        if _written_as_target(one)[0] is None:
+            return f"node {node.name or node.output[0]!r} ({node.op_type}): "
+    return ""
+
+
 def _adopt(model: onnx.ModelProto, changed: onnx.ModelProto, aside: set[str]) -> None:
     """Take over in place what the converter made of the light model; `aside` are its large weights."""
     keep_initializers(model, aside)
-    for field in ("node", "input", "output"):
+    for field in ("node", "input"):
         kept = [
             entry for entry in getattr(changed.graph, field) if entry.name not in aside or field == "node"
         ]
@@ -162,4 +209,5 @@ def _declare_shapes(model: onnx.ModelProto) -> None:
 def _first(error: Exception) -> str:
     """The line of a native message that says what is wrong."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return one_line(lines[0] if lines else type(error).__name__, 250)
+    said = lines[0] if lines else type(error).__name__
+    return one_line(said.rpartition("` failed: ")[2], 250)  # without the place in onnx's source

@@ -10,7 +10,10 @@ from edgepress.graph.normalise.files import read_onnx
 from edgepress.graph.normalise.folding import fold_constants
 from edgepress.graph.normalise.names import make_names_valid
 from edgepress.graph.normalise.native import check, inferred, to_target_opset
-from edgepress.graph.normalise.structure import check_shape, tidy_structure
+from edgepress.graph.normalise.pools import count_windows
+from edgepress.graph.normalise.single import compute_in_single
+from edgepress.graph.normalise.structure import check_shape, opset, tidy_structure
+from edgepress.graph.normalise.upgrading import FIRST_SAMPLING_OPSET, sample_as_before, write_anew
 
 
 def load_normalised(path: Path) -> onnx.ModelProto:
@@ -43,8 +46,14 @@ def normalise(model: onnx.ModelProto) -> onnx.ModelProto:
     fresh.graph.CopyFrom(model.graph)
     fresh.graph.ClearField("doc_string")
     expand_group_norms(fresh)
+    compute_in_single(fresh)
+    given = opset(fresh)
+    write_anew(fresh, given)
     to_target_opset(fresh)
     fold_constants(fresh)
+    if given < FIRST_SAMPLING_OPSET:
+        sample_as_before(fresh)
+    count_windows(fresh)
     if free_batch(fresh):
         fold_constants(fresh)
     else:

@@ -102,6 +102,8 @@ def plan_identity(node: Node, planner: Planner) -> None:
     """Identity, and what inference makes one: Dropout."""
     if len(node.outputs) > 1 and planner.readers[node.outputs[1]]:
         raise unsupported(node, "its second output, the mask, is read")
+    if node.op == "Dropout" and node.has_input(2) and planner.constant(node, 2).values.any():
+        raise unsupported(node, "it is in training mode; export the network in evaluation mode")
     _pass(node, planner)
 
 
