@@ -17,6 +17,7 @@ from edgepress import files
 from edgepress.errors import ArtifactError, EdgepressError
 
 PREPARED = Path("data/prepared")
+CHECKED = Path("data/checked")
 MODELS = Path("models")
 METRICS = Path("metrics")
 

@@ -22,6 +22,8 @@ CHOICES: dict[str, Mapping[str, type[Any]]] = {
 }
 """The classes that each config group chooses among by `name`; `train` has one class and no name."""
 
+_OVERLOOKED_BY_DVC = ("size", "nfiles")
+
 SECTIONS = (*CHOICES, "train", "seed", "threads")
 """All that stands at the top of `params.yaml`."""
 
@@ -44,7 +46,23 @@ def validate(params: Params = PARAMS) -> None:
     if not data.has_classes(chosen["data"]):
         for section, config in chosen.items():
             refuse_without_classes(section, config)
-    _refuse_too_many_calibration_samples(chosen["quant"], chosen["data"].splits)
+    _refuse_too_many_calibration_samples(calibration(values), chosen["data"].splits)
+
+
+def overlooked(values: Any, above: str = "") -> Iterator[tuple[str, str]]:
+    """Those values that DVC's run cache takes no notice of, by their dotted keys, as texts.
+
+    It leaves out every key, at any depth, that is called as what it notes of files (DVC 3.67,
+    `_get_cache_hash` in `dvc/stage/cache.py`), so it would restore what was made of another `data.size`.
+    """
+    numbered = enumerate(values) if isinstance(values, list) else ()
+    for key, value in values.items() if isinstance(values, Mapping) else numbered:
+        if not above and key not in SECTIONS:
+            continue
+        if key in _OVERLOOKED_BY_DVC:
+            yield f"{above}{key}", repr(value)
+        else:
+            yield from overlooked(value, f"{above}{key}.")
 
 
 def batch_sizes(values: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
@@ -57,11 +75,16 @@ def batch_sizes(values: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
             yield f"{section}.fine_tune.batch_size", tuning.batch_size
 
 
-def _refuse_too_many_calibration_samples(config: quant.QuantConfig, splits: data.Splits) -> None:
-    calibration = getattr(config, "calibration", None)
-    if isinstance(calibration, quant.Calibration) and calibration.samples > splits.calibration:
+def calibration(values: Mapping[str, Any]) -> quant.Calibration | None:
+    """How valid parameters find the ranges of activations, where they do."""
+    found = getattr(load_choice("quant", quant.CHOICES, values), "calibration", None)
+    return found if isinstance(found, quant.Calibration) else None
+
+
+def _refuse_too_many_calibration_samples(config: quant.Calibration | None, splits: data.Splits) -> None:
+    if config is not None and config.samples > splits.calibration:
         raise ConfigError(
-            f"quant.calibration.samples is {calibration.samples}, but data.splits.calibration sets only "
+            f"quant.calibration.samples is {config.samples}, but data.splits.calibration sets only "
             f"{splits.calibration} samples aside; raise data.splits.calibration or lower "
             "quant.calibration.samples. Set it in conf/ or with -S."
         )

@@ -91,16 +91,16 @@ def load_split(folder: Path) -> Split:
 
 
 def load_calibration(folder: Path, samples: int) -> Array:
-    """The first `samples` calibration inputs, float32 (n, C, H, W).
+    """The first `samples` calibration inputs, float32 (n, C, H, W); of a small data set, all that there are.
 
     Raises:
-        DataError: there are fewer.
+        DataError: there are none.
     """
     split = load_split(folder)
-    if len(split) < samples:
+    if not len(split):
         raise DataError(
-            f"quant.calibration.samples is {samples} but the calibration split has {len(split)}; "
-            "raise data.splits.calibration or lower quant.calibration.samples"
+            f"quant.calibration.samples is {samples} but the calibration split has 0; "
+            "raise data.splits.calibration or bring more data"
         )
     return split.inputs(slice(samples))
 

@@ -15,6 +15,7 @@ from edgepress.datasets.identical import Identical
 from edgepress.datasets.prepared import Array, Description, save_array
 from edgepress.datasets.sharing_out import require_every_class, share_out
 from edgepress.errors import DataError
+from edgepress.text import listed, shown
 
 PART_BYTES = 4 << 20
 """How much of a split is held in memory at a time."""
@@ -44,10 +45,12 @@ def split(dataset: Dataset, config: Splits, seed: int, same: Identical | None = 
     with stay as they are, and the fractions are of the rest. Any prefix of a part is itself close to
     stratified. For one seed, a part does not change with the size of those taken after it: the order is test,
     validation, calibration, and training gets the rest. Samples that `same` says are equal are on one side:
-    all of them in the test split, in validation, or in training and calibration.
+    all of them in the test split, in validation, or in training and calibration. A small set still gives
+    test, validation and training one sample of each class, and calibration at most a share of what test and
+    validation leave: see `remarks`.
 
     Raises:
-        DataError: a class has too few samples, or calibration would leave nothing to train on.
+        DataError: a class has too few samples, or test and validation would leave nothing to train on.
     """
     labels = dataset.y if dataset.class_names else np.zeros_like(dataset.y)
     free = np.ones(len(labels), bool)
@@ -58,8 +61,8 @@ def split(dataset: Dataset, config: Splits, seed: int, same: Identical | None = 
         left_out[same.left_out] = True
     free &= ~left_out
     counts = np.bincount(labels[free], minlength=len(dataset.class_names))
-    sizes = _sizes(counts, config, dataset.given)
-    _check(sizes, counts, dataset, config)
+    sizes = _sizes(counts, config, dataset.given, bool(dataset.class_names))
+    _check(sizes, counts, dataset)
     rng = np.random.default_rng(seed)
     members = [rng.permutation(np.flatnonzero(free & (labels == label))) for label in range(len(counts))]
     parts = {}
@@ -73,6 +76,25 @@ def split(dataset: Dataset, config: Splits, seed: int, same: Identical | None = 
     if same is not None and same.any:
         require_every_class(parts, dataset)
     return parts
+
+
+def remarks(dataset: Dataset, parts: dict[str, Array], config: Splits) -> tuple[str, ...]:
+    """What a small data set made of the configured splits, for the user."""
+    said = []
+    total = sum(len(indices) for name, indices in parts.items() if name not in dataset.given)
+    for name, share in (("test", config.test), ("validation", config.validation)):
+        if name not in dataset.given and len(parts[name]) > round(total * share):
+            said.append(
+                f"data.splits.{name} is {share:g}, {round(total * share)} of {total} samples; with one at "
+                f"least of each class, and equal samples together, {name} gets {len(parts[name])}"
+            )
+    if len(parts["calibration"]) < config.calibration:
+        left = len(parts["calibration"]) + len(parts["train"])
+        said.append(
+            f"data.splits.calibration is {config.calibration}, but test and validation leave {left} samples: "
+            f"calibration gets {len(parts['calibration'])} and training {len(parts['train'])}"
+        )
+    return tuple(said)
 
 
 def save(dataset: Dataset, parts: dict[str, Array], folder: Path) -> Moments:
@@ -126,15 +148,36 @@ def _by_class(dataset: Dataset, name: str) -> list[Array]:
     return [indices[dataset.y[indices] == label] for label in range(len(dataset.class_names))]
 
 
-def _sizes(counts: Array, config: Splits, given: Collection[str]) -> dict[str, Array]:
+def _sizes(counts: Array, config: Splits, given: Collection[str], classes: bool) -> dict[str, Array]:
     """Samples of each class (classes,) to take for each part; those of `train` may be negative."""
     total = int(counts.sum())
-    test = _apportion(counts, 0 if "test" in given else round(total * config.test))
-    validation = _apportion(counts, 0 if "validation" in given else round(total * config.validation))
+    test, validation = (
+        np.zeros_like(counts)
+        if name in given
+        else np.maximum(_apportion(counts, round(total * share)), counts > 0)  # measured on every class
+        for name, share in (("test", config.test), ("validation", config.validation))
+    )
     rest = np.maximum(counts - test - validation, 0)
-    calibration = _apportion(rest, config.calibration)
+    calibration = _calibration(rest, config.calibration, classes)
     train = counts - test - validation - calibration
     return {"test": test, "validation": validation, "calibration": calibration, "train": train}
+
+
+def _calibration(rest: Array, wanted: int, classes: bool) -> Array:
+    """Samples of each class (classes,) for calibration; where there are classes, each stays in training, too.
+
+    At most a quarter of the rest. Without classes, where training may be empty, what is wanted, or half of
+    the rest where that is more than there is.
+    """
+    total = int(rest.sum())
+    if not classes:
+        return _apportion(rest, wanted if wanted <= total else -(-total // 2))
+    size = min(wanted, -(-total // 4))
+    sizes = _apportion(rest, size)
+    if (sizes < rest).all():
+        return sizes
+    spare = np.maximum(rest - 1, 0)
+    return _apportion(spare, min(size, int(spare.sum())))
 
 
 def _apportion(weights: Array, total: int) -> Array:
@@ -147,23 +190,22 @@ def _apportion(weights: Array, total: int) -> Array:
     return np.asarray(floors)
 
 
-def _check(sizes: dict[str, Array], counts: Array, dataset: Dataset, config: Splits) -> None:
-    names = [f"class {name}" for name in dataset.class_names] or ["the data"]
-    left = sizes["train"] + sizes["calibration"]
-    for part, size in (("test", sizes["test"]), ("validation", sizes["validation"]), ("train", left)):
-        if part in dataset.given:
-            continue
-        label = int(size.argmin())
-        if size[label] < 1:
-            raise DataError(
-                f"{names[label]} has {counts[label]} samples, of which {part} gets none; expected at "
-                "least one. Bring more, or change data.splits.test and data.splits.validation"
-            )
-    if sizes["train"].min() < (1 if dataset.class_names else 0):
-        training = " and training needs at least one of each class" if dataset.class_names else ""
+def _check(sizes: dict[str, Array], counts: Array, dataset: Dataset) -> None:
+    names = [f"class {shown(name)}" for name in dataset.class_names] or ["the data"]
+    measured = [name for name in ("test", "validation") if name not in dataset.given]
+    needed = len(measured) + bool(dataset.class_names)
+    few = np.flatnonzero(counts < needed)
+    if len(few):
+        held = listed([f"{names[label]} has {counts[label]} samples" for label in few])
+        parts = ", ".join([*measured, *["training"] * bool(dataset.class_names)])
         raise DataError(
-            f"data.splits.calibration is {config.calibration}, but test and validation leave {left.sum()} "
-            f"samples{training}. Lower it"
+            f"{held}; expected at least {needed}, one for each of {parts}. Bring more, or leave it out"
+        )
+    if dataset.class_names and (sizes["train"] < 1).any():
+        label = int(sizes["train"].argmin())
+        raise DataError(
+            f"{names[label]} has {counts[label]} samples, of which train gets none; expected at least one. "
+            "Lower data.splits.test or data.splits.validation, or bring more"
         )
 
 

@@ -14,7 +14,9 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 STAGES = [
+    "check-params",
     "prepare-data",
+    "check-data",
     "train",
     "export-onnx",
     "prune",

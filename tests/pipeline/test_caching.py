@@ -1,12 +1,13 @@
 """Nothing is computed twice, neither here nor by a colleague."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from tests.pipeline.project import Project, clone_project, copy_project, stages_run
 
-AFTER_QUANTISATION = ["quantize", "convert-tflite", "evaluate-on-device"]
+AFTER_QUANTISATION = ["check-params", "check-data", "quantize", "convert-tflite", "evaluate-on-device"]
 
 
 def test_a_second_repro_runs_nothing(project: Project) -> None:
@@ -23,6 +24,13 @@ def test_a_variant_runs_only_what_it_changes_and_is_restored_later(project: Proj
     assert project.hashes() == default
     assert stages_run(project.dvc("exp", "run", "-S", "quant=fp16")) == []
     assert project.hashes() == variant
+
+
+def test_no_value_of_data_is_overlooked(project: Project) -> None:
+    """DVC's run cache leaves out keys called `size`, and restored the images of another size."""
+    project.edit_params(data__size=12)
+    assert stages_run(project.dvc("repro", "prepare-data")) == ["check-params", "prepare-data"]
+    assert json.loads(project.read("data/prepared/description.json"))["input_shape"] == [1, 12, 12]
 
 
 def test_a_colleagues_variant_comes_through_the_remote(ran: Project, tmp_path: Path) -> None:

@@ -46,6 +46,26 @@ REFUSED_BY_A_STAGE: dict[str, tuple[dict[str, Any], str]] = {
         {"prune__sparsity": 1.5},
         "error: prune.sparsity is 1.5; expected a number in [0, 1). Set it in conf/prune/ or with -S.",
     ),
+    "far too large": (
+        {"data__size": 10**6},
+        "error: data.size is 1000000; expected an integer in [8, 256]. Set it in conf/data/ or with -S.",
+    ),
+    "of the last stage": (
+        {"device__kernels__threads": 2**63},
+        "error: device.kernels.threads is 9223372036854775808; expected a number of at most 16 digits. Set ",
+    ),
+    "more samples than are set aside": (
+        {"quant__calibration__samples": 200},
+        "error: quant.calibration.samples is 200, but data.splits.calibration sets only 128 samples aside; ",
+    ),
+    "batch of training": (
+        {"train__batch_size": 951},
+        "error: train.batch_size is 951, but the training split has 950 samples; expected at most as many. ",
+    ),
+    "batch of fine-tuning": (
+        {"cluster__fine_tune__batch_size": 1000},
+        "error: cluster.fine_tune.batch_size is 1000, but the training split has 950 samples; expected at ",
+    ),
     "wrong type": (
         {"train__epochs": "two"},
         "error: train.epochs is 'two', a str; expected an integer. Set it in conf/train/ or with -S.",
@@ -60,6 +80,7 @@ def test_a_wrong_parameter_is_named_and_its_correction_restores_all(project: Pro
     project.edit_params(**changes)
     result = project.dvc("repro", check=False)
     assert result.returncode != 0
+    assert stages_run(result) == (["check-params", "check-data"] if "batch" in mistake else ["check-params"])
     assert [line[: len(message)] for line in error_lines(result)] == [message]
     assert "Traceback" not in result.stderr
     project.git("checkout", "params.yaml")

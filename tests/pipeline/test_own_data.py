@@ -77,7 +77,7 @@ def test_a_full_disk_is_named(ran: Project, photos: Path, tmp_path: Path) -> Non
 def test_an_edit_of_a_zip_prepares_anew(ran: Project, photos: Path, tmp_path: Path) -> None:
     project = _composed(ran, tmp_path, "data=image_folder", "data.path=photos.zip", *SMALL)
     _pack(photos, project.folder / "photos.zip")
-    assert stages_run(project.dvc("repro", "prepare-data")) == ["prepare-data"]
+    assert stages_run(project.dvc("repro", "prepare-data")) == ["check-params", "prepare-data"]
     assert stages_run(project.dvc("repro", "prepare-data")) == []
     before = project.hashes()
     next((photos / "day").iterdir()).unlink()

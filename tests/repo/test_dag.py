@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 import yaml
 
+from edgepress.config import validation
 from tests.repo.closure import ROOT, closure, lazy, path, says_nothing, tree
 
 STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 ORDER = [
+    "check-params",
     "prepare-data",
+    "check-data",
     "train",
     "export-onnx",
     "prune",
@@ -24,11 +27,12 @@ ORDER = [
 ]
 SOURCE = "${model.source}"
 DATA = "${data.path}"
+WHOLE = "params.yaml"
 
 every_stage = pytest.mark.parametrize("stage", ORDER)
 
 
-def test_the_stages_are_the_eight_in_order() -> None:
+def test_the_stages_are_these_in_order() -> None:
     assert list(STAGES) == ORDER
 
 
@@ -58,7 +62,8 @@ def test_every_code_dep_holds_something_that_the_stage_imports(stage: str) -> No
 
 @every_stage
 def test_params_hold_every_section_that_the_stage_loads(stage: str) -> None:
-    loaded, declared = set(_loaded(stage)), set(STAGES[stage]["params"])
+    declared = {*STAGES[stage].get("params", []), *({WHOLE} & set(STAGES[stage]["deps"]))}
+    loaded = set(_loaded(stage))
     assert {key for key in loaded if not any(_below(key, one) for one in declared)} == set(), "not declared"
     assert {key for key in declared if not any(_below(one, key) for one in loaded)} == set(), "not loaded"
 
@@ -66,7 +71,7 @@ def test_params_hold_every_section_that_the_stage_loads(stage: str) -> None:
 @every_stage
 def test_other_deps_are_outputs_of_earlier_stages(stage: str) -> None:
     earlier = {out for other in ORDER[: ORDER.index(stage)] for out in _outputs(other)}
-    artifacts = {dep for dep in STAGES[stage]["deps"] if not _is_code(dep)} - {SOURCE, DATA}
+    artifacts = {dep for dep in STAGES[stage]["deps"] if not _is_code(dep)} - {SOURCE, DATA, WHOLE}
     assert artifacts <= earlier
 
 
@@ -98,6 +103,41 @@ def test_outputs_are_cached(stage: str, kind: str) -> None:
         options = next(iter(output.values())) if isinstance(output, dict) else {}
         assert options.get("cache", True) is True
         assert options.get("persist", False) is False
+
+
+def test_all_parameters_are_checked_before_any_other_stage() -> None:
+    """Every stage has the check among those that come before it, and the check has none."""
+    assert _before("check-params") == set()
+    for stage in ORDER[1:]:
+        assert "check-params" in _before(stage), stage
+    for stage in ORDER[ORDER.index("train") :]:
+        assert "check-data" in _before(stage), stage
+
+
+def _before(stage: str) -> set[str]:
+    """The stages that DVC runs before a stage, for what it depends on."""
+    read = STAGES[stage]["deps"]
+    direct = {other for other in ORDER if any(_covers(dep, out) for dep in read for out in _outputs(other))}
+    return direct.union(*(_before(other) for other in direct))
+
+
+def test_stages_notice_the_values_that_dvc_overlooks() -> None:
+    """Where a section may hold a key of a name that DVC's run cache leaves out, such as `data.size`."""
+    from dvc.stage.cache import _get_cache_hash
+
+    values = {"data": {"size": 1, "splits": [{"nfiles": 2}]}, "model": {"a": {"size": 3}}, "own": {"size": 4}}
+    assert _get_cache_hash({"params": values}) != _get_cache_hash({"params": {**values, "seed": 0}})
+    assert _get_cache_hash({"params": values}) == _get_cache_hash(
+        {"params": {"data": {"splits": [{}]}, "model": {"a": {}}, "own": {}}}
+    )
+    assert dict(validation.overlooked(values)) == {
+        "data.size": "1",
+        "data.splits.0.nfiles": "2",
+        "model.a.size": "3",
+    }
+    for stage in ORDER[1:]:
+        if {"data", "model", "device"} & set(STAGES[stage].get("params", ())):
+            assert "data/checked/params" in STAGES[stage]["deps"], stage
 
 
 def test_stages_that_build_the_network_depend_on_the_chosen_architecture() -> None:
@@ -164,6 +204,8 @@ def _loaded(stage: str) -> Iterator[str]:
     for call in _calls(module):
         if call.func.id in ("load_section", "load_choice"):
             yield ast.literal_eval(call.args[0])
+        elif call.func.id in ("validate", "read"):
+            yield WHOLE
         elif call.func.id == "load_runtime":
             yield from _used_of_runtime(module)
 

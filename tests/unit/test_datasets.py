@@ -1,5 +1,6 @@
 """Data sets, their splits, and augmentation."""
 
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from edgepress.datasets.digits import load, resize
 from edgepress.datasets.identical import find_identical
 from edgepress.datasets.prepared import Split, load_description, load_split, save_description, save_split
 from edgepress.datasets.registry import LOADERS, dataset_name, load_dataset
-from edgepress.datasets.splits import describe, save, split
+from edgepress.datasets.splits import describe, remarks, save, split
 from edgepress.datasets.spool import Spool
 from edgepress.errors import DataError
 
@@ -77,7 +78,7 @@ class TestSplit:
         counts=st.lists(st.integers(20, 60), min_size=2, max_size=5),
         test=st.floats(0.1, 0.4),
         validation=st.floats(0.1, 0.4),
-        calibration=st.integers(0, 6),
+        calibration=st.integers(0, 2),
         seed=st.integers(0, 5),
     )
     def test_parts_are_disjoint_complete_sized_and_stratified(
@@ -114,6 +115,58 @@ class TestSplit:
         for n in (8, 16, 32):
             np.testing.assert_allclose(np.bincount(calibration[:n]), [n / 4, n / 4, n / 2], atol=1)
 
+    @settings(max_examples=60, deadline=None)
+    @given(
+        counts=st.lists(st.integers(3, 40), min_size=2, max_size=6),
+        calibration=st.integers(0, 2000),
+        seed=st.integers(0, 5),
+    )
+    def test_a_small_set_gives_each_part_some_of_each_class(
+        self, counts: list[int], calibration: int, seed: int
+    ) -> None:
+        config = Splits(0.25, 0.15, calibration)
+        dataset = numbered(counts)
+        parts = split(dataset, config, seed)
+        np.testing.assert_array_equal(np.sort(np.concatenate(list(parts.values()))), np.arange(sum(counts)))
+        for name in ("train", "validation", "test"):
+            assert set(dataset.y[parts[name]]) == set(range(len(counts))), name
+        left = len(parts["train"]) + len(parts["calibration"])
+        assert len(parts["calibration"]) <= min(calibration, math.ceil(left / 4))
+        told = remarks(dataset, parts, config)
+        assert any("splits.calibration is" in one for one in told) == (
+            len(parts["calibration"]) < calibration
+        )
+
+    @pytest.mark.parametrize(
+        ("counts", "sizes", "told"),
+        [
+            ([40, 40, 40], [30, 18, 18, 54], ["calibration gets 18 and training 54"]),
+            (
+                [4, 4, 4],
+                [3, 3, 2, 4],
+                [
+                    "validation is 0.15, 2 of 12 samples; with one at least of each class",
+                    "gets 2",
+                ],
+            ),
+            ([500, 500], [250, 150, 128, 472], []),
+        ],
+    )
+    def test_photos_suffice_at_the_defaults_and_what_is_smaller_is_told(
+        self, counts: list[int], sizes: list[int], told: list[str]
+    ) -> None:
+        dataset = numbered(counts)
+        parts = split(dataset, SPLITS, 0)
+        assert [len(parts[name]) for name in ("test", "validation", "calibration", "train")] == sizes
+        said = remarks(dataset, parts, SPLITS)
+        assert len(said) == len(told)
+        assert all(part in one for part, one in zip(told, said, strict=True))
+
+    def test_splits_of_the_users_own_give_calibration_a_share_of_training(self) -> None:
+        dataset = replace(numbered([20, 20]), given={"test": np.arange(5), "validation": np.arange(5, 10)})
+        parts = split(dataset, SPLITS, 0)
+        assert (len(parts["calibration"]), len(parts["train"])) == (8, 22)
+
     def test_digits(self) -> None:
         parts = split(load(Digits(8, 1, SPLITS)), SPLITS, 0)
         sizes = {name: len(part) for name, part in parts.items()}
@@ -135,11 +188,13 @@ class TestSplit:
     @pytest.mark.parametrize(
         ("counts", "config", "message"),
         [
-            ([40, 2], Splits(0.2, 0.2, 0), "class c1 has 2 samples, of which test gets none"),
-            ([40, 40], Splits(0.2, 0.001, 0), "class c0 has 40 samples, of which validation gets none"),
-            ([2, 2], Splits(0.5, 0.49, 0), "class c0 has 2 samples, of which train gets none"),
-            ([40, 40], Splits(0.2, 0.2, 48), "calibration is 48, but test and validation leave 48 samples"),
-            ([40, 40], Splits(0.2, 0.2, 999), "calibration is 999, but test and validation leave 48 samples"),
+            (
+                [40, 2],
+                Splits(0.2, 0.2, 0),
+                "class c1 has 2 samples; expected at least 3, one for each of ",
+            ),
+            ([40, 1, 0], Splits(0.2, 0.2, 0), "class c1 has 1 samples, class c2 has 0 samples; expected at "),
+            ([4, 4], Splits(0.5, 0.49, 0), "class c0 has 4 samples, of which train gets none"),
         ],
     )
     def test_refuses_what_leaves_a_class_out(self, counts: list[int], config: Splits, message: str) -> None:

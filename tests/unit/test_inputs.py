@@ -14,7 +14,7 @@ from edgepress.config.quant import Fp16
 from edgepress.datasets.dataset import Dataset
 from edgepress.datasets.inputs import load
 from edgepress.datasets.prepared import load_description, load_split, save_description
-from edgepress.datasets.splits import describe, save, split
+from edgepress.datasets.splits import describe, remarks, save, split
 from edgepress.errors import ConfigError, DataError
 from edgepress.measure.inference import accuracy
 
@@ -95,13 +95,17 @@ class TestSplits:
 
     def test_too_few(self, tmp_path: Path) -> None:
         np.save(tmp_path / "x.npy", X)
-        with pytest.raises(
-            DataError,
-            match=r"^data\.splits\.calibration is 31, but test and validation leave 30 samples\. Lower it$",
+        for config, sizes in (
+            (Splits(0.25, 0.15, 31), [12, 8, 15, 15]),
+            (Splits(0.001, 0.15, 5), [1, 8, 5, 36]),
         ):
-            split(loaded(tmp_path / "x.npy"), Splits(0.25, 0.15, 31), seed=0)
-        with pytest.raises(DataError, match=r"^the data has 50 samples, of which test gets none"):
-            split(loaded(tmp_path / "x.npy"), Splits(0.001, 0.15, 5), seed=0)
+            dataset = loaded(tmp_path / "x.npy")
+            parts = split(dataset, config, seed=0)
+            assert [len(parts[name]) for name in ("test", "validation", "calibration", "train")] == sizes
+            assert len(remarks(dataset, parts, config)) == 1
+        np.save(tmp_path / "x.npy", X[:1])
+        with pytest.raises(DataError, match=r"^the data has 1 samples; expected at least 2, one for "):
+            split(loaded(tmp_path / "x.npy"), Splits(0.25, 0.15, 5), seed=0)
 
 
 def tuning(epochs: int, distillation: float) -> Magnitude:
