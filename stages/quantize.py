@@ -37,6 +37,7 @@ def main() -> None:
         calibration=lambda samples: load_calibration(PREPARED / "calibration", samples),
         tuning=lambda: TuningData(training, augment, runtime.seed),
         clusters=0 if isinstance(clustered, Off) else clustered.number_of_clusters,
+        tell=lambda line: print(f"{STAGE}: {line}"),
     )
     quantised = quantiser(config)(load_model(model_path(SOURCE)), config, sources)
     save_model(model_path(STAGE), quantised)

@@ -162,6 +162,13 @@ def as_onnx(plan: Plan, output: np.ndarray) -> np.ndarray:
 FACES: dict[str, Callable[[Plan, np.ndarray], np.ndarray]] = {"function": run_function, "keras": run_keras}
 
 
+def signal_to_noise(expected: np.ndarray, actual: np.ndarray) -> float:
+    """The variance of what is expected over the mean square of the error, in dB."""
+    assert actual.shape == expected.shape
+    noise = np.square(expected.astype(np.float64) - actual).mean()
+    return float("inf") if noise == 0 else 10 * float(np.log10(expected.astype(np.float64).var() / noise))
+
+
 def assert_close(actual: np.ndarray, expected: np.ndarray, tolerance: float = 1e-5) -> None:
     """Equal shapes, and equal values up to `tolerance` times the largest of them."""
     assert actual.shape == expected.shape

@@ -9,8 +9,6 @@ import onnxruntime as ort
 from edgepress.artifacts import broken, read_bytes
 from edgepress.datasets.prepared import UNKNOWN, Array, Split
 
-BATCH = 64
-
 
 def session(path: Path, threads: int) -> ort.InferenceSession:
     """An ONNX Runtime session on the CPU.
@@ -29,22 +27,25 @@ def session(path: Path, threads: int) -> ort.InferenceSession:
 
 
 def logits(path: Path, split: Split, threads: int) -> Array:
-    """The model's outputs (N, classes), float32, for a whole split."""
+    """The model's outputs (N, classes), float32, for a whole split.
+
+    Samples run through it one by one, as on a device: there are networks in which those of a batch mix.
+    """
     running = session(path, threads)
     name = running.get_inputs()[0].name
-    batches = (split.inputs(slice(i, i + BATCH)) for i in range(0, len(split), BATCH))
-    return np.concatenate([running.run(None, {name: batch})[0] for batch in batches])
+    samples = (split.inputs(slice(i, i + 1)) for i in range(len(split)))
+    return np.concatenate([running.run(None, {name: sample})[0] for sample in samples])
 
 
 def fed_logits(path: Path, feed: Callable[[Array], Array], split: Split, threads: int) -> Array:
     """The outputs (N, classes) of a model from anywhere for a whole split, float32.
 
-    `feed` makes of raw inputs (n, C, H, W) what the model takes; where that has a fixed batch, the last one
-    is filled up.
+    `feed` makes of raw inputs (n, C, H, W) what the model takes: one sample at a time, but where a batch is
+    fixed, which is filled up at the end.
     """
     running = session(path, threads)
     entry = running.get_inputs()[0]
-    batch = entry.shape[0] if isinstance(entry.shape[0], int) else BATCH
+    batch = entry.shape[0] if isinstance(entry.shape[0], int) else 1
     outputs = []
     for start in range(0, len(split), batch):
         indices = np.arange(start, start + batch) % len(split)

@@ -181,7 +181,7 @@ def _quantised(
             f"--quant is {request.quant} but {request.source} is {form} already; use --quant none"
         )
     progress(f"quantising to {request.quant}" + ("" if given is None else f" with {len(given)} inputs"))
-    sources = Sources(lambda samples: _first(given, samples), _no_training, clusters=0)
+    sources = Sources(lambda samples: _first(given, samples), _no_training, clusters=0, tell=progress)
     config = _QUANTS[request.quant]
     try:
         return quantiser(config)(model, config, sources)

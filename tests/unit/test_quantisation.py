@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 import pytest
 
+from edgepress.compress.quantisation.calibration import calibrate
 from edgepress.compress.quantisation.preparing import prepared, rewritten
-from edgepress.compress.quantisation.ptq import calibrate
 from edgepress.compress.quantisation.qdq import activation_parameters, int8_scales
 from edgepress.compress.quantisation.registry import Sources, quantiser
 from edgepress.compress.quantisation.scales import scale_and_zero_point
@@ -149,7 +149,7 @@ def test_no_calibration_data(tmp_path):
 
 def range_of(method: str, percentile: float = 99.0, bins: int = 512) -> dict[str, tuple[float, float]]:
     config = Calibration(method, 64, bins, percentile)
-    return calibrate(prepared(fold_batchnorm(network())), config, task(64, seed=5).inputs())
+    return calibrate(prepared(fold_batchnorm(network())), config, task(64, seed=5).inputs()).ranges
 
 
 def test_calibration_methods_give_different_ranges():

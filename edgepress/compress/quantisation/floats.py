@@ -27,7 +27,7 @@ FLOAT_OPERATORS = {
 
 
 _MOVING = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity")
-_SCORING = ("Mul", "Div", "Add", "Softmax")
+_SCORING = ("Mul", "Div", "Add", "Sub", "Where", "Clip", "Max", "Min", "Softmax")
 """What stays float behind a product of computed matrices: all that moves it, and what leads to a Softmax."""
 
 

@@ -21,12 +21,11 @@ from edgepress.compress.codebooks.keras_kernels import (
     trained_scales,
     wrapped,
 )
+from edgepress.compress.quantisation.calibration import calibrate
 from edgepress.compress.quantisation.preparing import prepared, rewritten
-from edgepress.compress.quantisation.ptq import calibrate
 from edgepress.compress.quantisation.qdq import (
     activation_parameters,
     int8_scales,
-    tensors_of_fixed_range,
     write_qdq,
 )
 from edgepress.compress.quantisation.registry import Sources
@@ -106,24 +105,26 @@ def quantise(model: onnx.ModelProto, config: Int8Qat, sources: Sources) -> onnx.
     """Float → int8 QDQ, trained to be so."""
     inputs = sources.calibration(config.calibration.samples)
     model = rewritten(model)
-    folded = prepared(fold_batchnorm(model))
-    plan = make_plan(folded)
-    ranges = calibrate(folded, config.calibration, inputs)
-    started = write_qdq(folded, ranges, config.per_channel, {}, inputs[:1])
+    calibrated = calibrate(prepared(fold_batchnorm(model)), config.calibration, inputs)
+    if calibrated.apart:
+        sources.tell(calibrated.told())
+    plan = make_plan(calibrated.model)
+    started = write_qdq(
+        calibrated.model, calibrated.ranges, config.per_channel, {}, inputs[:1], calibrated.floats
+    )
     coded = coded_kernels(model, sources.clusters) if config.per_channel else {}
-    fixed = tensors_of_fixed_range(folded)
     outputs = {
-        name: RangeQuantizer(*bounds, 1.0 if name in fixed else config.range_momentum)
+        name: RangeQuantizer(*bounds, 1.0 if name in calibrated.settled else config.range_momentum)
         for name, bounds in _start_ranges(started).items()
     }
     network = _network(plan, outputs, config.per_channel, coded)
     teacher = build_keras(plan).model if config.fine_tune.distillation else None
     fine_tune(network.model, sources.tuning(), config.fine_tune, "quant", teacher)
-    trained = write_back(folded, network, computed_values(network))
+    trained = write_back(calibrated.model, network, computed_values(network))
     reached = {name: output.range() for name, output in outputs.items() if output.bounds}
     scales = {name: int8_scales(scale) for name, scale in trained_scales(network).items()}
-    ended = {**ranges, **_end_ranges(started, reached)}
-    return write_qdq(trained, ended, config.per_channel, scales, inputs[:1])
+    ended = {**calibrated.ranges, **_end_ranges(started, reached)}
+    return write_qdq(trained, ended, config.per_channel, scales, inputs[:1], calibrated.floats)
 
 
 def _network(

@@ -6,7 +6,7 @@ Post-training quantisation and quantisation-aware training both end here; they d
 import contextlib
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,6 @@ _UNSIGNED = 128
 ONNX Runtime has fast kernels of unsigned activations on all processors. On x86 it computes signed ones in
 floats wherever several nodes read them.
 """
-_BATCH = 32
-_BATCH_ELEMENTS = 1 << 18
-"""Elements of the inputs in a batch; onnxruntime holds many times as many of activations."""
 
 
 @contextlib.contextmanager
@@ -50,18 +47,11 @@ def without_advice() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-class InputReader(CalibrationDataReader):
-    """Feeds inputs (n, ...) to onnxruntime in batches of the size that is built into the model if one is.
+class _OneBatch(CalibrationDataReader):
+    """What onnxruntime wants to calibrate with; ranges are given, so what it finds is not used."""
 
-    Else they are the smaller the larger an input is.
-    """
-
-    def __init__(self, entry: onnx.ValueInfoProto, inputs: Array) -> None:
-        fitting = min(max(_BATCH_ELEMENTS // max(inputs[:1].size, 1), 1), _BATCH)
-        batch = entry.type.tensor_type.shape.dim[0].dim_value or fitting
-        self._batches: Iterator[dict[str, Array]] = (
-            {entry.name: inputs[i : i + batch]} for i in range(0, len(inputs), batch)
-        )
+    def __init__(self, name: str, inputs: Array) -> None:
+        self._batches = iter([{name: inputs}])
 
     def get_next(self) -> dict[str, Array] | None:
         return next(self._batches, None)
@@ -78,6 +68,7 @@ def write_qdq(
     per_channel: bool,
     kernel_scales: Mapping[str, Array],
     sample: Array,
+    floats: Collection[str] = (),
 ) -> onnx.ModelProto:
     """Quantise a float model to int8 QDQ.
 
@@ -88,12 +79,14 @@ def write_qdq(
         kernel_scales: scales (channels,) for kernels whose codes must come out as given; others get
             theirs from their largest magnitude.
         sample: one input (1, C, H, W) float32, for onnxruntime's own calibration, whose result is not used.
+        floats: names of nodes that stay in floats, besides those that always do; what they read or make, and
+            nothing else does, needs no range.
 
     Ensures: a tensor whose range starts at 0 has zero point −128, so a Relu before it may be left out.
     """
     fixed = tensors_of_fixed_range(model)
     shared = aligned_ranges(model, shared_ranges(model, ranges, fixed), fixed)
-    overrides = {name: [_override(*bounds)] for name, bounds in shared.items()}
+    overrides = {name: [_override(*shared.get(name, (0.0, 1.0)))] for name in _activations(model)}
     channel_axes = {kernel.initializer: kernel.channel_axis for kernel in kernels(model)}
     stacked = [k.initializer for k in kernels(model) if k.node.op_type == "MatMul" and k.values.ndim > 2]
     overrides |= {name: [{"symmetric": True}] for name in stacked}  # onnxruntime takes one scale for these
@@ -108,19 +101,24 @@ def write_qdq(
         quantize_static(
             source,
             target,
-            InputReader(model.graph.input[0], sample),
+            _OneBatch(model.graph.input[0].name, sample),
             quant_format=QuantFormat.QDQ,
             per_channel=per_channel,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=op_types(model),
-            nodes_to_exclude=unquantised_nodes(model),
+            nodes_to_exclude=[*unquantised_nodes(model), *floats],
             extra_options=options,
         )
         quantised = onnx.load(target)
     quantised = restore_clipping(quantised, model)
     _check_zero_points(quantised, shared)
     return quantised
+
+
+def _activations(model: onnx.ModelProto) -> list[str]:
+    made = (name for node in model.graph.node for name in node.output if name)
+    return [model.graph.input[0].name, *made]
 
 
 def op_types(model: onnx.ModelProto) -> list[str]:
@@ -152,12 +150,6 @@ def activation_parameters(model: onnx.ModelProto) -> dict[str, ActivationParamet
             name = node.input[0].removesuffix("_QuantizeLinear_Input")
             found[name] = ActivationParameters(float(scale), int(zero) - _UNSIGNED, node.input[1])
     return found
-
-
-def with_fixed_ranges(model: onnx.ModelProto, ranges: Ranges) -> dict[str, tuple[float, float]]:
-    """The ranges, but those that TFLite's kernels prescribe for what certain operators make."""
-    fixed = tensors_of_fixed_range(model)
-    return {name: fixed.get(name, bounds) for name, bounds in ranges.items()}
 
 
 def tensors_of_fixed_range(model: onnx.ModelProto) -> dict[str, tuple[float, float]]:

@@ -17,12 +17,13 @@ class Sources:
     """What a quantiser may read, fetched only when it does.
 
     `calibration(n)` gives n raw inputs (n, C, H, W) float32. `clusters` is the size of the codebook that
-    the kernels share and that must survive, 0 if none.
+    the kernels share and that must survive, 0 if none. `tell` takes a line that whoever runs it should read.
     """
 
     calibration: Callable[[int], Array]
     tuning: Callable[[], TuningData]
     clusters: int
+    tell: Callable[[str], None] = print
 
 
 class Quantiser(Protocol):

@@ -17,7 +17,7 @@ from edgepress.graph.view import (
 
 Ranges = Mapping[str, tuple[float, float]]
 
-_JOINING = ("Concat", "Max", "Min", "ReduceMax", "ReduceMin")
+_JOINING = ("Concat", "Max", "Min", "ReduceMax", "ReduceMin", "Where")
 _MOVING = (
     "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "MaxPool", "AveragePool", "Slice", "Split",
     "Pad", "Resize", "Gather", "Expand", "Tile", "DepthToSpace", "SpaceToDepth", "LeakyRelu",

@@ -98,9 +98,13 @@ def _prelu(step: Step, inputs: list[Tensor]) -> Tensor:
     return tf.nn.relu(value) - operand(slope) * tf.nn.relu(-value)
 
 
-def _softmax_over(value: Tensor, axes: tuple[int, ...], log: bool) -> Tensor:
+def _softmax_over(value: Tensor, axes: tuple[int, ...], log: bool, loose: bool) -> Tensor:
+    """Where it is `loose`, in a form that TFLite's converter does not take for an operator of its own."""
     shifted = value - tf.reduce_max(value, axes, keepdims=True)
     total = tf.reduce_sum(tf.exp(shifted), axes, keepdims=True)
+    if loose:
+        logarithm = -(tf.math.log(total) - shifted)
+        return logarithm if log else tf.exp(logarithm)
     return shifted - tf.math.log(total) if log else tf.exp(shifted) / total
 
 

@@ -76,17 +76,22 @@ def plan_softmax(node: Node, planner: Planner) -> None:
     """Over one stored axis; up to opset 12 ONNX's runs over all axes from the given one on.
 
     TFLite's own needs the axis last, for which TensorFlow writes two transposes; so what lies elsewhere is
-    computed in parts, unless it is quantised.
+    computed in parts, unless it is quantised. So is what stays in floats in a quantised network and is not
+    for a product: TFLite's converter has one scale for what its own makes, and gives it to all that is moved
+    or joined with it.
     """
     value = ranked(node, planner, planner.value(node.inputs[0]))
     log, rank = node.op == "LogSoftmax", len(value.shape)
     axis = node.attributes.get("axis", 1 if planner.opset < 13 else -1) % rank
     minimum = None if log else 0.0
     several = planner.opset < 13 and any(size != 1 for size in value.shape[axis + 1 :])
-    if several or not (planner.quantised or _is_last(value, axis)):
+    readers = {reader.op_type for reader in planner.readers[node.outputs[0]]}
+    loose = planner.quantised and (log or not readers or not readers <= {"QuantizeLinear", "MatMul"})
+    if several or loose or not (planner.quantised or _is_last(value, axis)):
         over = range(axis, rank) if several else [axis]
         axes = tuple(value.layout.position(one) for one in over)
-        planner.emit(node, "softmax_over", (value,), value.layout, minimum=minimum, axes=axes, log=log)
+        options: dict[str, Any] = {"axes": axes, "log": log, "loose": loose}
+        planner.emit(node, "softmax_over", (value,), value.layout, minimum=minimum, **options)
         return
     op = "log_softmax" if log else "softmax"
     planner.emit(node, op, (value,), value.layout, minimum=minimum, axis=value.layout.position(axis))

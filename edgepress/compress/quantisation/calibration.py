@@ -1,0 +1,84 @@
+"""The range of each activation, from calibration inputs, and what it takes for a range to be found."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from edgepress.compress.quantisation.activations import Activations, Range, extremes
+from edgepress.compress.quantisation.floats import unquantised_nodes
+from edgepress.compress.quantisation.histograms import narrowed
+from edgepress.compress.quantisation.qdq import tensors_of_fixed_range
+from edgepress.compress.quantisation.saturation import saturated
+from edgepress.compress.quantisation.separated import nodes_around, separated, tensors_of
+from edgepress.config.quant import Calibration
+from edgepress.datasets.prepared import Array
+from edgepress.errors import UnsupportedModelError
+from edgepress.graph.view import initializers
+from edgepress.graph.weights import KERNEL_OPS
+
+_TOLD = 4
+"""Names in a line."""
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A model whose constants fit the ranges of its activations.
+
+    `settled` names the tensors whose ranges are not to move in training: an operator prescribes them, or they
+    are cut where the operators behind them saturate. `apart` names the tensors that no range suits, `floats`
+    the nodes that stay in floats on their account.
+    """
+
+    model: onnx.ModelProto
+    ranges: dict[str, Range]
+    settled: frozenset[str]
+    apart: tuple[str, ...]
+    floats: tuple[str, ...]
+
+    def told(self) -> str:
+        """What stays in floats, and why, in a line."""
+        tensors, nodes = (", ".join(names[:_TOLD]) + " …" * (len(names) > _TOLD)
+                          for names in (self.apart, self.floats))  # fmt: skip
+        return (
+            f"{nodes} stay in floats: {tensors} lie in two places too far apart for 8 bits, as masks make "
+            "them, and more than a Softmax reads them"
+        )
+
+
+def calibrate(model: onnx.ModelProto, config: Calibration, inputs: Array) -> Calibrated:
+    """Find the range of each activation over raw inputs (n, C, H, W).
+
+    Args:
+        model: float32, from `prepared`.
+        config: which elements a range has to hold.
+        inputs: float32.
+
+    Raises:
+        UnsupportedModelError: a constant holds NaN, a weight infinity, or an activation becomes NaN.
+    """
+    _check_constants(model)
+    activations, floats = Activations(model, inputs), unquantised_nodes(model)
+    cut = saturated(model, extremes(activations), activations, floats)
+    apart = separated(cut.model, cut.ranges, activations, floats)
+    around, fixed = nodes_around(model, apart), tensors_of_fixed_range(model)
+    quantised = tensors_of(model, {node.name for node in model.graph.node}.difference(floats, around))
+    ranges = {name: fixed.get(name, bounds) for name, bounds in cut.ranges.items() if name in quantised}
+    settled = cut.cut.union(fixed)
+    if config.method != "minmax":
+        ranges = narrowed(activations, ranges, sorted(ranges.keys() - settled), config)
+    return Calibrated(cut.model, ranges, settled, tuple(apart), tuple(around))
+
+
+def _check_constants(model: onnx.ModelProto) -> None:
+    """Refuse constants that no integers can stand for."""
+    weights = {name for node in model.graph.node if node.op_type in KERNEL_OPS for name in node.input[1:]}
+    for name, values in initializers(model).items():
+        if values.dtype.kind != "f" or np.isfinite(values).all():
+            continue
+        what = "NaN" if np.isnan(values).any() else "infinity"
+        if what == "NaN" or name in weights:
+            raise UnsupportedModelError(
+                f"quant: the constant {name} holds {what}; expected finite numbers. Train or export the "
+                "network again, or choose quant=none"
+            )

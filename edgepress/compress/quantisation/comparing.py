@@ -1,0 +1,59 @@
+"""What a way to calibrate costs at the output, next to the plainest one."""
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+
+from edgepress.compress.quantisation.activations import Activations
+from edgepress.datasets.prepared import Array
+
+_TELLING = 0.5
+"""Of a dB: less is nothing to speak of."""
+
+
+def warn_if_worse(
+    model: onnx.ModelProto,
+    inputs: Array,
+    chosen: onnx.ModelProto,
+    plain: onnx.ModelProto,
+    method: str,
+    tell: Callable[[str], None],
+) -> None:
+    """Say in a line if a model calibrated by a method is further from the float one than by minmax.
+
+    Args:
+        model: float32.
+        inputs: of the calibration split, float32 (n, C, H, W).
+        chosen: quantised, calibrated by `method`.
+        plain: quantised, calibrated by minmax.
+        method: as in the configuration.
+        tell: takes the line.
+    """
+    ours, theirs = (signal_to_noise_db(model, each, inputs) for each in (chosen, plain))
+    if ours < theirs - _TELLING:
+        tell(
+            f"calibration.method={method} leaves {ours:.1f} dB of signal over noise at the output on the "
+            f"calibration split, minmax {theirs:.1f} dB; choose quant.calibration.method=minmax"
+        )
+
+
+def signal_to_noise_db(model: onnx.ModelProto, quantised: onnx.ModelProto, inputs: Array) -> float:
+    """Of the outputs of a quantised model, that in which the float model's variance is least above the error.
+
+    In dB, over inputs (n, C, H, W) that run through both one by one; infinite where nothing differs.
+    """
+    names = [output.name for output in model.graph.output]
+    pairs = zip(Activations(model, inputs, names), Activations(quantised, inputs, names), strict=True)
+    found = [
+        [np.concatenate([np.ravel(values[name]) for values in each]).astype(np.float64) for name in names]
+        for each in zip(*pairs, strict=True)
+    ]
+    return min(_ratio_db(*outputs) for outputs in zip(*found, strict=True))
+
+
+def _ratio_db(expected: Array, actual: Array) -> float:
+    noise, signal = float(np.square(expected - actual).mean()), float(expected.var())
+    if not noise:
+        return float("inf")
+    return 10 * float(np.log10(signal / noise)) if signal else float("-inf")

@@ -1,0 +1,103 @@
+"""Tensors whose elements lie in two places so far apart that 8 bits cannot hold what either of them tells.
+
+Masks make such: −10⁹ here, scores there. What cannot saturate, since more than a Softmax reads it, stays in
+floats together with the nodes around it.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+
+import numpy as np
+import onnx
+
+from edgepress.compress.quantisation.activations import Activations, Range, constant_ranges
+from edgepress.datasets.prepared import Array
+from edgepress.graph.view import consumers
+
+_LEAST_CODES = 32
+"""So many of 255 have to be left for the wider one of the two places."""
+
+_MIXING = ("Add", "Sub", "Mul", "Where", "Max", "Min", "Pad", "Clip")
+
+
+def separated(
+    model: onnx.ModelProto, ranges: Mapping[str, Range], activations: Activations, floats: Collection[str]
+) -> list[str]:
+    """The tensors of that kind, the input first, then in the order of the graph.
+
+    Args:
+        model: float32.
+        ranges: of its tensors, by name, those that saturate already cut.
+        activations: of the same model.
+        floats: the names of nodes that get no quantisation.
+    """
+    entry = model.graph.input[0].name
+    places = {entry: _Places(ranges[entry])}
+    places[entry].add(activations.inputs)
+    if suspects := dict.fromkeys(_suspects(model, ranges, floats)):
+        places |= {name: _Places(ranges[name]) for name in suspects}
+        for tensors in activations:
+            for name in suspects:
+                places[name].add(tensors[name])
+    return [name for name, each in places.items() if each.are_apart]
+
+
+def nodes_around(model: onnx.ModelProto, tensors: Collection[str]) -> list[str]:
+    """The names of the nodes that make or read one of the tensors."""
+    return [
+        node.name for node in model.graph.node if not set(tensors).isdisjoint((*node.input, *node.output))
+    ]
+
+
+def tensors_of(model: onnx.ModelProto, nodes: Collection[str]) -> set[str]:
+    """What the nodes of these names read or make."""
+    chosen = (node for node in model.graph.node if node.name in nodes)
+    return {name for node in chosen for name in (*node.input, *node.output)}
+
+
+class _Places:
+    """Whether all elements of a tensor lie near one of the ends of its range."""
+
+    def __init__(self, bounds: Range) -> None:
+        self._low, self._high = bounds
+        self._endless = not np.isfinite(bounds).all()
+        self._near = _LEAST_CODES * (max(self._high, 0.0) - min(self._low, 0.0)) / 255
+        self._inner, self._outer, self._between = self._low, self._high, False
+
+    def add(self, values: Array) -> None:
+        """Look at elements, which count as cut to the range."""
+        if self._endless or self._between or not values.size:
+            return
+        cut = np.clip(values, self._low, self._high)
+        low, high = cut <= self._low + self._near, cut >= self._high - self._near
+        self._between = not (low | high).all()
+        self._inner = max(self._inner, float(cut.max(where=low, initial=self._low)))
+        self._outer = min(self._outer, float(cut.min(where=high, initial=self._high)))
+
+    @property
+    def are_apart(self) -> bool:
+        """Whether the elements at one end differ, and get few codes."""
+        return self._endless or (
+            not self._between and max(self._inner - self._low, self._high - self._outer) > 0
+        )
+
+
+def _suspects(model: onnx.ModelProto, ranges: Mapping[str, Range], floats: Collection[str]) -> Iterator[str]:
+    """Where an operand nearly vanishes in what is made of it, and all that is computed from there."""
+    known = {**constant_ranges(model), **ranges}
+    readers, reached = consumers(model), set[str]()
+    for node in model.graph.node:
+        lost = node.op_type in _MIXING and any(
+            _vanishes(known[name], known.get(node.output[0], (0.0, 0.0)))
+            for name in node.input
+            if name in known
+        )
+        if lost or not reached.isdisjoint(node.input):
+            reached.update(node.output)
+            around = (node, *(reader for name in node.output for reader in readers[name]))
+            if any(each.name not in floats for each in around):
+                yield from (name for name in node.output if name in ranges)
+
+
+def _vanishes(operand: Range, result: Range) -> bool:
+    own, whole = operand[1] - operand[0], max(result[1], 0.0) - min(result[0], 0.0)
+    return bool(own > 0 and (not np.isfinite(whole) or own * 255 < _LEAST_CODES * whole))
