@@ -11,8 +11,10 @@ from onnx import TensorProto, helper, numpy_helper
 from edgepress.errors import ConfigError, ConversionError
 from edgepress.graph.normalise.normalise import normalise
 from edgepress.measure.reference import keep_input, reference, serialised
+from edgepress.measure.signal import compare
+from edgepress.standalone.check import Check
 from edgepress.standalone.convert import Outcome, convert
-from edgepress.standalone.request import Request
+from edgepress.standalone.request import MIN_SNR_DB, Request
 from tests.networks import Graph, tensorflow
 
 
@@ -134,6 +136,24 @@ def test_integer_outputs_and_constant_ones_beside_others(tmp_path):
     assert [found[name].varies for name in (scores, flags, same)] == [True, True, False]
     assert "same_out is the same for all" in outcome.text()
     assert f"  {scores}: " in outcome.text() and "same class for 100.0%" in outcome.text()
+
+
+def test_the_bound_is_that_of_the_format():
+    expected = np.random.default_rng(0).normal(size=(8, 4))
+
+    def passed(form, noise_db, *, quantised=False, integer=False) -> bool:
+        values = np.arange(800).reshape(8, 100) if integer else expected
+        other = (
+            values + np.where(np.arange(100) < 2, 1, 0) if integer else values * (1 + 10 ** (-noise_db / 20))
+        )
+        found = {"y": compare(other, values, 8)}
+        return Check("model.onnx", "8 inputs", False, form, None, found, found if quantised else {}).passed
+
+    for form, bound in MIN_SNR_DB.items():
+        assert passed(form, bound + 1, quantised=True) and not passed(form, bound - 1, quantised=True)
+    assert passed("int8", 21) and not passed("int8", 19)  # the file's own integers
+    assert not passed("float32", 0, integer=True)  # 2% of them differ
+    assert passed("int8", 0, integer=True, quantised=True)
 
 
 def model_of(nodes, outputs, shape, opset=15, constants=()):
