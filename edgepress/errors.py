@@ -8,7 +8,8 @@ EdgepressError
 ├── UnsupportedModelError   a network holds something that this step cannot take
 ├── ConversionError         a converter to TFLite failed
 ├── DeviceError             the model could not be run on the device
-└── ComparisonError         of two runs' figures no honest difference can be taken
+├── ComparisonError         of two runs' figures no honest difference can be taken
+└── UsageError              a command line has an unknown word or lacks one
 
 Each message names the value, what is allowed and the remedy, in one line. Violations of our own
 invariants are not among them: those are assertions.
@@ -21,7 +22,10 @@ class EdgepressError(Exception):
     """Base of every error that a stage reports in one line instead of a traceback.
 
     As text it is one line of printable characters and bounded length, whatever names or values it quotes.
+    A command or stage that it ends has the exit status `status`.
     """
+
+    status = 1
 
     def __str__(self) -> str:
         return one_line(super().__str__())
@@ -57,3 +61,9 @@ class DeviceError(EdgepressError):
 
 class ComparisonError(EdgepressError):
     """Of two runs' figures no honest difference can be taken."""
+
+
+class UsageError(EdgepressError):
+    """A command line has an unknown word or lacks one."""
+
+    status = 2

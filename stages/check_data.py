@@ -5,7 +5,8 @@ What it writes is always the same, so that no other stage runs again for it.
 
 import sys
 
-from edgepress.artifacts import CHECKED, PREPARED, run_stage, write_bytes
+from edgepress.artifacts import CHECKED, PREPARED, write_bytes
+from edgepress.boundary import run_stage
 from edgepress.config.load import read
 
 

@@ -4,7 +4,8 @@ What it writes is always the same, but for values that DVC's run cache does not 
 runs again for anything else.
 """
 
-from edgepress.artifacts import CHECKED, run_stage, write_json
+from edgepress.artifacts import CHECKED, write_json
+from edgepress.boundary import run_stage
 from edgepress.config.load import read
 from edgepress.config.validation import overlooked, validate
 

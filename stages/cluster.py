@@ -1,6 +1,7 @@
 """cluster: kernels share few distinct weights."""
 
-from edgepress.artifacts import PREPARED, metrics_path, model_path, pass_through, run_stage, write_json
+from edgepress.artifacts import PREPARED, metrics_path, model_path, pass_through, write_json
+from edgepress.boundary import run_stage
 from edgepress.config.cluster import CHOICES
 from edgepress.config.learning import refuse_without_classes
 from edgepress.config.load import Off, load_choice, load_runtime, load_section

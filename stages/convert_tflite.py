@@ -1,21 +1,24 @@
 """convert-tflite: the compressed network and its float32 baseline as `.tflite`."""
 
-from edgepress.artifacts import PREPARED, metrics_path, model_path, run_stage, write_bytes, write_json
+from edgepress.artifacts import PREPARED, metrics_path, model_path, write_bytes, write_json
+from edgepress.boundary import run_stage
 from edgepress.config.convert import CHOICES
 from edgepress.config.load import load_choice, load_runtime
-from edgepress.convert.flatbuffer import tflite_metrics
-from edgepress.convert.registry import convert_pair
-from edgepress.datasets.prepared import load_split
-from edgepress.devices.prediction import predict
-from edgepress.graph.io import load_model
-from edgepress.measure.inference import accuracy
-from edgepress.measure.sizes import size_metrics
 
 SOURCE, BASELINE, STAGE = "quantize", "export-onnx", "convert-tflite"
 
 
 def main() -> None:
     config, runtime = load_choice("convert", CHOICES), load_runtime()
+
+    from edgepress.convert.flatbuffer import tflite_metrics
+    from edgepress.convert.registry import convert_pair
+    from edgepress.datasets.prepared import load_split
+    from edgepress.devices.prediction import predict
+    from edgepress.graph.io import load_model
+    from edgepress.measure.inference import accuracy
+    from edgepress.measure.sizes import size_metrics
+
     candidate, baseline = load_model(model_path(SOURCE)), load_model(model_path(BASELINE))
     calibration = load_split(PREPARED / "calibration").inputs()
     converted = convert_pair(candidate, baseline, config, calibration)

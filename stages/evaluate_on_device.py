@@ -2,25 +2,21 @@
 
 import sys
 
-from edgepress.artifacts import (
-    METRICS,
-    PREPARED,
-    metrics_path,
-    run_stage,
-    write_bytes,
-    write_json,
-)
+from edgepress.artifacts import METRICS, PREPARED, metrics_path, write_bytes, write_json
+from edgepress.boundary import run_stage
 from edgepress.config.device import CHOICES
 from edgepress.config.load import load_choice
-from edgepress.datasets.prepared import load_description, load_split
-from edgepress.report import evaluation
-from edgepress.report.fleet import Samples, evaluate
-from edgepress.report.profile import profile_csv
 
 
 def main() -> None:
     """Measure each runtime's pair; write accuracies, times and the confusion of the `.tflite`."""
     config = load_choice("device", CHOICES)
+
+    from edgepress.datasets.prepared import load_description, load_split
+    from edgepress.report import evaluation
+    from edgepress.report.fleet import Samples, evaluate
+    from edgepress.report.profile import profile_csv
+
     description = load_description(PREPARED / "description.json")
     split = load_split(PREPARED / "test")
     found = evaluate(config, evaluation.PAIRS, Samples(PREPARED / "test" / "x.npy", split, description))

@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from edgepress.artifacts import PREPARED, metrics_path, model_path, run_stage, write_json
+from edgepress.artifacts import PREPARED, metrics_path, model_path, write_json
+from edgepress.boundary import run_stage
 from edgepress.config.load import Runtime, load_choice, load_runtime
 from edgepress.config.model import CHOICES, ModelConfig, Onnx, untrained
 

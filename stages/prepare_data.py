@@ -2,7 +2,8 @@
 
 import sys
 
-from edgepress.artifacts import PREPARED, run_stage
+from edgepress.artifacts import PREPARED
+from edgepress.boundary import run_stage
 from edgepress.config.data import CHOICES
 from edgepress.config.load import load_choice, load_runtime
 

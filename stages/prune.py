@@ -1,6 +1,7 @@
 """prune: weights become zero, and the network learns to do without them."""
 
-from edgepress.artifacts import PREPARED, metrics_path, model_path, pass_through, run_stage, write_json
+from edgepress.artifacts import PREPARED, metrics_path, model_path, pass_through, write_json
+from edgepress.boundary import run_stage
 from edgepress.config.learning import refuse_without_classes
 from edgepress.config.load import Off, load_choice, load_runtime, load_section
 from edgepress.config.prune import CHOICES

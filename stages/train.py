@@ -5,10 +5,10 @@ from edgepress.artifacts import (
     PREPARED,
     metrics_path,
     model_path,
-    run_stage,
     write_bytes,
     write_json,
 )
+from edgepress.boundary import run_stage
 from edgepress.config.learning import refuse_without_classes
 from edgepress.config.load import load_choice, load_runtime, load_section
 from edgepress.config.model import CHOICES, Onnx

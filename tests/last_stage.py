@@ -45,7 +45,7 @@ def add_stages(project: Path) -> None:
 
 def run_stage(project: Path, then: str = "") -> "subprocess.CompletedProcess[str]":
     """Run evaluate-on-device there; `then` is run afterwards in its process."""
-    stage = "from edgepress.artifacts import run_stage; from stages.evaluate_on_device import main"
+    stage = "from edgepress.boundary import run_stage; from stages.evaluate_on_device import main"
     code = f"{stage}; run_stage(main)\n{then}"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(

@@ -1,7 +1,6 @@
-"""`python -m edgepress.cli`."""
+"""`python -m edgepress.cli`, the same as `edgepress`."""
 
-import sys
+from edgepress.cli import main
 
-from edgepress.cli.main import main
-
-sys.exit(main())
+if __name__ == "__main__":
+    main()

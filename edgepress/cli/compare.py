@@ -2,16 +2,19 @@
 
 import argparse
 
+from edgepress.cli.output import add_json, tell
+from edgepress.cli.parsing import Commands
 from edgepress.errors import ComparisonError
 
 
-def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add(commands: Commands) -> None:
     """Add the subcommand."""
-    compare = commands.add_parser("compare", help="show two runs side by side, with what may be compared")
+    compare = commands.add("compare", "show two runs side by side, with what may be compared")
     compare.add_argument("before", metavar="REV_A", help="a commit, branch, tag or experiment")
     compare.add_argument("after", metavar="REV_B", nargs="?", help="another; else the files as they are here")
     latency = "latency alone; exit status 1 if it cannot be compared"
     compare.add_argument("--latency", action="store_true", help=latency)
+    add_json(compare)
     compare.set_defaults(run=_compare)
 
 
@@ -25,9 +28,11 @@ def _compare(options: argparse.Namespace) -> None:
     from edgepress.report.revisions import read_runs
 
     devices = match(read_runs(options.before), read_runs(options.after))
-    found = [compare(before, after, options.latency) for _, before, after in devices]
-    for (name, before, after), comparison in zip(devices, found, strict=True):
-        print(f"{name}:\n{render(comparison, before.revision, after.revision)}\n")
-    refused = [reason for comparison in found for reason in comparison.refused]
+    found = {name: compare(before, after, options.latency) for name, before, after in devices}
+    before, after = devices[0][1].revision, devices[0][2].revision
+    tables = [f"{name}:\n{render(comparison, before, after)}\n" for name, comparison in found.items()]
+    values = {name: comparison.as_json() for name, comparison in found.items()}
+    tell(options, "\n".join(tables), {"before": before, "after": after, "devices": values})
+    refused = [reason for comparison in found.values() for reason in comparison.refused]
     if options.latency and refused:
         raise ComparisonError(refused[0])

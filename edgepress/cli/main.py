@@ -3,18 +3,16 @@ To run the pipeline itself: dvc repro, or dvc exp run.
 """
 
 import argparse
-import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgepress.artifacts import atomic
-from edgepress.cli import compare, device, profile
-from edgepress.cli.progress import say
+from edgepress.cli import compare, completion, device, profile
+from edgepress.cli.output import OUTPUT, add_json, say, tell
+from edgepress.cli.parsing import Commands, Parser, Version, general_options
 from edgepress.config import composition, validation
 from edgepress.config.load import PARAMS
-from edgepress.errors import EdgepressError
 from edgepress.standalone.request import CONVERTERS, IO_DTYPES, MIN_SNR_DB, QUANTS, Request
+from edgepress.writing import atomic
 
 CHECK = (
     "compare each output with the file's network in ONNX Runtime, list the operators, and write nothing "
@@ -27,45 +25,47 @@ BOUND = "the signal to noise that --check demands of each output; default " + ",
 )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand; a user's mistake gives one line and exit status 1."""
-    options = _parser().parse_args(arguments)
-    try:
-        options.run(options)
-    except EdgepressError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:  # the reader, e.g. `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    return 0
+def run_command(arguments: Sequence[str]) -> None:
+    """Do what a command line says.
+
+    Raises:
+        EdgepressError: what the user can mend; a `UsageError` if that is the command line.
+    """
+    options = command_line().parse_args(arguments)
+    OUTPUT.set(options)
+    options.run(options)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="edgepress", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="command")
-    check = commands.add_parser("check", help="prove that params.yaml is valid and equals conf/ composed")
+def command_line() -> Parser:
+    """The grammar of the command line; `run` of what it parses does it."""
+    general = general_options()
+    parser = Parser(prog="edgepress", description=__doc__, parents=[general])
+    parser.add_argument("--version", action=Version)
+    commands = Commands(parser.add_subparsers(required=True, metavar="command"), general)
+    check = commands.add("check", "prove that params.yaml is valid and equals conf/ composed")
     check.set_defaults(run=_check)
-    compose = commands.add_parser("compose", help="compose conf/ into params.yaml, as dvc exp run does")
+    compose = commands.add("compose", "compose conf/ into params.yaml, as dvc exp run does")
     compose.add_argument(
         "overrides", nargs="*", help="as after dvc exp run -S, e.g. quant=fp16 prune.sparsity=0.8"
     )
     compose.set_defaults(run=_compose)
-    results = commands.add_parser("results", help="show what the last run measured")
+    results = commands.add("results", "show what the last run measured")
+    add_json(results)
     results.set_defaults(run=_results)
     compare.add(commands)
     _add_convert(commands)
     device.add(commands)
     profile.add(commands)
-    inspect = commands.add_parser("inspect", help="tell what a .onnx or .tflite holds")
+    inspect = commands.add("inspect", "tell what a .onnx or .tflite holds")
     inspect.add_argument("model", type=Path)
-    inspect.add_argument("--json", action="store_true", help="the same as JSON")
+    add_json(inspect)
     inspect.set_defaults(run=_inspect)
+    completion.add(commands)
     return parser
 
 
-def _add_convert(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    convert = commands.add_parser("convert", help="convert one ONNX file, from anywhere, to a .tflite")
+def _add_convert(commands: Commands) -> None:
+    convert = commands.add("convert", "convert one ONNX file, from anywhere, to a .tflite")
     convert.add_argument("model", type=Path, help="a .onnx of opset 7 or newer")
     convert.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FILE", help="the .tflite to write"
@@ -79,6 +79,7 @@ def _add_convert(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     convert.add_argument("--layout", action="append", default=[], metavar="NAME=LAYOUT", help=LAYOUT)
     convert.add_argument("--check", action="store_true", help=CHECK)
     convert.add_argument("--min-snr", type=float, metavar="DB", help=BOUND)
+    add_json(convert)
     convert.set_defaults(run=_convert)
 
 
@@ -95,10 +96,10 @@ def _compose(options: argparse.Namespace) -> None:
     print(f"wrote {PARAMS}")
 
 
-def _results(_: argparse.Namespace) -> None:
-    from edgepress.report.results import render
+def _results(options: argparse.Namespace) -> None:
+    from edgepress.report.results import figures, render
 
-    print(render())
+    tell(options, render(), figures())
 
 
 def _convert(options: argparse.Namespace) -> None:
@@ -117,7 +118,7 @@ def _convert(options: argparse.Namespace) -> None:
     from edgepress.standalone.convert import convert
 
     outcome = convert(request, say)
-    print(outcome.text())
+    tell(options, outcome.text(), outcome.as_json())
     outcome.refuse()
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgepress.artifacts import PREPARED, write_bytes
+from edgepress.cli.output import add_json, tell
+from edgepress.cli.parsing import Commands
 from edgepress.config.device import CHOICES, Fleet, name_of
 from edgepress.config.load import PARAMS, load_choice
 from edgepress.errors import ArtifactError, ConfigError, DeviceError
@@ -18,9 +20,9 @@ _RUNS = 100
 _RUNTIMES: dict[str, "RuntimeName"] = {".tflite": "tflite", ".onnx": "onnxruntime"}
 
 
-def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add(commands: Commands) -> None:
     """Add the subcommand."""
-    parser = commands.add_parser("profile", help="tell what each operator takes, beside the baseline's")
+    parser = commands.add("profile", "tell what each operator takes, beside the baseline's")
     parser.add_argument("model", type=Path, nargs="?", help="a .tflite or .onnx; without: the pipeline's own")
     parser.add_argument(
         "--baseline", type=Path, metavar="MODEL", help="what to compare it with, layer by layer"
@@ -29,6 +31,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "--runs", type=int, default=_RUNS, metavar="N", help="inferences of each (%(default)s)"
     )
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the same as CSV")
+    add_json(parser)
     parser.set_defaults(run=_profile)
 
 
@@ -38,14 +41,17 @@ def _profile(options: argparse.Namespace) -> None:
     subjects = _subjects(options.model, options.baseline)
 
     from edgepress.profiling.profile import profile
-    from edgepress.report.profile import profile_csv, profile_table
+    from edgepress.report.profile import profile_csv, profile_table, profile_values
 
     name, device = _device()
     profiles = []
     for runtime, models, inputs in subjects:
         with _own_files(options.model is not None):
             profiles.append(profile(device, runtime, models, inputs, options.runs))
-        print(profile_table(profiles[-1]), end="\n\n", flush=True)
+        if not options.json:
+            print(profile_table(profiles[-1]), end="\n\n", flush=True)
+    if options.json:
+        tell(options, "", {"device": name, "runtimes": {p.runtime: profile_values(p) for p in profiles}})
     if options.csv:
         write_bytes(options.csv, profile_csv({name: profiles}))
 

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format
 
-from edgepress.artifacts import atomic, broken, read_json, write_json
+from edgepress.artifacts import broken, read_json, write_json
 from edgepress.datasets.numpy_files import map_array
 from edgepress.errors import ArtifactError, DataError
+from edgepress.writing import atomic
 
 Array = npt.NDArray[Any]
 

@@ -16,6 +16,7 @@ from edgepress.datasets.prepared import Array, Description, save_array
 from edgepress.datasets.sharing_out import require_every_class, share_out
 from edgepress.errors import DataError
 from edgepress.text import listed, shown
+from edgepress.writing import atomic_folder
 
 PART_BYTES = 4 << 20
 """How much of a split is held in memory at a time."""
@@ -109,8 +110,9 @@ def save(dataset: Dataset, parts: dict[str, Array], folder: Path) -> Moments:
         if name in observed:
             batches = _observed(batches, moments)
         shape = (len(indices), *dataset.x.shape[1:])
-        save_array(folder / name / "x.npy", shape, dataset.x.dtype, batches)
-        save_array(folder / name / "y.npy", indices.shape, dataset.y.dtype, [dataset.y[indices]])
+        with atomic_folder(folder / name) as made:
+            save_array(made / "x.npy", shape, dataset.x.dtype, batches)
+            save_array(made / "y.npy", indices.shape, dataset.y.dtype, [dataset.y[indices]])
     return functools.reduce(operator.add, moments)
 
 

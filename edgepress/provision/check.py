@@ -3,7 +3,7 @@
 import json
 import tempfile
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, NamedTuple
 
 from edgepress.config.device import Adb, DeviceConfig, EthosU, Qemu, Ssh, Tflm
 from edgepress.devices.adb import AdbHost
@@ -21,28 +21,39 @@ from edgepress.provision.runtimes import RUNTIMES
 _PATIENCE_S = 120.0
 
 
-def check(name: str) -> str:
-    """What a device is, has and does at the moment, a line each.
+class Told(NamedTuple):
+    """What a device tells: a label and words for each fact, and all of it as plain values."""
+
+    lines: list[tuple[str, str]]
+    values: dict[str, Any]
+
+    def text(self) -> str:
+        """The facts, a line each."""
+        return "\n".join(f"{label:<16}{words}" for label, words in self.lines)
+
+
+def check(name: str) -> Told:
+    """What a device is, has and does at the moment.
 
     Raises:
         ConfigError, DeviceError: there is no such device, or it is out of reach.
     """
-    return "\n".join(f"{key:<16}{value}" for key, value in _told(name, configuration(name)))
+    return _told(name, configuration(name))
 
 
-def _told(name: str, config: DeviceConfig) -> list[tuple[str, str]]:
+def _told(name: str, config: DeviceConfig) -> Told:
     if isinstance(config, Ssh):
         with open_link(config.board, config.directory) as link:
-            return _lines(_probe_any(link), f"edgepress device setup {name}")
+            return _found(_probe_any(link), f"edgepress device setup {name}")
     if isinstance(config, Adb):
         return _phone(config)
     if isinstance(config, Qemu):
-        return _lines(_probe(QemuHost(config.cpu)), SETUP)
+        return _found(_probe(QemuHost(config.cpu)), SETUP)
     packages = {Tflm: "tflite-micro", EthosU: "ethos-u-vela"}
     here = _probe(LocalHost())
     if type(config) not in packages:
-        return _lines(here, "make install")
-    return [*_lines(here, "make install"), _optional(packages[type(config)], name)]
+        return _found(here, "make install")
+    return _with_package(_found(here, "make install"), packages[type(config)], name)
 
 
 def _probe_any(link: Link) -> dict[str, Any]:
@@ -51,13 +62,13 @@ def _probe_any(link: Link) -> dict[str, Any]:
     return probe(link, PYTHON if status == 0 else "python3")
 
 
-def _phone(config: Adb) -> list[tuple[str, str]]:
+def _phone(config: Adb) -> Told:
     phone = Phone(config.serial, config.directory)
     machine = phone.machine()
     if config.python is None:
-        return _machine(machine)
+        return Told(_machine(machine), {"machine": machine})
     found = _probe(AdbHost(phone, config.python))
-    return _lines({**found, "machine": machine}, f"{config.python} -m pip, there")
+    return _found({**found, "machine": machine}, f"{config.python} -m pip, there")
 
 
 def _probe(host: Host) -> dict[str, Any]:
@@ -79,11 +90,19 @@ def _probe(host: Host) -> dict[str, Any]:
     return answer
 
 
-def _optional(package: str, device: str) -> tuple[str, str]:
+def _with_package(told: Told, package: str, device: str) -> Told:
+    """With a package that this device alone needs."""
     try:
-        return package, version(package)
+        found, words = version(package), version(package)
     except PackageNotFoundError:
-        return package, f"missing; {remedy_for(device)}"
+        found, words = None, f"missing; {remedy_for(device)}"
+    packages = {**told.values["packages"], package: found}
+    return Told([*told.lines, (package, words)], {**told.values, "packages": packages})
+
+
+def _found(found: dict[str, Any], remedy: str) -> Told:
+    """What the program on the device tells; `remedy` installs the packages that it lacks."""
+    return Told(_lines(found, remedy), found)
 
 
 def _machine(machine: dict[str, Any]) -> list[tuple[str, str]]:

@@ -1,8 +1,8 @@
 """Two runs side by side; figures of which no honest difference can be taken are refused, with the reason."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple
 
 from edgepress.errors import ComparisonError
 from edgepress.report import text
@@ -26,6 +26,22 @@ _SETTINGS = {
 Row = tuple[str, str, str, str]
 """A label, two values and their difference."""
 
+Taken = Literal["points", "share", "ratio", "overlap", "none"]
+"""How a difference was taken: after − before; after / before − 1; after / before; or not at all, since the
+intervals overlap or the figures cannot be compared."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What two runs tell of one runtime, under its key in the metrics; an interval is {low, value, high}."""
+
+    runtime: str
+    figure: str
+    before: Any
+    after: Any
+    difference: Any
+    taken: Taken
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -34,6 +50,19 @@ class Comparison:
     rows: Sequence[Row]
     refused: Sequence[str]
     notes: Sequence[str]
+    figures: Sequence[Figure] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """As plain values."""
+        figures = [asdict(each) for each in self.figures]
+        return {"figures": figures, "refused": list(self.refused), "notes": list(self.notes)}
+
+
+class _Line(NamedTuple):
+    """A row and what stands in it."""
+
+    row: Row
+    figure: Figure
 
 
 class _Pair(NamedTuple):
@@ -68,6 +97,10 @@ class _Speedup(NamedTuple):
     def __str__(self) -> str:
         return f"{self.ratio:.2f}× ({self.low:.2f}–{self.high:.2f})"
 
+    def as_json(self) -> dict[str, float]:
+        """As plain values."""
+        return {"low": self.low, "value": self.ratio, "high": self.high}
+
 
 def match(before: dict[str, Run], after: dict[str, Run]) -> list[tuple[str, Run, Run]]:
     """The devices to compare: those of the same name or, where each has one only, those two.
@@ -92,7 +125,7 @@ def compare(before: Run, after: Run, only_latency: bool = False) -> Comparison:
     failed = [f"it failed at {run.revision}: {run.error}" for run in (before, after) if run.error]
     if failed:
         return Comparison((), failed, ())
-    rows, refused, notes = list[Row](), list[str](), list[str]()
+    rows, refused, notes, figures = list[Row](), list[str](), list[str](), list[Figure]()
     for pair in (_Pair(runtime, before, after) for runtime in RUNTIMES):
         present = [run for run in (before, after) if run.accuracy.get(pair.runtime)]
         if len(present) < 2:
@@ -101,7 +134,8 @@ def compare(before: Run, after: Run, only_latency: bool = False) -> Comparison:
         reason = _unfair(pair)
         quality = [] if only_latency else list(_quality(pair))
         speed = [] if reason else list(_speed(pair))
-        rows += [(pair.runtime, "", "", ""), *quality, *speed]
+        rows += [(pair.runtime, "", "", ""), *(line.row for line in (*quality, *speed))]
+        figures += [line.figure for line in (*quality, *speed)]
         if reason:
             refused.append(f"latencies of {pair.runtime} are not compared: {reason}")
         else:
@@ -112,7 +146,7 @@ def compare(before: Run, after: Run, only_latency: bool = False) -> Comparison:
         notes += [
             f"{run.revision}: {each}" for run in (before, after) for each in warnings(dict(run.latency))
         ]
-    return Comparison(rows, refused, notes)
+    return Comparison(rows, refused, notes, figures)
 
 
 def render(comparison: Comparison, before: str, after: str) -> str:
@@ -165,40 +199,45 @@ def _yaml(value: object) -> str:
     return "null" if value is None else str(value)
 
 
-def _quality(pair: _Pair) -> Iterator[Row]:
+def _quality(pair: _Pair) -> Iterator[_Line]:
     same_data = _same_hash(_TEST_SPLIT, pair.before, pair.after)
-    label, values = "accuracy", pair.of("accuracy", of_accuracy=True)
+    label, key, values = "accuracy", "accuracy", pair.of("accuracy", of_accuracy=True)
     if values == (None, None):
         agreements = pair.of("baseline_agreement", of_accuracy=True)
         before, after = (each and each["top1"] for each in agreements)
-        label, values = "float32's class", (before, after)
+        label, key, values = "float32's class", "baseline_agreement", (before, after)
     if values != (None, None):
-        yield _row(label, values, "{:.4f}".format, _points if same_data else _none)
-    yield _row("size", pair.of("size_bytes", of_accuracy=True), text.size, _share)
-    yield _row("gzip", pair.of("size_gzip_bytes", of_accuracy=True), text.size, _share)
+        yield _line(pair, label, key, values, "{:.4f}".format, "points" if same_data else "none")
+    for label, key in (("size", "size_bytes"), ("gzip", "size_gzip_bytes")):
+        yield _line(pair, label, key, pair.of(key, of_accuracy=True), text.size, "share")
     if pair.of("tensor_arena_bytes") != (None, None):  # which is the same on any computer
-        yield _row("tensor arena", pair.of("tensor_arena_bytes"), text.size, _share)
+        values = pair.of("tensor_arena_bytes")
+        yield _line(pair, "tensor arena", "tensor_arena_bytes", values, text.size, "share")
 
 
-def _speed(pair: _Pair) -> Iterator[Row]:
+def _speed(pair: _Pair) -> Iterator[_Line]:
     same_baseline = _same_hash(_BASELINES[pair.runtime], pair.before, pair.after)
     if pair.of("p50_ms") != (None, None):
-        yield _row("p50", pair.of("p50_ms"), text.duration, _none if same_baseline else _share)
-        yield _speedup_row(pair, same_baseline)
+        taken: Taken = "none" if same_baseline else "share"
+        yield _line(pair, "p50", "p50_ms", pair.of("p50_ms"), text.duration, taken)
+        yield _speedup_line(pair, same_baseline)
     for label, key, form in text.FIGURES:
         if any(pair.of(key)):
-            yield _row(label, pair.of(key), form, _share)
+            yield _line(pair, label, key, pair.of(key), form, "share")
 
 
-def _speedup_row(pair: _Pair, same_baseline: bool) -> Row:
+def _speedup_line(pair: _Pair, same_baseline: bool) -> _Line:
     """With the baseline in the same sittings, the machine's speed cancels out, so these tell what differs."""
     before, after = (_Speedup.of(run.latency[pair.runtime]) for run in (pair.before, pair.after))
-    difference = text.ABSENT
-    if same_baseline:
-        overlap = after.low <= before.high and before.low <= after.high
-        ends = after.low / before.high, after.ratio / before.ratio, after.high / before.low
-        difference = "no difference" if overlap else str(_Speedup(*ends))
-    return ("  speed-up", str(before), str(after), difference)
+    shown, difference = text.ABSENT, None
+    taken: Taken = "none"
+    if same_baseline and after.low <= before.high and before.low <= after.high:
+        shown, taken = "no difference", "overlap"
+    elif same_baseline:
+        ratio = _Speedup(after.low / before.high, after.ratio / before.ratio, after.high / before.low)
+        shown, difference, taken = str(ratio), ratio.as_json(), "ratio"
+    figure = Figure(pair.runtime, "speedup", before.as_json(), after.as_json(), difference, taken)
+    return _Line(("  speed-up", str(before), str(after), shown), figure)
 
 
 def _notes(pair: _Pair) -> Iterator[str]:
@@ -215,27 +254,26 @@ def _notes(pair: _Pair) -> Iterator[str]:
         yield f"the version of {pair.runtime} is {pair.places(*versions)}"
 
 
-def _row(
-    label: str,
-    values: Sequence[Any],
-    form: Callable[[float], str],
-    difference: Callable[[float, float], str],
-) -> Row:
+def _line(
+    pair: _Pair, label: str, key: str, values: Sequence[Any], form: Callable[[float], str], taken: Taken
+) -> _Line:
     before, after = values
-    apart = text.ABSENT if before is None or after is None else difference(before, after)
-    return (f"  {label}", text.show(before, form), text.show(after, form), apart)
+    if before is None or after is None:
+        difference, shown = None, text.ABSENT
+    else:
+        difference, shown = _difference(before, after, taken)
+    row = (f"  {label}", text.show(before, form), text.show(after, form), shown)
+    taken = "none" if difference is None else taken
+    return _Line(row, Figure(pair.runtime, key, before, after, difference, taken))
 
 
-def _points(before: float, after: float) -> str:
-    return f"{after - before:+.4f}"
-
-
-def _share(before: float, after: float) -> str:
-    return f"{after / before - 1:+.1%}" if before else text.ABSENT
-
-
-def _none(before: float, after: float) -> str:
-    return ""
+def _difference(before: float, after: float, taken: Taken) -> tuple[float | None, str]:
+    """As a number, and as it is shown."""
+    if taken == "points":
+        return after - before, f"{after - before:+.4f}"
+    if taken == "share" and before:
+        return after / before - 1, f"{after / before - 1:+.1%}"
+    return None, "" if taken == "none" else text.ABSENT
 
 
 def _same_hash(path: str, before: Run, after: Run) -> bool:

@@ -3,6 +3,8 @@
 import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 
 from edgepress.profiling.profile import Profile
 from edgepress.profiling.rows import Cell, Row
@@ -31,6 +33,17 @@ def profile_csv(profiles: Mapping[str, Sequence[Profile]]) -> bytes:
                 times = [*_numbers(row.baseline), *_numbers(row.candidate), _rounded(row.speedup)]
                 writer.writerow([device, profile.runtime, row.layer, row.operator, *times])
     return text.getvalue().encode()
+
+
+def profile_values(profile: Profile) -> dict[str, Any]:
+    """The layers and sums of one runtime as plain values; a time that a model does not have is None."""
+    models = {"candidate": profile.candidate, "baseline": profile.baseline}
+    sums = {
+        name: times and {"outside_ms": times.rest_ms, "total_ms": times.total_ms, "plain_ms": times.plain_ms}
+        for name, times in models.items()
+    }
+    layers = [{**asdict(row), "speedup": row.speedup, "loss_ms": row.loss_ms} for row in profile.rows]
+    return {"layers": layers, **sums}
 
 
 def profile_table(profile: Profile) -> str:

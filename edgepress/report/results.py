@@ -29,6 +29,16 @@ def render() -> str:
     return "\n\n".join(head + parts)
 
 
+def figures() -> dict[str, Any]:
+    """All that was measured, as plain values: of each stage, and the last stage's reports.
+
+    Raises:
+        ArtifactError: as `render`.
+    """
+    stages = {stage: read_json(metrics_path(stage)) for stage in STAGES}
+    return {"stages": stages, **{name: read_json(metrics_path(name)) for name in ("accuracy", "latency")}}
+
+
 def _fleet(stages: dict[str, "_Metrics"], accuracy: "_Metrics", latency: "_Metrics") -> list[str]:
     """A part for each member, that of a failed one with what measures it anew."""
     parts, measured = list[str](), list[_Metrics]()

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from edgepress.errors import ConversionError
 from edgepress.graph.formats import NumberFormat
@@ -79,6 +80,15 @@ class Check:
                 f"{target} is not written: it is not checked, since {self.source} gives the same for all "
                 f"of the {self.inputs}; {other}, or convert without --check"
             )
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures as plain values."""
+        outputs = {
+            name: {**asdict(one), "bound_db": self.bound_db(one)} for name, one in self.outputs.items()
+        }
+        in_form = {name: asdict(each) for name, each in self.in_form.items()}
+        about = {"source": self.source, "inputs": self.inputs, "drawn": self.drawn, "passed": self.passed}
+        return {**about, "outputs": outputs, "in_form": in_form}
 
     def lines(self) -> Iterator[str]:
         """The figures, as text for people."""

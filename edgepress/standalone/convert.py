@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx
@@ -86,6 +86,19 @@ class Outcome:
         if self.check is None:
             return "\n".join(told)
         return "\n".join([*told, "", *self.check.lines(), "", *render_operators(model.op_counts)])
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain values."""
+        return {
+            "target": str(self.target),
+            "written": self.check is None or self.check.passed,
+            "converter": self.converter,
+            "form": tflite_format(self.model),
+            "operators": dict(self.model.op_counts),
+            "transposes": self.model.transpose_ops,
+            "size_bytes": self.size,
+            "check": self.check and self.check.as_json(),
+        }
 
     def refuse(self) -> None:
         """Raise why the file is not written, if it is not.

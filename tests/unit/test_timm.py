@@ -203,7 +203,7 @@ BUILD = """
 import sys
 import torch
 from edgepress.architectures.registry import build
-from edgepress.artifacts import run_stage
+from edgepress.boundary import run_stage
 from edgepress.config.model import Timm
 
 def main():
