@@ -6,6 +6,7 @@ from edgepress.artifacts import METRICS, PREPARED, metrics_path, write_bytes, wr
 from edgepress.boundary import run_stage
 from edgepress.config.device import CHOICES
 from edgepress.config.load import load_choice
+from edgepress.text import one_line
 
 
 def main() -> None:
@@ -25,7 +26,7 @@ def main() -> None:
     write_bytes(METRICS / "confusion.csv", found.confusion)
     write_bytes(METRICS / "profile.csv", profile_csv(found.profiles))
     for warning in found.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        print(f"warning: {one_line(warning)}", file=sys.stderr)
     for line in found.lines:
         print(f"evaluate-on-device: {line}")
 

@@ -6,6 +6,7 @@ from edgepress.artifacts import PREPARED
 from edgepress.boundary import run_stage
 from edgepress.config.data import CHOICES
 from edgepress.config.load import load_choice, load_runtime
+from edgepress.text import one_line
 
 
 def main() -> None:
@@ -21,7 +22,7 @@ def main() -> None:
     dataset = load_dataset(config)
     same = find_identical(dataset)
     for remark in (*dataset.remarks, *same.remarks):
-        print(f"prepare-data: {remark}")
+        print(f"prepare-data: {one_line(remark)}")
     parts = split(dataset, config.splits, runtime.seed, same)
     for remark in remarks(dataset, parts, config.splits):
         print(f"warning: {remark}", file=sys.stderr)

@@ -5,6 +5,7 @@ import argparse
 from edgepress.cli.output import add_json, tell
 from edgepress.cli.parsing import Commands
 from edgepress.errors import ComparisonError
+from edgepress.text import shown
 
 
 def add(commands: Commands) -> None:
@@ -30,7 +31,7 @@ def _compare(options: argparse.Namespace) -> None:
     devices = match(read_runs(options.before), read_runs(options.after))
     found = {name: compare(before, after, options.latency) for name, before, after in devices}
     before, after = devices[0][1].revision, devices[0][2].revision
-    tables = [f"{name}:\n{render(comparison, before, after)}\n" for name, comparison in found.items()]
+    tables = [f"{shown(name)}:\n{render(comparison, before, after)}\n" for name, comparison in found.items()]
     values = {name: comparison.as_json() for name, comparison in found.items()}
     tell(options, "\n".join(tables), {"before": before, "after": after, "devices": values})
     refused = [reason for comparison in found.values() for reason in comparison.refused]

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgepress.text import one_line
+
 
 @dataclass
 class Output:
@@ -33,7 +35,7 @@ def say(step: str) -> None:
     """Print a line of progress, on standard error."""
     if not OUTPUT.quiet:
         seconds = f"[{time.monotonic() - OUTPUT.started:6.1f} s] " if OUTPUT.verbose else ""
-        print(f"{seconds}{step}", file=sys.stderr, flush=True)
+        print(f"{seconds}{one_line(step)}", file=sys.stderr, flush=True)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

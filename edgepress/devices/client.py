@@ -11,12 +11,17 @@ from pathlib import Path
 from typing import IO, Any
 
 from edgepress.config.device import Kernels
+from edgepress.devices.answers import parse_answer
 from edgepress.devices.base import RuntimeName
 from edgepress.devices.host import Connection
+from edgepress.devices.pipes import MAX_LINE, last_words
 from edgepress.errors import DeviceError
+from edgepress.text import one_line, shown
 
 _PACKAGES = {"tflite": "ai-edge-litert", "onnxruntime": "onnxruntime"}
 _RECREATE = "delete it and run: dvc repro"
+_STRANGE = "is it our program that runs there, and does nothing else print to its output?"
+_GREETING_LINES = 1000
 _GRACE_S = 5.0
 """How much longer than this side the program waits before it ends itself, for when nobody else does it."""
 
@@ -54,9 +59,14 @@ class Runner:
             self._at_work = False
         finally:
             timer.cancel()
-        if not line:
-            raise self._death(verb, limit_s)
-        answer: dict[str, Any] = json.loads(line)
+        if not line.endswith("\n"):
+            raise self._cut_off(verb, line, limit_s)
+        try:
+            answer = parse_answer(line, verb, arguments)
+        except ValueError as error:
+            raise self._error(
+                f"answers {verb!r} with {shown(line.strip(), 60)!r}: {error}", _STRANGE
+            ) from error
         if "error" in answer:
             raise self._failure(answer)
         return answer
@@ -68,18 +78,32 @@ class Runner:
         self._process.kill()
 
     def _exchange(self, request: str) -> str:
-        """The answer's line; empty if the process is gone."""
+        """The answer's line; without an end if the process is gone, or writes on and on.
+
+        What a login script says before the first answer is passed over.
+        """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
             print(request, file=self._process.stdin, flush=True)
         except BrokenPipeError:
             return ""
-        return self._process.stdout.readline()
+        for _ in range(_GREETING_LINES if self.pid is None else 1):
+            line = self._process.stdout.readline(MAX_LINE)
+            if self.pid is not None or line.startswith("{") or not line.endswith("\n"):
+                break
+        return line
 
     def _give_up(self) -> None:
         self._timed_out = True
         self._there.kill(self._process, self.pid)
+
+    def _cut_off(self, verb: str, line: str, limit_s: float) -> DeviceError:
+        """What it means that no whole line came."""
+        if len(line) < MAX_LINE:
+            return self._death(verb, limit_s)
+        self._there.kill(self._process, self.pid)
+        return self._error(f"answers {verb!r} with more than {MAX_LINE:,} characters", _STRANGE)
 
     def _death(self, verb: str, limit_s: float) -> DeviceError:
         status = self._process.wait()
@@ -95,7 +119,7 @@ class Runner:
         return self._error(f"crashed at {verb!r} ({how}{words})", remedy)
 
     def _failure(self, answer: dict[str, Any]) -> DeviceError:
-        reason = " ".join(str(answer["error"]).split())[:300]
+        reason = one_line(answer["error"], 300)
         remedies = {
             "runtime": f"install {_PACKAGES[self._runtime]} with: {self._there.repair}",
             "disk": "free some space and run again",
@@ -108,10 +132,7 @@ class Runner:
         return DeviceError(f"{self._model} in {self._runtime} {what}; {remedy}")
 
     def _last_words(self) -> str:
-        self._log.seek(0)
-        lines = self._log.read().decode(errors="replace").split("\n")
-        words = [line.strip() for line in lines if line.strip()]
-        return words[-1][:200] if words else ""
+        return last_words(self._log)
 
 
 def _manner(status: int) -> str:

@@ -1,13 +1,16 @@
 """Energy per inference, from the log of an external power meter."""
 
 import csv
+import io
 import math
+import os
 import time
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
@@ -16,9 +19,15 @@ from edgepress.devices.base import Array
 from edgepress.devices.client import Runner
 from edgepress.devices.sittings import Bench, warm_up
 from edgepress.errors import DeviceError
+from edgepress.files import opened
+from edgepress.text import listed, shown
 
 _LATE_S = 10.0
 """How long after the last inference the log may still get the lines that tell of it."""
+
+_LARGEST_LOG, _LONGEST_LINE = 1 << 32, 1 << 16
+_MOST = (1e12, 1e9)
+"""No time, in seconds since 1970, and no power, in watts, is as large."""
 
 _SAMPLES = 10
 """A window holds so many lines at least, and no gap is longer than a fifth of it."""
@@ -102,18 +111,39 @@ def read_log(path: Path, config: Energy) -> Log:
         DeviceError: a column is missing, a line is no time and power, or time goes backwards.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DeviceError(f"energy.csv: {path} cannot be read: {error}") from error
-    rows = csv.reader(text[: text.rfind("\n") + 1].splitlines())
+        with io.TextIOWrapper(opened(path, _LARGEST_LOG, DeviceError), encoding="utf-8-sig") as file:
+            return _parsed(path, csv.reader(_lines(file)), config)
+    except OSError as error:
+        raise DeviceError(f"energy.csv: {path} cannot be read: {error.strerror}; check the file") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DeviceError(f"energy.csv: {path} is no CSV: {error}; begin a new one") from error
+
+
+def _lines(file: TextIO) -> Iterator[str]:
+    """The whole lines of what was there when the file was opened."""
+    left = os.fstat(file.fileno()).st_size
+    while line := file.readline(_LONGEST_LINE):
+        left -= len(line)
+        if len(line) == _LONGEST_LINE:
+            raise csv.Error(f"a line has {_LONGEST_LINE:,} characters or more")
+        if not line.endswith("\n") or left < 0:
+            return
+        yield line
+
+
+def _parsed(path: Path, rows: Iterator[list[str]], config: Energy) -> Log:
     names = [name.strip() for name in next(rows, [])]
-    absent = [name for name in (config.timestamp, config.watts) if name not in names]
+    wanted = (config.timestamp, config.watts)
+    absent = [name for name in wanted if names.count(name) != 1]
     if absent:
-        has = f"{path} has the columns {', '.join(names) or 'none'}, not {', '.join(absent)}"
+        once = "" if set(names).isdisjoint(absent) else " once"
+        has = f"{path} has the columns {listed(names) or 'none'}, not {', '.join(absent)}{once}"
         raise DeviceError(f"{has}; name them in energy.timestamp and energy.watts")
-    columns = names.index(config.timestamp), names.index(config.watts)
-    pairs = [_pair(path, number, row, columns) for number, row in enumerate(rows, 2) if row]
-    times, watts = np.array(pairs, np.float64).reshape(-1, 2).T
+    columns, numbers = (names.index(wanted[0]), names.index(wanted[1])), array("d")
+    for number, row in enumerate(rows, 2):
+        if row:
+            numbers.extend(_pair(path, number, row, columns))
+    times, watts = np.array(numbers).reshape(-1, 2).T
     if len(times) == 0:
         raise DeviceError(f"{path} holds no measurement; start the meter's log before the evaluation")
     if (np.diff(times) < 0).any():
@@ -177,11 +207,11 @@ def _figures(log: Log, window: Window, idle_w: float) -> dict[str, float]:
 def _pair(path: Path, number: int, row: list[str], columns: tuple[int, int]) -> tuple[float, float]:
     try:
         pair = _seconds(row[columns[0]].strip()), float(row[columns[1]])
-    except (ValueError, IndexError):
+    except (ValueError, IndexError, OverflowError):
         pair = math.nan, math.nan
-    if not all(map(math.isfinite, pair)):
+    if not all(abs(value) < most for value, most in zip(pair, _MOST, strict=True)):
         allowed = "expected a time, in seconds since 1970 or ISO 8601, and watts"
-        raise DeviceError(f"{path} line {number} is {','.join(row)[:80]!r}; {allowed}")
+        raise DeviceError(f"{path} line {number} is {shown(','.join(row), 80)!r}; {allowed}")
     return pair
 
 

@@ -21,6 +21,8 @@ from edgepress.devices.prediction import REFERENCE, TIMEOUT_S
 from edgepress.devices.program.machine import short_hash
 from edgepress.devices.requirements import require_models, require_package
 from edgepress.errors import DeviceError
+from edgepress.files import read
+from edgepress.text import shown
 
 _PACKAGE = "ethos-u-vela"
 _OPTION_ERROR = re.compile(r"(?:Cli|Config)OptionError: ['\"](?:Error: )?(.*)['\"]$", re.MULTILINE)
@@ -134,11 +136,16 @@ def compile_model(model: Path, config: EthosU) -> Estimate:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         said = _vela(model, config, folder)
-        (summary,) = folder.glob("model_summary_*.csv")
-        with summary.open(encoding="utf-8", newline="") as file:
-            row = next(csv.DictReader(file))
         reasons = {found["name"]: found["reason"] for found in _LEFT.finditer(said)}
-        return Estimate(row, _layers(folder / "model_per-layer.csv"), reasons)
+        try:
+            (summary,) = folder.glob("model_summary_*.csv")
+            row = next(csv.DictReader(read(summary).decode().splitlines()))
+            estimate = Estimate(row, _layers(folder / "model_per-layer.csv"), reasons)
+            estimate.figures()
+        except (ValueError, KeyError, TypeError, OverflowError, StopIteration, csv.Error) as error:
+            what = f"Vela's tables of {model} cannot be read ({type(error).__name__}: {shown(error, 100)})"
+            raise DeviceError(f"{what}; are its tensors' names odd? Choose another device") from error
+        return estimate
 
 
 def _vela(model: Path, config: EthosU, folder: Path) -> str:
@@ -180,7 +187,7 @@ def _layers(table: Path) -> list[Layer]:
     """The rows of Vela's table, which does not quote: the last column, a name, may hold commas."""
     if not table.exists():  # the model has no operator
         return []
-    head, *lines = table.read_text(encoding="utf-8").splitlines()
+    head, *lines = read(table).decode().splitlines()
     columns = head.split(",")
     rows = [dict(zip(columns, line.split(",", len(columns) - 1), strict=True)) for line in lines]
     return [Layer(row["Original Operator"], row["Name"], row["Target"] == "NPU") for row in rows]

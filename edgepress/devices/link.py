@@ -18,7 +18,9 @@ from typing import IO
 
 from tqdm import tqdm
 
+from edgepress.devices.pipes import EndlessOutputError, communicate, last_words
 from edgepress.errors import DeviceError
+from edgepress.text import shown
 
 FAILED = 255
 """The exit status of `ssh` where it is `ssh` that failed, not the command on the board."""
@@ -60,6 +62,9 @@ _REFUSALS = (
 _LOOK = 'if [ -f "$1" ]; then touch "$1"; echo there; else stat -Lc %s "$1.part" 2> /dev/null || echo 0; fi'
 _ACCEPT = """set -- "$1" "$2" $(sha256sum "$1.part")
 if [ "$2" = "$3" ]; then mv "$1.part" "$1"; else rm "$1.part"; exit 1; fi"""
+_BEGUN = "edgepress: here it begins"
+"""What a script says first: whatever comes before it was said by the board's login scripts."""
+
 _FREE = "df -Pk . | tail -n 1"
 
 RESUMES = "what has been sent is kept there"
@@ -67,6 +72,8 @@ RESUMES = "what has been sent is kept there"
 _CHUNK = 1 << 18
 _SPARE_BYTES = 1 << 20
 _PATIENCE_S = 120.0
+_GREETING_LINES = 1000
+_LARGEST_FILE = 1 << 30
 
 
 class Link:
@@ -84,6 +91,7 @@ class Link:
             stdout=subprocess.PIPE,
             stderr=log,
             encoding="utf-8",
+            errors="replace",
             start_new_session=True,  # Ctrl-C is for this program, which then ends the other side, too
         )
 
@@ -107,13 +115,14 @@ class Link:
         """
         with self.popen(script, *arguments, log=subprocess.PIPE) as process:
             try:
-                output, words = process.communicate(feed, timeout=limit_s)
+                output, words = communicate(process, feed, limit_s)
             except subprocess.TimeoutExpired:
-                process.kill()
                 raise self.failure(f"no answer within {limit_s:g} s") from None
+            except EndlessOutputError as error:
+                raise self.failure(f"a script there prints {error}") from None
         if process.returncode == FAILED:
             raise self.lost(_last(words))
-        return process.returncode, output, _last(words)
+        return process.returncode, output.rpartition(_BEGUN)[2], _last(words)
 
     def send(self, path: Path, name: str = "") -> str:
         """Bring a file to the board, unless it is there; half a file is continued. Its path there.
@@ -134,11 +143,22 @@ class Link:
             DeviceError: the connection is lost, or the file cannot be read there.
         """
         command = [*self._ssh, self.board, self._command('cat -- "$1"', (path,))]
-        with target.open("wb") as file:
-            done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.PIPE, start_new_session=True
-            )
-        self._require_success(done.returncode, _last(done.stderr.decode(errors="replace")))
+        pipe = subprocess.PIPE
+        with (
+            target.open("wb") as file,
+            tempfile.TemporaryFile() as log,
+            subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=log, start_new_session=True
+            ) as process,
+        ):
+            assert process.stdout is not None
+            whole = _receive(process.stdout, file)
+            if not whole:
+                process.kill()
+            status, words = process.wait(), last_words(log, 300)
+        if not whole:
+            raise self.failure(f"{path} there is larger than {_LARGEST_FILE:,} bytes, or no file of ours")
+        self._require_success(status, words)
 
     def lost(self, words: str) -> DeviceError:
         """That the connection has ended."""
@@ -163,11 +183,12 @@ class Link:
         with path.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
             target = name or f"files/{digest}{path.suffix}"
-            there = self.run(_LOOK, target).strip()
-            if there == "there":
+            answer = self.run(_LOOK, target).strip()
+            if answer == "there":
                 return target
-            arrived = self._continue(content, int(there), target, digest)
-            if not arrived and int(there) > 0:  # what had been there was something else
+            there = self._count(answer)
+            arrived = self._continue(content, there, target, digest)
+            if not arrived and there > 0:  # what had been there was something else
                 arrived = self._continue(content, 0, target, digest)
         if not arrived:
             raise self.failure(f"{path} arrives damaged")
@@ -176,7 +197,13 @@ class Link:
     def _command(self, script: str, arguments: tuple[str, ...]) -> str:
         """For the login shell there; sh is a child of it, so that a signal becomes an exit status."""
         return shlex.join(
-            ["sh", "-c", f'cd -- "$0" && {{ {script}\n}}; exit $?', self._directory, *arguments]
+            [
+                "sh",
+                "-c",
+                f'echo {_BEGUN}; cd -- "$0" && {{ {script}\n}}; exit $?',
+                self._directory,
+                *arguments,
+            ]
         )
 
     def _continue(self, content: IO[bytes], sent: int, target: str, digest: str) -> bool:
@@ -189,13 +216,20 @@ class Link:
         return self.attempt(_ACCEPT, target, digest)[0] == 0
 
     def _require_space(self, name: str, size: int) -> None:
-        free = int(self.run(_FREE).split()[3]) * 1024
+        answer = self.run(_FREE).split()
+        free = self._count(answer[3] if len(answer) > 3 else "".join(answer)) * 1024
         if free < size + _SPARE_BYTES:
             raise DeviceError(
                 f"board {self.board!r} has {free / 1e6:.1f} MB left in {self._directory}, but {name} takes "
                 f"{size / 1e6:.1f} MB; free some space there, or set device.directory to a folder on "
                 "another disk"
             )
+
+    def _count(self, answer: str) -> int:
+        """A count that a script told."""
+        if not (answer.isascii() and answer.isdigit() and len(answer) < 20):
+            raise self.failure(f"a script there says {shown(answer, 60)!r} instead of a number")
+        return int(answer)
 
     def _pour(self, content: IO[bytes], target: str, size: int, sent: int) -> None:
         command = [*self._ssh, self.board, self._command('cat >> "$1.part"', (target,))]
@@ -218,7 +252,8 @@ class Link:
                     process.stdin.write(chunk)
                     progress.update(len(chunk))
                 process.stdin.close()
-            words = _last(process.stderr.read().decode(errors="replace"))
+            words = _last(process.stderr.read(_CHUNK).decode(errors="replace"))
+            process.stderr.close()
         self._require_success(process.returncode, words)
 
     def _require_success(self, status: int, words: str) -> None:
@@ -263,19 +298,19 @@ def _master(link: Link, directory: str, folder: Path) -> Iterator["subprocess.Po
         timer.start()
         with process:
             assert process.stdout is not None
-            ready = process.stdout.readline() == "ready\n"
+            ready = any(process.stdout.readline(_CHUNK) == "ready\n" for _ in range(_GREETING_LINES))
             timer.cancel()
             if not ready:
                 process.kill()
                 status = process.wait()
                 log.seek(0)
-                raise _refusal(link, status, log.read().decode(errors="replace"))
+                raise _refusal(link, status, log.read(_CHUNK).decode(errors="replace"))
             yield process
 
 
 def _refusal(link: Link, status: int, words: str) -> DeviceError:
     if status != FAILED:
-        return link.failure(_last(words))
+        return link.failure(_last(words) or "it does not run our script")
     what, remedy = next(
         (what, remedy) for marks, what, remedy in _REFUSALS if any(mark in words for mark in marks)
     )
@@ -285,7 +320,22 @@ def _refusal(link: Link, status: int, words: str) -> DeviceError:
 
 def _last(words: str) -> str:
     lines = [line.strip() for line in words.splitlines() if line.strip()]
-    return lines[-1][:300] if lines else ""
+    return shown(lines[-1], 300) if lines else ""
+
+
+def _receive(source: IO[bytes], target: IO[bytes]) -> bool:
+    """Write what follows our mark to a file; whether it is of a size that makes sense."""
+    begun, room, begin = False, _LARGEST_FILE, b""
+    while part := source.read1(_CHUNK):  # type: ignore[attr-defined]
+        if not begun:
+            begin += part
+            _, mark, part = begin.partition(f"{_BEGUN}\n".encode())
+            begun = bool(mark)
+        room -= len(part) if begun else 0
+        if room < 0 or (not begun and len(begin) > _CHUNK):
+            return False
+        target.write(part if begun else b"")
+    return True
 
 
 def _short_folder() -> str | None:

@@ -24,7 +24,7 @@ from edgepress.devices.endurance import sustained, throughput
 from edgepress.devices.energy import energy, require_log
 from edgepress.devices.host import Connection, Host
 from edgepress.devices.local import LocalHost
-from edgepress.devices.prediction import TIMEOUT_S, of_classifier, outputs_of
+from edgepress.devices.prediction import TIMEOUT_S, count_samples, of_classifier, outputs_of
 from edgepress.devices.requirements import require_models
 from edgepress.devices.sittings import Bench, Loaded, choice, take_sittings
 from edgepress.errors import DeviceError
@@ -75,8 +75,9 @@ class LinuxDevice(Device):
         require_models(pair.models)
         if self._energy is not None:
             require_log(self._energy)
+        count = count_samples(inputs)
         with self._host.connect() as there:
-            bench = Bench(there, pair, there.put(inputs), self._kernels, self._timeout_s)
+            bench = Bench(there, pair, there.put(inputs), count, self._kernels, self._timeout_s)
             (candidate, baseline), facts = self._predict(bench)
             kind: Kind = "emulated" if facts["emulated"] else "measured"
             conditions = None
@@ -128,7 +129,11 @@ class LinuxDevice(Device):
                 peak, idle = stats["peak_memory_bytes"], stats["idle_memory_bytes"]
                 memory = None if stats["emulated"] else Memory(peak, idle)
                 runs.append(
-                    _run(loaded, memory, of_classifier(outputs_of(loaded.runner, bench.there), model))
+                    _run(
+                        loaded,
+                        memory,
+                        of_classifier(outputs_of(loaded.runner, bench.there, bench.count), model),
+                    )
                 )
         return runs, facts
 

@@ -52,7 +52,7 @@ def popen(command: list[str], log: IO[bytes], environment: dict[str, str]) -> "s
     """A process that is talked to in lines."""
     pipe = subprocess.PIPE
     return subprocess.Popen(
-        command, stdin=pipe, stdout=pipe, stderr=log, text=True, encoding="utf-8", env=environment
+        command, stdin=pipe, stdout=pipe, stderr=log, encoding="utf-8", errors="replace", env=environment
     )
 
 

@@ -98,7 +98,8 @@ class MicroSession(Session):
     ) -> Answer:
         """Make a model ready to run, in one thread."""
         self._model = MicroModel(self._library, model, (kernels or {}).get("arena_bytes"))
-        return {"input": self._model.input._asdict(), "output": self._model.output._asdict()}
+        tensors = {"input": self._model.input._asdict(), "output": self._model.output._asdict()}
+        return {"load_ms": None, **tensors}
 
     def allocations(self) -> Answer:
         """The arena's bytes in use."""

@@ -13,11 +13,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+from edgepress.devices.pipes import EndlessOutputError, communicate
 from edgepress.devices.program.machine import short_hash
 from edgepress.errors import DeviceError
+from edgepress.text import one_line, shown
 
 _PATIENCE_S = 120.0
-_ENDED = "edgepress: ended"
+_BEGUN, _ENDED = "edgepress: begun", "edgepress: ended"
 _KEEP_DAYS = 30
 
 _REFUSALS = (
@@ -66,7 +68,9 @@ class Phone:
         """A script that is talked to in lines; its arguments are $1, $2, …"""
         command = self._command("shell", "-T", self._script(script, arguments, self._directory))
         pipe = subprocess.PIPE
-        return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log, encoding="utf-8")
+        return subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=log, encoding="utf-8", errors="replace"
+        )
 
     def shell(
         self, script: str, *arguments: str, folder: str | None = None, limit_s: float = _PATIENCE_S
@@ -75,12 +79,12 @@ class Phone:
 
         A line of our own tells that it has ended: `adb` also succeeds when the connection is lost meanwhile.
         """
-        marked = f"( {script}\n); status=$?; echo {_ENDED}; exit $status"
+        marked = f"echo {_BEGUN}; ( {script}\n); status=$?; echo {_ENDED}; exit $status"
         line = self._script(marked, arguments, folder or self._directory)
         output, ended, _ = self._adb("shell", "-T", line, limit_s=limit_s).rpartition(_ENDED)
         if not ended:
             raise self._failure("device offline, the connection was lost")
-        return output
+        return output.partition(f"{_BEGUN}\n")[2]
 
     def send(self, path: Path) -> str:
         """Bring a file to the phone, unless it is there, and tell its path there; it is looked at once."""
@@ -104,16 +108,20 @@ class Phone:
     def machine(self) -> dict[str, Any]:
         """What it is, without a name; `fingerprint`, of its serial number, tells it from others like it."""
         script = 'for name; do getprop "$name"; done; uname -m; nproc'
-        lines = self.shell(script, *_PROPERTIES, folder="/").splitlines()
-        maker, model, chip, version, number, architecture, cores = (line.strip() for line in lines)
+        said = self.shell(script, *_PROPERTIES, folder="/")
+        lines = [shown(line.strip(), 100) for line in said.split("\n")[: len(_PROPERTIES) + 2]]
+        cores = lines[-1] if len(lines) == len(_PROPERTIES) + 2 else ""
+        if not (cores.isascii() and cores.isdigit() and len(cores) < 6):
+            raise self._failure(f"it tells no properties, but: {said}")
+        maker, model, chip, version, number, architecture, _ = lines
         cpu = f"{maker} {model}{f' ({chip})' if chip else ''}"
-        said = json.dumps(["edgepress", number or self.serial, cpu])
+        identity = json.dumps(["edgepress", number or self.serial, cpu])
         return {
             "cpu": cpu,
             "architecture": architecture,
             "cores": int(cores),
             "system": f"Android {version}",
-            "fingerprint": short_hash(said),
+            "fingerprint": short_hash(identity),
         }
 
     def emulated(self) -> bool:
@@ -132,19 +140,21 @@ class Phone:
     def _adb(self, *arguments: str, limit_s: float = _PATIENCE_S) -> str:
         command = self._command(*arguments)
         try:
-            done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=limit_s
-            )
+            with subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                encoding="utf-8", errors="replace",
+            ) as process:  # fmt: skip
+                said, words = communicate(process, "", limit_s)
         except OSError as error:
             reason = error.strerror or error
             raise DeviceError(f"adb cannot be started: {reason}; install Android's platform tools") from error
         except subprocess.TimeoutExpired as error:
             raise self._failure(f"no answer within {limit_s:g} s") from error
-        if done.returncode != 0:
-            raise self._failure(
-                done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}"
-            )
-        return done.stdout
+        except EndlessOutputError as error:
+            raise self._failure(f"adb prints {error}") from error
+        if process.returncode != 0:
+            raise self._failure(words.strip() or said.strip() or f"exit status {process.returncode}")
+        return said
 
     def _command(self, *arguments: str) -> list[str]:
         return ["adb", "-s", self.serial, *arguments]
@@ -155,6 +165,6 @@ class Phone:
         return shlex.join(["sh", "-c", f'cd -- "$0" && {{ {script}\n}}', folder, *arguments])
 
     def _failure(self, words: str) -> DeviceError:
-        said = " ".join(words.split())[-300:]
+        said = one_line(words, 300)
         what, remedy = next((what, remedy) for mark, what, remedy in _REFUSALS if re.search(mark, words))
         return DeviceError(f"phone {self.serial!r} {what} ({said}); {remedy.format(self.serial)}")

@@ -14,6 +14,7 @@ from edgepress.devices.prediction import TIMEOUT_S
 from edgepress.devices.requirements import require_models
 from edgepress.devices.sittings import Sitting, timings_of, until_certain
 from edgepress.errors import DeviceError
+from edgepress.text import one_line, shown
 
 _TIMED = re.compile(r"count=\d+ first=.* median=(?P<median>[\d.e+]+)")
 _STARTED = re.compile(r"Init: (?P<init>[\d.e+]+), First inference: (?P<first>[\d.e+]+)")
@@ -21,6 +22,9 @@ _DELEGATED = re.compile(
     r"Explicitly applied (\w+) delegate, and the model graph will be (completely|partially)"
 )
 _REFUSED = "model graph will not be executed by the delegate"
+
+_LINE = 1000
+_LONGEST_MS = 1e9
 
 _UNTOLD = {"p90_ms": None, "p99_ms": None}
 """The program tells a median; percentiles of medians would be taken for those of inferences."""
@@ -113,20 +117,34 @@ def read(said: str, model: Path) -> Found:
     Raises:
         DeviceError: it failed, told no median, or a delegate took no operator.
     """
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    timed, started = (list(pattern.finditer(said)) for pattern in (_TIMED, _STARTED))
+    lines = [line.strip()[:_LINE] for line in said.splitlines() if line.strip()]
     if lines[-1:] != ["exit status 0"]:
-        words = " ".join(lines[-3:])[-300:]
+        words = one_line(" ".join(lines[-3:]), 300)
         what = f"{model} in tflite failed in the benchmark program: {words}"
         raise DeviceError(f"{what}; try the model with device=local")
-    if _REFUSED in said:
+    if any(_REFUSED in line for line in lines):
         what = f"{model} in tflite: the delegate took no operator of the model"
         raise DeviceError(f"{what}; change section device in params.yaml")
-    if not timed or not started:
+    timed, started, delegated = (_last(each, lines) for each in (_TIMED, _STARTED, _DELEGATED))
+    told = [started and started["init"], started and started["first"], timed and timed["median"]]
+    times = [_milliseconds(each) for each in told if each]
+    if len(times) < len(told) or None in times:
         what = f"{model} in tflite: the benchmark program tells no median"
         raise DeviceError(f"{what}; take that of a newer LiteRT")
-    delegates = [found[1] for found in _DELEGATED.finditer(said)]
-    kernels = f"BUILTIN with {delegates[-1]} delegate" if delegates else "BUILTIN, no delegate told"
-    microseconds = (started[-1]["init"], started[-1]["first"], timed[-1]["median"])
-    init_ms, first_ms, median_ms = (float(each) / 1e3 for each in microseconds)
+    kernels = f"BUILTIN with {shown(delegated[1], 80)} delegate" if delegated else "BUILTIN, no delegate told"
+    init_ms, first_ms, median_ms = (float(each or 0) for each in times)
     return Found(init_ms, first_ms, median_ms, kernels)
+
+
+def _last(pattern: re.Pattern[str], lines: list[str]) -> re.Match[str] | None:
+    """Where a pattern was said last."""
+    return next((found for line in reversed(lines) if (found := pattern.search(line))), None)
+
+
+def _milliseconds(microseconds: str) -> float | None:
+    """A duration as the program tells it; None if it is none."""
+    try:
+        found = float(microseconds) / 1e3
+    except ValueError:
+        return None
+    return found if 0 < found < _LONGEST_MS else None

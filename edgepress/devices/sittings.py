@@ -29,11 +29,12 @@ class Loaded(NamedTuple):
 
 @dataclass(frozen=True)
 class Bench:
-    """Where a pair of models runs, on which samples (a path there), and what computes."""
+    """Where a pair of models runs, on which samples (a path there, and how many), and what computes."""
 
     there: Connection
     pair: Pair
     samples: str
+    count: int
     kernels: Kernels
     timeout_s: float
 

@@ -5,7 +5,6 @@ runs/                    what a run writes there; gone after it
 venv/                    Python and the runtimes, made by `edgepress device setup`
 """
 
-import json
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from edgepress.config.device import Ssh
+from edgepress.devices.answers import answered, parse_answer
 from edgepress.devices.base import Device
 from edgepress.devices.host import PROBE, Connection, Death, Host, program_file
 from edgepress.devices.link import FAILED, RESUMES, Link, open_link
@@ -113,14 +113,13 @@ def probe(link: Link, python: str) -> dict[str, Any]:
     if status == _ABSENT:
         raise DeviceError(f"board {link.board!r} has no runtime yet ({words}); install it with: {setup}")
     try:
-        answer: dict[str, Any] = json.loads(output)
-    except json.JSONDecodeError:
-        said = f"exit status {status}{f': {words}' if words else ''}"
+        return answered(parse_answer(output, "probe"))
+    except ValueError as error:
+        said = words or (f"it answers with {error}" if output.strip() else "no answer")
         raise DeviceError(
-            f"{python} does not run on board {link.board!r} ({said}); "
+            f"{python} does not run on board {link.board!r} (exit status {status}: {said}); "
             f"was it made for another machine? Make it anew with: {setup}"
         ) from None
-    return answer
 
 
 def describe(machine: dict[str, Any]) -> str:

@@ -15,7 +15,14 @@ from edgepress.devices.client import Runner, start_runner
 from edgepress.devices.host import Connection
 from edgepress.devices.linux import LinuxDevice
 from edgepress.devices.local import LocalConnection, LocalHost, environment, popen
-from edgepress.devices.prediction import LAYOUTS, REFERENCE, TIMEOUT_S, of_classifier, outputs_of
+from edgepress.devices.prediction import (
+    LAYOUTS,
+    REFERENCE,
+    TIMEOUT_S,
+    count_samples,
+    of_classifier,
+    outputs_of,
+)
 from edgepress.devices.requirements import require_models, require_package
 from edgepress.errors import DeviceError
 from edgepress.measure.inference import same_class
@@ -131,7 +138,7 @@ class MicroModel:
         arena = self.smallest_arena(recorded_bytes)
         with self._loaded(arena) as runner:
             facts = runner.ask("stats")
-            outputs = of_classifier(outputs_of(runner, self._here), self._model)
+            outputs = of_classifier(outputs_of(runner, self._here, count_samples(self._inputs)), self._model)
         assert reference.outputs is not None
         figures = {"tensor_arena_bytes": arena, "reference_agreement": _agreement(outputs, reference.outputs)}
         return ModelRun(outputs, reference.codes, None, None, figures), facts

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from edgepress.text import shown
+
 
 @dataclass(frozen=True)
 class End:
@@ -74,7 +76,7 @@ class Report:
 def render(report: Report) -> str:
     """The report as text for people."""
     lines = [
-        f"{report.path}: {report.form}, {report.number_format}",
+        f"{shown(report.path)}: {report.form}, {report.number_format}",
         *(f"input    {_end(end)}" for end in report.inputs),
         *(f"output   {_end(end)}" for end in report.outputs),
         "",
@@ -93,7 +95,7 @@ def render(report: Report) -> str:
 
 def table(rows: Iterable[tuple[str, ...]]) -> list[str]:
     """Rows as aligned lines, the first column to the left, the others to the right."""
-    kept = list(rows)
+    kept = [tuple(map(shown, row)) for row in rows]
     widths = [max(len(row[i]) for row in kept) for i in range(len(kept[0]))] if kept else []
     return [
         "  ".join(
@@ -114,7 +116,8 @@ def render_operators(counts: Mapping[str, int]) -> list[str]:
 def render_transposes(transposes: Iterable[TransposeReport]) -> list[str]:
     """A line for each: the node that it stems from, or else its own name and operand."""
     return [
-        f"  {each.origin or f'{each.name} of {each.source}'} {_order(each)}".rstrip() for each in transposes
+        f"  {shown(each.origin) or f'{shown(each.name)} of {shown(each.source)}'} {_order(each)}".rstrip()
+        for each in transposes
     ]
 
 
@@ -143,7 +146,7 @@ def _scales(kernel: KernelReport) -> str:
 
 def _end(end: End) -> str:
     layout = f", {end.layout}" if end.layout else ""
-    return f"{end.name}: {end.dtype} ({', '.join(map(str, end.shape))}){layout}"
+    return f"{shown(end.name)}: {end.dtype} ({', '.join(map(shown, end.shape))}){layout}"
 
 
 def _count(number: int | None, unit: str = "") -> str:

@@ -1,22 +1,25 @@
 """`edgepress device check`: what a device is, has and does at the moment."""
 
-import json
+import subprocess
 import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
 from edgepress.config.device import Adb, DeviceConfig, EthosU, Qemu, Ssh, Tflm
 from edgepress.devices.adb import AdbHost
+from edgepress.devices.answers import answered, parse_answer
 from edgepress.devices.host import PROBE, Host
 from edgepress.devices.link import Link, open_link
 from edgepress.devices.local import LocalHost
 from edgepress.devices.phone import Phone
+from edgepress.devices.pipes import EndlessOutputError, communicate, last_words
 from edgepress.devices.qemu import SETUP, QemuHost
 from edgepress.devices.requirements import remedy_for
 from edgepress.devices.ssh import PYTHON, describe, probe
 from edgepress.errors import DeviceError
 from edgepress.provision.named import configuration
 from edgepress.provision.runtimes import RUNTIMES
+from edgepress.text import shown
 
 _PATIENCE_S = 120.0
 
@@ -29,7 +32,7 @@ class Told(NamedTuple):
 
     def text(self) -> str:
         """The facts, a line each."""
-        return "\n".join(f"{label:<16}{words}" for label, words in self.lines)
+        return "\n".join(f"{label:<16}{shown(words)}" for label, words in self.lines)
 
 
 def check(name: str) -> Told:
@@ -78,16 +81,27 @@ def _probe(host: Host) -> dict[str, Any]:
         DeviceError: it is out of reach, or the program does not run there.
     """
     with host.connect() as there, tempfile.TemporaryFile() as log, there.start(1, log) as process:
-        output, _ = process.communicate(PROBE, timeout=_PATIENCE_S)
-        log.seek(0)
-        words = " ".join(log.read().decode(errors="replace").split())[-300:]
-        if process.returncode != 0 or not output:
-            said = f"does not run the program ({words or process.returncode})"
-            explained = there.explain(process.returncode, words)
-            what, remedy = explained or (said, f"repair it with: {there.repair}")
-            raise DeviceError(f"the device {what}; {remedy}")
-    answer: dict[str, Any] = json.loads(output)
-    return answer
+        try:
+            output, _ = communicate(process, PROBE, _PATIENCE_S)
+        except (subprocess.TimeoutExpired, EndlessOutputError) as error:
+            process.kill()
+            output, why = "", f"{shown(error)} came"
+        else:
+            why = last_words(log, 300) or str(process.returncode)
+        try:
+            answer = _last_line(output)
+            if process.returncode == 0 and answer:
+                return answered(parse_answer(answer, "probe"))
+        except ValueError as error:
+            why = f"it answers with {error}"
+        explained = there.explain(process.returncode or 0, why)
+        what, remedy = explained or (f"does not run the program ({why})", f"repair it with: {there.repair}")
+        raise DeviceError(f"the device {what}; {remedy}")
+
+
+def _last_line(output: str) -> str:
+    """The answer; what comes before it is a greeting."""
+    return next((line for line in reversed(output.splitlines()) if line.strip()), "")
 
 
 def _with_package(told: Told, package: str, device: str) -> Told:

@@ -14,6 +14,7 @@ from edgepress.errors import DeviceError
 from edgepress.provision.emulator import make_emulated_board
 from edgepress.provision.named import configuration
 from edgepress.provision.runtimes import locked_runtimes
+from edgepress.text import shown
 
 _SUITABLE = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))"
 _MAKE = f'{PYTHON} -c "" 2> /dev/null || "$1" -m venv --clear venv'
@@ -78,7 +79,7 @@ def _install(link: Link, python: str, wheels: Path | None, say: Say) -> None:
 
 def _note(name: str, config: Ssh, machine: dict[str, Any]) -> str:
     """Write what the board is to conf/device/, and tell how to use it."""
-    path, what = CONF / "device" / f"{name}.yaml", describe(machine)
+    path, what = CONF / "device" / f"{name}.yaml", _plain(describe(machine))
     use = f"{name} is {what}; use it with: dvc exp run -S device={name}"
     if path.exists():
         if config.fingerprint not in (None, machine["fingerprint"]):
@@ -93,7 +94,12 @@ def _note(name: str, config: Ssh, machine: dict[str, Any]) -> str:
         "machine": what,
         "fingerprint": machine["fingerprint"],
     }
-    lines = [f"{key}: {json.dumps(value)}" for key, value in values.items()]
+    lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
     head = f"# made by: edgepress device setup {name}"
     write_bytes(path, "\n".join([head, "defaults:", "  - ssh", "  - _self_", "", *lines, ""]).encode())
     return f"wrote {path}: {use}"
+
+
+def _plain(said: str) -> str:
+    """What a board says of itself, as a value that YAML and OmegaConf take for nothing but a text."""
+    return shown(said).replace("$", "?").replace("\\", "/")

@@ -8,6 +8,7 @@ from edgepress.errors import ComparisonError
 from edgepress.report import text
 from edgepress.report.caveats import warnings
 from edgepress.report.revisions import Run
+from edgepress.text import listed, one_line, shown
 
 RUNTIMES = ("tflite", "onnxruntime")
 
@@ -80,7 +81,7 @@ class _Pair(NamedTuple):
 
     def places(self, before: object, after: object) -> str:
         """`this in that revision and …`."""
-        return f"{before} in {self.before.revision} and {after} in {self.after.revision}"
+        return f"{shown(before)} in {self.before.revision} and {shown(after)} in {self.after.revision}"
 
 
 class _Speedup(NamedTuple):
@@ -113,7 +114,7 @@ def match(before: dict[str, Run], after: dict[str, Run]) -> list[tuple[str, Run,
         (first,), (second,) = before, after
         return [(f"{first}, {second}", before[first], after[second])]
     if not names:
-        has = [f"{next(iter(runs.values())).revision} has {', '.join(runs)}" for runs in (before, after)]
+        has = [f"{next(iter(runs.values())).revision} has {listed(list(runs))}" for runs in (before, after)]
         raise ComparisonError(
             f"there is no device in common: {' and '.join(has)}; measure both on one device"
         )
@@ -153,7 +154,7 @@ def render(comparison: Comparison, before: str, after: str) -> str:
     """As a table, and below it a line for each reason and note."""
     rows = [("", before, after, "difference"), *comparison.rows]
     lines = [line.rstrip() for line in text.table(rows).splitlines()] if comparison.rows else []
-    return "\n".join([*lines, *comparison.refused, *comparison.notes])
+    return "\n".join([*lines, *map(one_line, (*comparison.refused, *comparison.notes))])
 
 
 def _unfair(pair: _Pair) -> str | None:

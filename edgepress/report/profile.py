@@ -10,6 +10,7 @@ from edgepress.profiling.profile import Profile
 from edgepress.profiling.rows import Cell, Row
 from edgepress.profiling.times import ModelTimes
 from edgepress.report.text import ABSENT, show, table
+from edgepress.text import shown
 
 COLUMNS = (
     "device", "runtime", "layer", "operator", "baseline_ms", "baseline_error_ms", "candidate_ms",
@@ -86,7 +87,7 @@ def _shares(speedup: float | None, share: float | None) -> tuple[str, str]:
 def _losses(rows: Sequence[Row]) -> Iterator[str]:
     """The layers that the candidate is surely slower in, those first that cost most."""
     slower = [(row.loss_ms, row) for row in rows if row.loss_ms is not None]
-    told = [f"{row.layer} (+{_ms(loss)})" for loss, row in sorted(slower, key=lambda each: -each[0])]
+    told = [f"{shown(row.layer)} (+{_ms(loss)})" for loss, row in sorted(slower, key=lambda each: -each[0])]
     if told:
         more = f" and {len(told) - _TOLD} more" if len(told) > _TOLD else ""
         yield f"Slower than the baseline: {', '.join(told[:_TOLD])}{more}."

@@ -8,6 +8,7 @@ from edgepress.artifacts import broken, metrics_path, read_json
 from edgepress.config.device import MEASURE_AGAIN
 from edgepress.errors import ArtifactError
 from edgepress.report import text
+from edgepress.text import one_line, shown
 
 STAGES = ("train", "export-onnx", "prune", "cluster", "quantize", "convert-tflite")
 RUNTIMES = ("tflite", "onnxruntime")
@@ -46,17 +47,19 @@ def _fleet(stages: dict[str, "_Metrics"], accuracy: "_Metrics", latency: "_Metri
         ours, times = accuracy.below(f"members.{name}"), latency.below(f"members.{name}")
         error = ours.any("error")
         if error is not None:
-            parts.append(f"{name} failed: {error}\nTo measure all members anew: {MEASURE_AGAIN}")
+            parts.append(
+                f"{shown(name)} failed: {one_line(error)}\nTo measure all members anew: {MEASURE_AGAIN}"
+            )
         else:
             title, table = _device(ours, times)
-            parts += [f"{name}: {title}", f"{table}\n{_agreement(ours, times)}"]
+            parts += [f"{shown(name)}: {title}", f"{table}\n{_agreement(ours, times)}"]
             measured.append(ours)
     return [*parts, *(_cost(stages, each) for each in measured[:1])]
 
 
 def _device(accuracy: "_Metrics", latency: "_Metrics") -> list[str]:
     doubts = [(name, latency.any(f"{name}.warning")) for name in ("conditions", *RUNTIMES)]
-    warnings = [f"warning: {name}: {doubt}" for name, doubt in doubts if doubt]
+    warnings = [f"warning: {name}: {one_line(doubt)}" for name, doubt in doubts if doubt]
     return [_device_title(accuracy, latency), "\n".join([_device_table(accuracy, latency), *warnings])]
 
 
@@ -119,7 +122,8 @@ def _stage_row(stage: str, metrics: _Metrics) -> tuple[str, ...]:
 def _device_title(accuracy: _Metrics, latency: _Metrics) -> str:
     samples, threads = int(accuracy.number("samples")), latency.any("threads")
     baseline = f"float32 accuracy {text.number(accuracy.optional('baseline_accuracy'), '.4f')}"
-    place = f"{latency.any('kind')} on {latency.any('device.cpu')} ({latency.any('device.architecture')})"
+    kind, cpu, form = (shown(latency.any(key)) for key in ("kind", "device.cpu", "device.architecture"))
+    place = f"{kind} on {cpu} ({form})"
     first = f"On the test split ({samples} samples, {baseline}), against each runtime's float32 model;"
     return f"{first}\n{place}{f', threads: {threads}' if threads else ''}:"
 
@@ -184,7 +188,9 @@ def _of_one_runtime(latency: _Metrics) -> str:
         return "The device has one runtime, so there is none to agree with."
     if not left:
         return "All operators run on the accelerator."
-    return "\n".join(["Left to the CPU, and not in the estimate:", *(f"  {each}" for each in left)])
+    return "\n".join(
+        ["Left to the CPU, and not in the estimate:", *(f"  {shown(each, 400)}" for each in left)]
+    )
 
 
 def _cost(stages: dict[str, _Metrics], accuracy: _Metrics) -> str:
@@ -192,7 +198,7 @@ def _cost(stages: dict[str, _Metrics], accuracy: _Metrics) -> str:
         return _costliest(stages)
     reason = accuracy.any("tflite.reason")
     if reason is not None:
-        return f"There is no accuracy on the test split: {reason}."
+        return f"There is no accuracy on the test split: {one_line(reason)}."
     top1 = accuracy.number("tflite.baseline_agreement.top1")
     return f"The data has no classes. The .tflite gives its float32 model's class for {top1:.1%} of samples."
 

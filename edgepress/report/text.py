@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
+from edgepress.text import shown
+
 ABSENT = "–"
 
 
@@ -39,6 +41,7 @@ def number(value: float | None, form: str) -> str:
 
 def table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
     """Rows as lines: as many columns as `left` says to the left, the others to the right."""
+    rows = [[shown(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     forms = [f"<{width}" if number < left else f">{width}" for number, width in enumerate(widths)]
     return "\n".join("  ".join(map(format, row, forms)) for row in rows)

@@ -31,6 +31,7 @@ from edgepress.standalone.inputs import draw_inputs, load_inputs
 from edgepress.standalone.layouts import chosen_orders, told
 from edgepress.standalone.parity import signals
 from edgepress.standalone.request import Request
+from edgepress.text import shown
 from edgepress.translate.ends import network_channels
 
 SAMPLES = 128
@@ -78,7 +79,7 @@ class Outcome:
         absent = "" if self.check is None or self.check.passed else " (not written)"
         form, operators = tflite_format(model), len(model.operators)
         line = (
-            f"{self.target}{absent}: {self.converter}, {form}, {operators} operators, "
+            f"{shown(self.target)}{absent}: {self.converter}, {form}, {operators} operators, "
             f"{model.transpose_ops} transposes, {self.size:,} bytes"
         )
         known = [each for each in transposes(model) if each.origin]

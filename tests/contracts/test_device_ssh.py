@@ -105,6 +105,18 @@ def wait_for(find: Callable[[], object], limit_s: float = 30) -> object:
     raise AssertionError("it did not come")
 
 
+def test_what_login_scripts_say_is_passed_over(board, measure, pair):
+    (board.home / ".ssh").mkdir(exist_ok=True)
+    greeting = board.home / ".ssh" / "rc"
+    greeting.write_text("echo Welcome to the board; echo; echo '{'; printf 'no \\033[2J line'; echo\n")
+    try:
+        measured = measure(pair)
+    finally:
+        greeting.unlink()
+    assert measured.candidate.outputs is not None
+    assert len(measured.candidate.outputs) == 40
+
+
 def test_an_unknown_host_key_is_refused(board, measure, pair):
     board.know(None)
     with pytest.raises(DeviceError, match=r"board 'board' has an unknown host key .*.* once with: ssh board"):
