@@ -1,6 +1,7 @@
 """The host's side of the program: one process, asked one question at a time."""
 
 import json
+import re
 import signal
 import subprocess
 import tempfile
@@ -22,6 +23,7 @@ _PACKAGES = {"tflite": "ai-edge-litert", "onnxruntime": "onnxruntime"}
 _RECREATE = "delete it and run: dvc repro"
 _STRANGE = "is it our program that runs there, and does nothing else print to its output?"
 _GREETING_LINES = 1000
+_ANSWER = re.compile(r"\s*[{].*[}]\s*")
 _GRACE_S = 5.0
 """How much longer than this side the program waits before it ends itself, for when nobody else does it."""
 
@@ -90,7 +92,7 @@ class Runner:
             return ""
         for _ in range(_GREETING_LINES if self.pid is None else 1):
             line = self._process.stdout.readline(MAX_LINE)
-            if self.pid is not None or line.startswith("{") or not line.endswith("\n"):
+            if self.pid is not None or not line.endswith("\n") or _ANSWER.fullmatch(line):
                 break
         return line
 

@@ -78,10 +78,10 @@ STRANGE = {
     "a negative process": (saying('{"pid": -1}'), "'pid' is -1; expected"),
     "not a number": (saying('{"pid": NaN}'), "NaN is no number of JSON"),
     "a long number": (saying('{"pid": ' + "9" * 5000 + "}"), "Exceeds the limit"),
-    "depth": (saying('{"pid": ' + "[" * 100_000), "nested too deeply"),
+    "depth": (saying('{"pid": ' + "[" * 100_000 + "}"), "nested too deeply"),
     "half an answer": ("print('{\"pid\"', end='')", "crashed at 'start'"),
     "an error of another kind": (saying('{"error": {"a": ["\\u001b[2J"]}, "kind": ["x"]}'), "failed: {'a':"),
-    "binary": ("import sys; sys.stdout.buffer.write(b'{\\xff\\x00\\x1b\\n')", "answers 'start' with"),
+    "binary": ("import sys; sys.stdout.buffer.write(b'{\\xff\\x00\\x1b}\\n')", "answers 'start' with"),
     "a control sequence": (saying('{"pid": "\\u001b]0;title\\u0007"}'), "'pid' is"),
 }  # fmt: skip
 
