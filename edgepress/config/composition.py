@@ -11,11 +11,16 @@ from typing import Any
 import yaml
 
 from edgepress.config.load import PARAMS, read
+from edgepress.config.readings import leaves, refuse_another_reading, refuse_two_readings
 from edgepress.config.schema import unknown
 from edgepress.config.validation import SECTIONS, validate
+from edgepress.config.yaml_text import parse_yaml
 from edgepress.errors import ConfigError
+from edgepress.text import one_line, shown
 
 CONF = Path("conf")
+
+_SEE_CONF = "For groups, choices and keys see conf/"
 
 _ABSENT = object()
 _SHOWN = 4
@@ -36,13 +41,23 @@ def compose(overrides: Sequence[str] = (), conf: Path = CONF) -> str:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    refuse_two_readings(conf)
+    _refuse_nameless_choices(overrides, conf)
     try:
         with hydra.initialize_config_dir(str(conf.resolve()), version_base=None):
             composed = hydra.compose("config", overrides=list(overrides))
         OmegaConf.resolve(composed)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise _explain(error, overrides, conf) from error
-    return str(OmegaConf.to_yaml(composed))
+    except (
+        ValueError,
+        TypeError,
+        RecursionError,
+    ) as error:  # Hydra's own, of overrides that it did not expect
+        raise ConfigError(f"conf/ does not compose: {one_line(error, 400)}. {_SEE_CONF}") from error
+    text = str(OmegaConf.to_yaml(composed))
+    refuse_another_reading(text, OmegaConf.to_container(composed))
+    return text
 
 
 def check(params: Path = PARAMS, conf: Path = CONF) -> None:
@@ -52,7 +67,7 @@ def check(params: Path = PARAMS, conf: Path = CONF) -> None:
         ConfigError: naming the values that differ and both remedies.
     """
     validate(params)
-    differing = list(_differences(read(params), yaml.safe_load(compose(conf=conf)), params.name))
+    differing = list(_differences(read(params), parse_yaml(compose(conf=conf), "conf/"), params.name))
     if differing:
         more = f" and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
         raise ConfigError(
@@ -60,20 +75,32 @@ def check(params: Path = PARAMS, conf: Path = CONF) -> None:
         )
 
 
+def _refuse_nameless_choices(overrides: Sequence[str], conf: Path) -> None:
+    """Refuse for a group what is no name of a choice, such as `quant=null` or `quant=[int8]`."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise _explain(error, overrides, conf) from error
+    for override in parsed:
+        choices = sorted(file.stem for file in (conf / override.key_or_group).glob("*.yaml"))
+        if choices and not override.is_delete() and not isinstance(override.value(), str):
+            value = override.get_value_string()
+            off = f" To switch it off: {override.key_or_group}=none." if "none" in choices else ""
+            raise ConfigError(
+                f"{override.key_or_group}={shown(value)} is no name of a choice; expected one of: "
+                f"{', '.join(choices)}.{off}"
+            )
+
+
 def _differences(params: Mapping[str, Any], composed: Mapping[str, Any], name: str) -> Iterator[str]:
-    ours, theirs = dict(_leaves(params)), dict(_leaves(composed))
+    ours, theirs = dict(leaves(params)), dict(leaves(composed))
     for key in [*theirs, *(key for key in ours if key not in theirs)]:
         here, there = ours.get(key, _ABSENT), theirs.get(key, _ABSENT)
         if here != there or type(here) is not type(there):
             yield f"{key} is {_show(here)} in {name} but {_show(there)} in conf/"
-
-
-def _leaves(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, object]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{above}{key}.")
-        else:
-            yield f"{above}{key}", value
 
 
 def _show(value: object) -> str:
@@ -89,12 +116,12 @@ def _explain(error: Exception, overrides: Sequence[str], conf: Path) -> ConfigEr
     if match := re.match(r"Could not override '([^']+)'", str(error)):
         return _unknown_key(match[1], overrides, conf)
     message = re.split(r"\n(?:Config search path|See https)", str(error))[0]
-    return ConfigError(f"{' '.join(message.split()).rstrip('.')}. For groups, choices and keys see conf/")
+    return ConfigError(f"{' '.join(message.split()).rstrip('.')}. {_SEE_CONF}")
 
 
 def _unknown_key(key: str, overrides: Sequence[str], conf: Path) -> ConfigError:
     others = [one for one in overrides if one.partition("=")[0] != key]
-    known = [name for name, _ in _leaves(yaml.safe_load(compose(others, conf)))]
+    known = [name for name, _ in leaves(parse_yaml(compose(others, conf), "conf/"))]
     section = key.split(".")[0]
     siblings = [name for name in known if name.split(".")[0] == section]
     return unknown("key", key, siblings or SECTIONS)

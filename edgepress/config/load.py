@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from edgepress import files
 from edgepress.config.schema import build, choose, require, require_integer, show
+from edgepress.config.yaml_text import parse_yaml
 from edgepress.errors import ConfigError
-from edgepress.text import one_line
 
 T = TypeVar("T")
 
@@ -78,11 +76,10 @@ def read(params: Path = PARAMS) -> Mapping[str, Any]:
         ConfigError: it is absent or not YAML with sections.
     """
     try:
-        raw = yaml.safe_load(files.read(params, files.MAX_TEXT_BYTES, ConfigError).decode())
+        content = files.read(params, files.MAX_TEXT_BYTES, ConfigError)
     except FileNotFoundError:
         raise ConfigError(f"{params} does not exist; run this in the project's folder") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # not UTF-8, or numbers that Python refuses
-        raise ConfigError(f"{params} is not valid YAML: {one_line(error, 400)}") from None
+    raw = parse_yaml(content, str(params))
     if not isinstance(raw, Mapping):
         raise ConfigError(f"{params} is empty or not a mapping; restore it with: edgepress compose")
     return raw

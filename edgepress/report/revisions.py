@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from edgepress.artifacts import metrics_path
 from edgepress.config.load import PARAMS
+from edgepress.config.yaml_text import parse_yaml
 from edgepress.errors import ArtifactError
 
 _LOCK = "dvc.lock"
@@ -79,7 +78,7 @@ def _read(revision: str | None) -> tuple[dict[str, Any], dict[str, Any], dict[st
 
 def _lock(files: Any) -> dict[str, Any]:
     try:
-        lock: dict[str, Any] = yaml.safe_load(files.read_text(_LOCK))
+        lock: dict[str, Any] = parse_yaml(files.read_text(_LOCK), _LOCK)
     except FileNotFoundError:
         return {"stages": {}}
     return lock

@@ -15,7 +15,10 @@ from tests.pipeline.project import STAGES, Project, error_lines, stages_run
 FULL_AT_BYTES = 1000
 
 REFUSED_BY_HYDRA = {
-    "quant=in8": ["Could not find 'quant/in8'", "Available options in 'quant'", "int8_qat"],
+    "quant=in8": [
+        "error - quant 'in8' is unknown; expected one of: dynamic, fp16, int8, int8_qat, none. ",
+        " Did you mean 'int8'?\n",
+    ],
     "qant=int8": ["Could not override 'qant'"],
     "prune.sparsty=0.5": ["Could not override 'prune.sparsty'", "Key 'sparsty' is not in struct"],
 }

@@ -1,6 +1,7 @@
 """Every choice in `conf/` composes and validates, and mistakes are refused by name."""
 
 import copy
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,70 @@ MISTAKES = {
     "prune.sparsity": "missing EQUAL",
     "prune.ramp=${nope}": "Interpolation key 'nope' not found. For groups, choices and keys see conf/",
 }
+
+
+NAMELESS = [
+    "quant=null",
+    "quant=false",
+    "quant=8",
+    "quant=1.5",
+    "quant=[int8]",
+    "quant={a: 1}",
+    "+quant=null",
+]
+
+
+@pytest.mark.parametrize("override", NAMELESS)
+def test_a_choice_that_is_no_name_is_refused(override: str) -> None:
+    value = override.partition("=")[2]
+    with pytest.raises(ConfigError) as error:
+        composition.compose([override], CONF)
+    _assert_line(
+        str(error.value),
+        f"quant={value} is no name of a choice; expected one of: dynamic, fp16, int8, int8_qat, none. "
+        "To switch it off: quant=none.",
+    )
+
+
+TWO_READINGS = {
+    "shift: 010": "augment.shift in .*adamw_cosine.yaml is 10 in YAML 1.2, .*but 8 in YAML 1.1",
+    "shift: 1:30": "augment.shift in .*is '1:30' in YAML 1.2, .*but 90 in YAML 1.1",
+    "shift: yes": "augment.shift in .*is 'yes' in YAML 1.2, .*but True in YAML 1.1",
+    "shift: [2, off]": "augment.shift[1] in .*is 'off' in YAML 1.2, .*but False in YAML 1.1",
+    "shift: 0o10": "augment.shift in .*is 8 in YAML 1.2, .*but '0o10' in YAML 1.1",
+    "shift: 2024-01-01": "augment.shift in .*but '2024-01-01' in YAML 1.1",
+    "on: 1": "augment.on in .*is 1 in YAML 1.2, .*but absent in YAML 1.1",
+    "shift: 2\n  shift: 3": "adamw_cosine.yaml is not valid YAML: .*found duplicate key",
+    "\tshift: 3": "adamw_cosine.yaml is not valid YAML: .*cannot start any token",
+    "shift: &a [*a]": "adamw_cosine.yaml holds more than",
+}
+
+
+@pytest.mark.parametrize("line", TWO_READINGS)
+def test_values_that_hydra_and_dvc_read_differently_are_refused(line: str, tmp_path: Path) -> None:
+    conf = _conf_with(tmp_path, "train/adamw_cosine.yaml", "shift: 2", line)
+    with pytest.raises(ConfigError) as error:
+        composition.compose([], conf)
+    _assert_line(str(error.value), TWO_READINGS[line])
+
+
+@pytest.mark.parametrize("line", ["shift: 1_0", "shift: 0x10", "shift: +2", "shift: !!int 3"])
+def test_values_that_both_read_alike_are_taken(line: str, tmp_path: Path) -> None:
+    composition.compose([], _conf_with(tmp_path, "train/adamw_cosine.yaml", "shift: 2", line))
+
+
+def test_a_text_that_dvc_would_read_as_a_number_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"data\.path is '0o10', but DVC would read 8 in params\.yaml"):
+        composition.compose(["data=npz", "data.layout=nf", "data.path=0o10"], CONF)
+
+
+def _conf_with(folder: Path, file: str, old: str, new: str) -> Path:
+    conf = folder / "conf"
+    shutil.copytree(CONF, conf)
+    text = (conf / file).read_text()
+    assert old in text
+    (conf / file).write_text(text.replace(old, new))
+    return conf
 
 
 @pytest.mark.parametrize("override", MISTAKES)

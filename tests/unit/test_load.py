@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edgepress.config.load import Off, Runtime, load_choice, load_runtime, load_section
+from edgepress.config.load import Off, Runtime, load_choice, load_runtime, load_section, read
 from edgepress.errors import ConfigError
 
 
@@ -102,6 +102,16 @@ FILES = {
     b"": "is empty or not a mapping; restore it with: edgepress compose",
     b"- 1\n- 2\n": "is empty or not a mapping; restore it with: edgepress compose",
     b"a: [1\n": "is not valid YAML: while parsing a flow sequence",
+    b"a: 1\na: 2\n": "is not valid YAML: while constructing a mapping at line 1, column 1 found dup",
+    b"a:\n\t- 1\n": "is not valid YAML: ",
+    b"a: &a [*a]\n": "holds more than 100,000 values or 50 levels, anchors included",
+    b"a: &a [1,1,1,1,1,1,1,1,1]\n"
+    + b"".join(b"%c: &%c [%s]\n" % (c, c, b",".join([b"*%c" % (c - 1)] * 9)) for c in b"bcdefgh"): "anchors",
+    b"a: " + b"[" * 100_000: "is nested more than 50 deep",
+    b"- " * 100_000 + b"1": "is nested more than 50 deep",
+    b"a: " + b"9" * 5000: "is not valid YAML: Exceeds the limit (4300 digits)",
+    b"a: !!int ''": "is not valid YAML: ",
+    b"a: 1\n---\nb: 2\n": "is not valid YAML: expected a single document",
     b"\xff\xfe\x00": "is not valid YAML:",
     b"a: !!python/object/apply:os.getcwd []\n": "is not valid YAML: could not determine a constructor",
 }
@@ -114,6 +124,29 @@ def test_a_file_that_holds_no_sections_is_refused_in_one_line(params: Path, cont
         load_choice("motor", CHOICES, params)
     assert FILES[content] in str(error.value)
     assert "\n" not in str(error.value)
+
+
+READ_AS_DVC_DOES = {
+    "1e-3": 0.001,
+    "010": 10,
+    "0o10": 8,
+    "1_000": 1000,
+    "1:30": "1:30",
+    "yes": "yes",
+    "off": "off",
+    "true": True,
+    "'1'": "1",
+}
+
+
+@pytest.mark.parametrize("text", READ_AS_DVC_DOES)
+def test_values_are_those_that_dvc_reads(params: Path, text: str) -> None:
+    from dvc.utils.serialize import parse_yaml as dvc_reads
+
+    params.write_text(f"a: {text}\n")
+    value = read(params)["a"]
+    assert (value, type(value)) == (READ_AS_DVC_DOES[text], type(READ_AS_DVC_DOES[text]))
+    assert dvc_reads(params.read_text(), params)["a"] == value
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
