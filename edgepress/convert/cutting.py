@@ -19,6 +19,9 @@ from edgepress.errors import ArtifactError
 _OUTPUTS, _OPERATORS, _SIGNATURES = 8, 10, 18
 """Slots in the tables of schema.SubGraph, the first two, and of schema.Model."""
 
+_MAX_OPERATORS = 5_000
+"""Far more than any model for an edge device has; the cuts' outputs are as many again for each of them."""
+
 _PADDED = ("CONV_2D", "DEPTHWISE_CONV_2D")
 
 
@@ -58,7 +61,7 @@ def read_cuts(path: Path) -> Cuts:
     graph = read_tflite(path).graphs[0]
     try:
         cuts = Cuts(_places(read_bytes(path)), graph.inputs, list(_steps(graph)))
-    except (IndexError, struct.error) as error:
+    except (IndexError, ValueError, struct.error) as error:
         raise broken(path, "a TFLite model", error) from error
     if not cuts.steps:
         raise ArtifactError(f"{path} computes nothing, so there is nothing to cut; convert a network")
@@ -66,21 +69,27 @@ def read_cuts(path: Path) -> Cuts:
 
 
 def _steps(graph: Graph) -> Iterator[Step]:
+    if len(graph.operators) > _MAX_OPERATORS:
+        raise ValueError(f"{len(graph.operators):,} operators; at most {_MAX_OPERATORS:,} can be told apart")
     begin, constant = 0, {index for index, tensor in enumerate(graph.tensors) if tensor.constant}
+    last_use = {index: number for number, operator in enumerate(graph.operators) for index in operator.inputs}
+    last_use |= dict.fromkeys(graph.outputs, len(graph.operators))
+    made = dict[int, None]()
     for number, operator in enumerate(graph.operators):
+        made |= dict.fromkeys(operator.outputs)
         if all(index in constant for index in _given(operator.inputs)):
             constant.update(operator.outputs)
         elif not _pads_the_next(graph, number):
-            yield _step(graph, begin, number + 1, constant)
+            made = {index: None for index in made if last_use.get(index, -1) > number}
+            yield _step(
+                graph, begin, number + 1, constant, [index for index in made if index not in constant]
+            )
             begin = number + 1
 
 
-def _step(graph: Graph, begin: int, end: int, constant: set[int]) -> Step:
+def _step(graph: Graph, begin: int, end: int, constant: set[int], outputs: list[int]) -> Step:
     last = graph.operators[end - 1]
     made = graph.tensors[last.outputs[0]]
-    needed = {index for operator in graph.operators[end:] for index in operator.inputs} | set(graph.outputs)
-    before = [index for operator in graph.operators[:end] for index in operator.outputs]
-    outputs = [index for index in before if index in needed and index not in constant]
     return Step(
         operator=" + ".join(_told(graph.operators[begin:end], constant)),
         name=made.name,

@@ -24,6 +24,11 @@ _IDENTIFIER = b"TFL3"
 _MAX_TABLES = 200_000
 """Far more tensors, operators and buffers together than any model for an edge device has."""
 
+_MAX_RANK = 16
+_LONGEST_NAME = 10_000
+_SHARED = 4
+"""How often the bytes of a file may be read as constants; few models let tensors share a buffer at all."""
+
 _CHANNEL_AXES = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0, "TRANSPOSE_CONV": 0}
 """The axis of output channels in the kernels, which are (O, H, W, I), (1, H, W, O) or (O, I)."""
 
@@ -179,6 +184,7 @@ class _Reader:
             raise ValueError(f"identifier {content[4:8]!r} instead of {_IDENTIFIER!r}")
         self._root = schema.Model.GetRootAs(content)
         self._room = min(len(content) // 4, _MAX_TABLES)
+        self._elements = self._data = _SHARED * len(content)
         self._codes = [_code_name(code) for code in self._tables(self._root, "OperatorCodes")]
         self._buffers = [
             _array(buffer.DataAsNumpy(), np.uint8) for buffer in self._tables(self._root, "Buffers")
@@ -209,31 +215,54 @@ class _Reader:
         tensors = [self._tensor(tensor) for tensor in self._tables(graph, "Tensors")]
         operators = [self._operator(each, len(tensors)) for each in self._tables(graph, "Operators")]
         ends = (graph.InputsAsNumpy(), graph.OutputsAsNumpy())
-        return Graph(tensors, operators, *(_indices(end, len(tensors)) for end in ends))
+        return Graph(tensors, operators, *(self._indices(end, len(tensors)) for end in ends))
 
     def _tensor(self, tensor: Any) -> Tensor:
-        name, dtype = tensor.Name().decode(), _TENSOR_TYPES[tensor.Type()]
-        data, shape = self._buffers[tensor.Buffer()], _array(tensor.ShapeAsNumpy(), np.int32).tolist()
+        name, dtype = self._name(tensor.Name()), _TENSOR_TYPES[tensor.Type()]
+        data, shape = self._buffers[tensor.Buffer()], self._numbers(tensor.ShapeAsNumpy())
+        if len(shape) > _MAX_RANK:
+            raise ValueError(f"a tensor has {len(shape)} axes; expected at most {_MAX_RANK}")
+        self._data -= len(data)
+        if self._data < 0:
+            raise ValueError("its tensors have more constants than the file has room for")
         own, scales, zero_points = tensor.Quantization(), np.zeros(0, np.float32), np.zeros(0, np.int64)
         if own is not None:
             scales = _array(own.ScaleAsNumpy(), np.float32)
             zero_points = _array(own.ZeroPointAsNumpy(), np.int64)
+            self._spend(len(scales) + len(zero_points))
         constant = _constant(name, dtype, data, shape) if len(data) else None
         return Tensor(name, dtype, shape, len(data) > 0, constant, scales, zero_points)
 
     def _operator(self, operator: Any, tensors: int) -> Operator:
         ends = (operator.InputsAsNumpy(), operator.OutputsAsNumpy())
         return Operator(
-            self._codes[operator.OpcodeIndex()], *(_indices(end, tensors, lowest=-1) for end in ends)
+            self._codes[operator.OpcodeIndex()], *(self._indices(end, tensors, lowest=-1) for end in ends)
         )
 
+    def _indices(self, vector: Any, tensors: int, lowest: int = 0) -> list[int]:
+        """Indices of tensors; −1 is allowed where an operand may be left out."""
+        found = self._numbers(vector)
+        if not all(lowest <= index < tensors for index in found):
+            raise ValueError(f"an operator or an end of the graph names a tensor that is not among {tensors}")
+        return found
 
-def _indices(vector: Any, tensors: int, lowest: int = 0) -> list[int]:
-    """Indices of tensors; −1 is allowed where an operand may be left out."""
-    found: list[int] = _array(vector, np.int32).tolist()
-    if not all(lowest <= index < tensors for index in found):
-        raise ValueError(f"an operator or an end of the graph names a tensor that is not among {tensors}")
-    return found
+    def _numbers(self, vector: Any) -> list[int]:
+        """A vector of integers; tables may point at the same one, so all of them together are bounded."""
+        numbers = _array(vector, np.int32)
+        self._spend(len(numbers))
+        found: list[int] = numbers.tolist()
+        return found
+
+    def _name(self, name: Any) -> str:
+        self._spend(len(name))
+        if len(name) > _LONGEST_NAME:
+            raise ValueError(f"a name has {len(name):,} bytes; expected at most {_LONGEST_NAME:,}")
+        return str(name.decode())
+
+    def _spend(self, elements: int) -> None:
+        self._elements -= elements
+        if self._elements < 0:
+            raise ValueError("its vectors hold more than the file has room for")
 
 
 def _names(enumeration: type) -> dict[int, str]:
@@ -247,7 +276,7 @@ _TENSOR_TYPES = _names(schema.TensorType)
 def _code_name(code: Any) -> str:
     """The operator's name; old files hold its number in an 8-bit field only."""
     name = _BUILTINS[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
-    return code.CustomCode().decode() if name == "CUSTOM" else name
+    return code.CustomCode()[:_LONGEST_NAME].decode() if name == "CUSTOM" else name
 
 
 def _array(vector: Any, dtype: type) -> Array:

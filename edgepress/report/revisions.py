@@ -1,6 +1,5 @@
 """What was measured at a revision of the project, read through DVC."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,8 @@ from edgepress.artifacts import metrics_path
 from edgepress.config.load import PARAMS
 from edgepress.config.yaml_text import parse_yaml
 from edgepress.errors import ArtifactError
+from edgepress.files import parse_json
+from edgepress.text import one_line
 
 _LOCK = "dvc.lock"
 _STAGE = "evaluate-on-device"
@@ -64,10 +65,13 @@ def _read(revision: str | None) -> tuple[dict[str, Any], dict[str, Any], dict[st
         lock = _lock(files)
         if _STAGE not in lock["stages"]:
             raise ArtifactError(f"{name} has no results of {_STAGE}; run there: dvc repro")
-        reports = [json.loads(files.read_text(str(metrics_path(each)))) for each in ("accuracy", "latency")]
+        reports = [parse_json(files.read_text(str(metrics_path(each)))) for each in ("accuracy", "latency")]
     except DvcException as error:
         reason, known = " ".join(str(error).split())[:200], "a commit, branch, tag or experiment"
         raise ArtifactError(f"{name}: {reason}; expected {known}, see: dvc exp list") from error
+    except (ValueError, KeyError, TypeError) as error:
+        detail = f"{type(error).__name__}: {one_line(error, 150)}"
+        raise ArtifactError(f"the results of {name} cannot be read ({detail}); run: dvc repro") from error
     except FileNotFoundError as error:
         remedy = "make them with: dvc repro" if revision is None else "where they were made, run: dvc push"
         raise ArtifactError(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgepress.artifacts import read_json
+from edgepress.config.composition import compose
 from edgepress.config.load import read as read_params
 from edgepress.errors import ArtifactError, ConfigError, DataError, EdgepressError
 from edgepress.files import opened_below, parse_json, read
@@ -138,6 +139,29 @@ def test_hostile_json_is_a_value_error_and_an_artifact_error(text: str, tmp_path
 
 def test_json_of_400_digits_is_a_number() -> None:
     assert parse_json(json.dumps(10**399)) == 10**399
+
+
+LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)
+)
+
+
+@pytest.mark.parametrize("text", [LAUGHS, "a: &a [*a]", "a: &a {b: *a}", "a: &a [" + "*a," * 99 + "]"])
+def test_aliases_that_stand_for_billions_are_refused(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="holds more than 100,000 values or 50 levels, anchors included"):
+        read_params(path)
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "config.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"config\.yaml holds more than 100,000 values"):
+        compose(conf=tmp_path / "conf")
+
+
+def test_aliases_that_stand_for_little_are_taken(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("a: &a [1, 2]\nb: *a\n")
+    assert read_params(path) == {"a": [1, 2], "b": [1, 2]}
 
 
 @pytest.mark.parametrize("text", ["seed: " + "9" * 5000, "[" * 3000, "a: \x00", "a: \xff"])

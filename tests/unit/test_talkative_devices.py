@@ -81,7 +81,7 @@ STRANGE = {
     "depth": (saying('{"pid": ' + "[" * 100_000 + "}"), "nested too deeply"),
     "half an answer": ("print('{\"pid\"', end='')", "crashed at 'start'"),
     "an error of another kind": (saying('{"error": {"a": ["\\u001b[2J"]}, "kind": ["x"]}'), "failed: {'a':"),
-    "binary": ("import sys; sys.stdout.buffer.write(b'{\\xff\\x00\\x1b}\\n')", "answers 'start' with"),
+    "binary": ("import sys; input(); sys.stdout.buffer.write(b'{\\xff\\x00\\x1b}\\n')", "answers 'start'"),
     "a control sequence": (saying('{"pid": "\\u001b]0;title\\u0007"}'), "'pid' is"),
 }  # fmt: skip
 
