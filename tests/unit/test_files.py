@@ -168,7 +168,7 @@ def test_aliases_that_stand_for_little_are_taken(tmp_path: Path) -> None:
 def test_hostile_parameters_are_refused_in_a_line(text: str, tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(EdgepressError, match=r"params\.yaml is not valid YAML: .") as error:
+    with pytest.raises(EdgepressError, match=r"params\.yaml is (not valid YAML: .|nested more)") as error:
         read_params(path)
     assert str(error.value).isprintable()
     assert len(str(error.value)) < 1000
