@@ -1,8 +1,8 @@
-# make install | repro | test | check | bench | bench-converters | conformance | zoo; each installs what is missing first.
+# make install | repro | test | check | bench | bench-converters | conformance | zoo | fuzz; each installs what is missing first.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := repro
-.PHONY: install repro test check bench bench-converters conformance zoo lock
+.PHONY: install repro test check bench bench-converters conformance zoo fuzz lock
 
 # Any Python 3.11 will do: make install PYTHON=/path/to/python3.11
 PYTHON ?=
@@ -58,6 +58,10 @@ bench: install
 # Against litert-torch, onnx2tf, onnx-tf and ai-edge-quantizer, in environments of their own in .bench/.
 bench-converters: install
 	@python -m tests.bench.peers.converters
+
+# 50,000 mutated files through every reader of what users and devices hand over: minutes.
+fuzz: install
+	@python -m tests.mutations $(or $(CASES),50000)
 
 # The ONNX standard's node tests through both converters.
 conformance: install

@@ -10,8 +10,9 @@ import json
 import os
 import stat
 from collections.abc import Sequence
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
 from edgepress.errors import ArtifactError, EdgepressError
 from edgepress.text import shown
@@ -34,7 +35,9 @@ _KINDS = {
 }
 
 
-def opened(path: Path, most: int = MAX_BYTES, refusal: type[EdgepressError] = ArtifactError) -> IO[bytes]:
+def opened(
+    path: Path, most: int = MAX_BYTES, refusal: type[EdgepressError] = ArtifactError
+) -> BufferedReader:
     """A regular file of at most `most` bytes, open for reading.
 
     Raises:
@@ -68,7 +71,9 @@ def read(
         return content
 
 
-def opened_below(folder: Path, parts: Sequence[str], most: int, refusal: type[EdgepressError]) -> IO[bytes]:
+def opened_below(
+    folder: Path, parts: Sequence[str], most: int, refusal: type[EdgepressError]
+) -> BufferedReader:
     """As `opened`, for a file below a folder that has no other name: no step on the way there is a link.
 
     Raises:
@@ -138,7 +143,7 @@ def _step(here: int, name: str, flags: int, path: Path, refusal: type[EdgepressE
         raise error from None
 
 
-def _checked(descriptor: int, path: Path, most: int, refusal: type[EdgepressError]) -> IO[bytes]:
+def _checked(descriptor: int, path: Path, most: int, refusal: type[EdgepressError]) -> BufferedReader:
     status = os.fstat(descriptor)
     try:
         if not stat.S_ISREG(status.st_mode):

@@ -1,6 +1,7 @@
 """An image file of any form → an array of fixed form; Pillow."""
 
 import io
+import logging
 import warnings
 from collections.abc import Callable
 from typing import Literal
@@ -13,6 +14,8 @@ from edgepress.files import SPARE_BYTES
 from edgepress.text import one_line
 
 Fit = Literal["stretch", "crop"]
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # what is wrong is said in the error
 
 _WHITE = (255, 255, 255, 255)
 _DEPTH_16 = (1 << 16) - 1

@@ -10,8 +10,9 @@ import numpy.typing as npt
 from numpy.lib import format
 
 from edgepress.artifacts import broken, read_json, write_json
+from edgepress.config.schema import build
 from edgepress.datasets.numpy_files import map_array
-from edgepress.errors import ArtifactError, DataError
+from edgepress.errors import ArtifactError, ConfigError, DataError
 from edgepress.writing import atomic
 
 Array = npt.NDArray[Any]
@@ -118,12 +119,16 @@ def load_description(path: Path) -> Description:
         ArtifactError: the file is absent or damaged.
     """
     values = read_json(path)
+    known = {field.name for field in fields(Description)}
     try:
-        kept: dict[str, Any] = {field.name: values[field.name] for field in fields(Description)}
-    except KeyError as error:
-        raise broken(path, "a data description", f"no {error}") from None
-    frozen: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in kept.items()}
-    return Description(**frozen)
+        found = build(Description, {key: value for key, value in values.items() if key in known}, "it")
+    except ConfigError as error:
+        raise broken(path, "a data description", error) from None
+    shape, channels = found.input_shape, found.input_shape[:1]
+    lengths = {len(found.mean), len(found.std)}
+    if len(shape) != 3 or min(shape) < 1 or len(found.value_range) != 2 or lengths != {*channels}:
+        raise broken(path, "a data description", f"input_shape {shape}, {lengths} moments")
+    return found
 
 
 def _load(path: Path) -> Array:

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from edgepress.devices.pipes import EndlessOutputError, communicate, last_words
 from edgepress.errors import DeviceError
+from edgepress.files import opened
 from edgepress.text import shown
 
 FAILED = 255
@@ -180,16 +181,16 @@ class Link:
         )
 
     def _bring(self, path: Path, name: str) -> str:
-        with path.open("rb") as content:
+        with opened(path, refusal=DeviceError) as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
             target = name or f"files/{digest}{path.suffix}"
             answer = self.run(_LOOK, target).strip()
             if answer == "there":
                 return target
             there = self._count(answer)
-            arrived = self._continue(content, there, target, digest)
+            arrived = self._continue(path, content, there, target, digest)
             if not arrived and there > 0:  # what had been there was something else
-                arrived = self._continue(content, 0, target, digest)
+                arrived = self._continue(path, content, 0, target, digest)
         if not arrived:
             raise self.failure(f"{path} arrives damaged")
         return target
@@ -206,21 +207,21 @@ class Link:
             ]
         )
 
-    def _continue(self, content: IO[bytes], sent: int, target: str, digest: str) -> bool:
+    def _continue(self, path: Path, content: IO[bytes], sent: int, target: str, digest: str) -> bool:
         """Send what follows the first `sent` bytes; whether all of it is now there as it should be."""
         size = content.seek(0, os.SEEK_END)
-        self._require_space(content.name, size - sent)
+        self._require_space(path, size - sent)
         if sent < size:
             content.seek(sent)
             self._pour(content, target, size, sent)
         return self.attempt(_ACCEPT, target, digest)[0] == 0
 
-    def _require_space(self, name: str, size: int) -> None:
+    def _require_space(self, path: Path, size: int) -> None:
         answer = self.run(_FREE).split()
         free = self._count(answer[3] if len(answer) > 3 else "".join(answer)) * 1024
         if free < size + _SPARE_BYTES:
             raise DeviceError(
-                f"board {self.board!r} has {free / 1e6:.1f} MB left in {self._directory}, but {name} takes "
+                f"board {self.board!r} has {free / 1e6:.1f} MB left in {self._directory}, but {path} takes "
                 f"{size / 1e6:.1f} MB; free some space there, or set device.directory to a folder on "
                 "another disk"
             )

@@ -16,6 +16,7 @@ from typing import IO, Any
 from edgepress.devices.pipes import EndlessOutputError, communicate
 from edgepress.devices.program.machine import short_hash
 from edgepress.errors import DeviceError
+from edgepress.files import opened
 from edgepress.text import one_line, shown
 
 _PATIENCE_S = 120.0
@@ -129,7 +130,7 @@ class Phone:
         return self.shell("getprop ro.boot.qemu; getprop ro.kernel.qemu", folder="/").split() != []
 
     def _bring(self, path: Path) -> str:
-        with path.open("rb") as content:
+        with opened(path, refusal=DeviceError) as content:
             name = f"files/{hashlib.file_digest(content, 'sha256').hexdigest()}{path.suffix}"
         there = f"{self._directory}/{name}"
         if self.shell('if [ -f "$1" ]; then touch "$1"; echo there; fi', name).strip() != "there":
