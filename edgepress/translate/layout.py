@@ -1,5 +1,6 @@
 """How a tensor's elements are stored, compared with the order of its axes in ONNX."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +45,8 @@ def moves_nothing(order: tuple[int, ...], sizes: list[int | None]) -> bool:
     return kept == sorted(kept)
 
 
+_OPEN = 2**61 - 1
+
 Sizes = tuple[int | None, ...]
 Order = tuple[int, ...]
 Orders = tuple[tuple[int, ...], tuple[int, ...]]
@@ -60,7 +63,7 @@ def regrouped(
     stored axes that this takes, which is `order` wherever possible, and the order after it; None
     where sizes are open or 0 and only a plain reshape will do.
     """
-    blocks = _blocks(shape, target)
+    blocks = _blocks(_with_open_size(shape), _with_open_size(target))
     if blocks is None:
         return None
     first = _places(order, [axes for axes, _ in blocks])
@@ -86,8 +89,6 @@ def _blocks(shape: Sizes, target: Sizes) -> list[tuple[list[int], list[int]]] | 
     """Runs of axes, those of size 1 left out, that hold the same elements before and after."""
     left, right = ([i for i, size in enumerate(sizes) if size != 1] for sizes in (shape, target))
     blocks: list[tuple[list[int], list[int]]] = []
-    if left and right and shape[left[0]] is None and target[right[0]] is None:
-        blocks.append(([left.pop(0)], [right.pop(0)]))
     if any(not shape[i] for i in left) or any(not target[i] for i in right):
         return None
     while left and right:
@@ -101,8 +102,13 @@ def _blocks(shape: Sizes, target: Sizes) -> list[tuple[list[int], list[int]]] | 
     return None if left or right else blocks
 
 
+def _with_open_size(sizes: Sizes) -> Sizes:
+    """One open size, the batch's wherever it stands, as a prime that no other size is a multiple of."""
+    return tuple(_OPEN if size is None else size for size in sizes) if sizes.count(None) == 1 else sizes
+
+
 def _product(sizes: Sizes, axes: list[int]) -> int:
-    return int(np.prod([sizes[axis] or 0 for axis in axes]))
+    return math.prod(sizes[axis] or 0 for axis in axes)
 
 
 def _with_ones(order: tuple[int, ...], needed: list[int], shape: Sizes) -> tuple[int, ...]:

@@ -155,3 +155,15 @@ def test_what_two_readers_want_moved_is_moved_once():
     graph.add("Softmax", graph.add("Add", left, right), axis=2)
     plan = assert_faces_agree(graph.model())
     assert sum(step.op == "transpose" for step in plan.steps) == 1
+
+
+def test_a_batch_that_is_not_the_first_axis_is_reshaped_where_it_stands():
+    """A recurrent layer in ONNX's own order: its directions are squeezed away with the batch behind them."""
+    graph = Graph(10, 5)
+    hidden = 4
+    steps = graph.add("Transpose", "input", perm=[1, 0, 2])
+    kernels = graph.weights(1, 4 * hidden, 5), graph.weights(1, 4 * hidden, hidden)
+    graph.add("LSTM", steps, *kernels, hidden_size=hidden)
+    graph.add("Squeeze", graph.last, np.array([1]))
+    graph.add("Transpose", graph.add("Reshape", graph.last, np.array([5, 2, -1, hidden])), perm=[2, 0, 1, 3])
+    assert_faces_agree(graph.model())

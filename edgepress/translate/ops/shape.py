@@ -9,7 +9,7 @@ from edgepress.translate.reading import Shape
 def plan_reshape(node: Node, planner: Planner) -> None:
     """Flatten, Reshape, Squeeze and Unsqueeze, all by their inferred output shape."""
     value, target = planner.value(node.inputs[0]), planner.shape(node.outputs[0])
-    if any(size is None for size in target[1:]):
+    if target.count(None) > 1:
         raise unsupported(node, f"its output shape {target} is not fixed")
     if (image := _flattened_image(value, target)) is not None:
         layout = Layout((0, 1), None if 1 in (image[0], image[1] * image[2]) else image)
