@@ -86,8 +86,8 @@ def _refuse_nameless_choices(overrides: Sequence[str], conf: Path) -> None:
         raise _explain(error, overrides, conf) from error
     for override in parsed:
         choices = sorted(file.stem for file in (conf / override.key_or_group).glob("*.yaml"))
-        if choices and not override.is_delete() and not isinstance(override.value(), str):
-            value = override.get_value_string()
+        value = "" if override.is_delete() else override.get_value_string()
+        if choices and not override.is_delete() and (not isinstance(override.value(), str) or "$" in value):
             off = f" To switch it off: {override.key_or_group}=none." if "none" in choices else ""
             raise ConfigError(
                 f"{override.key_or_group}={shown(value)} is no name of a choice; expected one of: "

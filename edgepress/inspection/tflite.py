@@ -29,8 +29,10 @@ def inspect_tflite(path: Path) -> Report:
     try:
         model = read_tflite(path)
     except ArtifactError as error:
-        if not path.is_file():
+        if not path.exists():
             raise ArtifactError(f"cannot read {path}: no such file; check the name") from error
+        if "is corrupt" not in str(error):
+            raise
         reason = str(error).partition("(")[2].partition("); delete")[0]
         raise ArtifactError(
             f"{path} is truncated or not a TFLite model ({reason}); convert it again"

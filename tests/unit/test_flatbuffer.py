@@ -214,3 +214,55 @@ def test_reading_imports_no_tensorflow(small_models):
     )
     root = Path(__file__).resolve().parents[2]
     subprocess.run([sys.executable, "-c", code, str(small_models / "int8.tflite")], cwd=root, check=True)
+
+
+def crowded(shared: str, tensors: int = 20_000) -> bytes:
+    """A file of one real tensor, to which as many entries point; what is `shared` is half of the file."""
+    builder = flatbuffers.Builder()
+    name = builder.CreateString("n" * (100_000 if shared == "name" else 1))
+    shape = builder.CreateNumpyVector(np.ones(50_000 if shared == "shape" else 4, np.int32))
+    data = builder.CreateNumpyVector(np.ones(400_000 if shared == "data" else 16, np.uint8))
+    schema.BufferStart(builder)
+    schema.BufferAddData(builder, data)
+    buffer = schema.BufferEnd(builder)
+    schema.TensorStart(builder)
+    schema.TensorAddName(builder, name)
+    schema.TensorAddShape(builder, shape)
+    schema.TensorAddType(builder, schema.TensorType.STRING)
+    tensor = schema.TensorEnd(builder)
+    schema.SubGraphStartTensorsVector(builder, tensors)
+    for _ in range(tensors):
+        builder.PrependUOffsetTRelative(tensor)
+    vector = builder.EndVector()
+    schema.SubGraphStart(builder)
+    schema.SubGraphAddTensors(builder, vector)
+    graph = schema.SubGraphEnd(builder)
+    vectors = []
+    for start, each in ((schema.ModelStartSubgraphsVector, graph), (schema.ModelStartBuffersVector, buffer)):
+        start(builder, 1)
+        builder.PrependUOffsetTRelative(each)
+        vectors.append(builder.EndVector())
+    schema.ModelStart(builder)
+    schema.ModelAddSubgraphs(builder, vectors[0])
+    schema.ModelAddBuffers(builder, vectors[1])
+    builder.Finish(schema.ModelEnd(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+@pytest.mark.parametrize(
+    ("shared", "message"),
+    [
+        ("name", "a name has 100,000 bytes|vectors hold more than the file has room for"),
+        ("shape", "a tensor has 50000 axes|vectors hold more than the file has room for"),
+        ("data", "more constants than the file has room for"),
+    ],
+)
+def test_tables_that_point_at_the_same_bytes_over_and_over_are_refused(
+    tmp_path: Path, shared: str, message: str
+) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(crowded(shared))
+    started = time.monotonic()
+    with pytest.raises(ArtifactError, match=message):
+        read_tflite(path)
+    assert time.monotonic() - started < 5

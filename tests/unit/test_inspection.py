@@ -1,6 +1,7 @@
 """`inspect` counts what can be counted by hand, and reads real files of every format."""
 
 import json
+import os
 import random
 from dataclasses import replace
 
@@ -230,3 +231,30 @@ def test_damaged_files_are_told_or_refused(small_models, tmp_path):
             refused.append(str(error))
     assert 0 < len(refused) < 200
     assert not [message for message in refused if "\n" in message]
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".tflite"])
+@pytest.mark.parametrize(("make", "kind"), [(os.mkfifo, "a pipe"), (os.mkdir, "a folder")])
+def test_what_is_no_regular_file_is_told_as_what_it_is(tmp_path, suffix, make, kind):
+    path = tmp_path / f"model{suffix}"
+    make(path)
+    with pytest.raises(ArtifactError, match=f"is {kind}; expected a regular file"):
+        inspect(path)
+
+
+def test_names_in_a_file_cannot_break_the_report(tmp_path):
+    odd = "w\x1b[2J\n\u202e" + "é" * 900
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["input", odd], ["out\x07"])],
+        "graph",
+        [helper.make_tensor_value_info("input", 1, ["n\x1b[31m", 1, 4, 4])],
+        [helper.make_tensor_value_info("out\x07", 1, None)],
+        [onnx.numpy_helper.from_array(np.ones((2, 1, 3, 3), np.float32), odd)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)], ir_version=8)
+    path = saved(tmp_path, model)
+    text = describe(path, as_json=False)
+    assert r"w\x1b[2J\n\u202eéé" in text
+    assert r"out\x07: float32" in text
+    assert all(line.isprintable() and len(line) < 300 for line in text.split("\n"))
+    assert json.loads(describe(path, as_json=True))["kernels"][0]["name"] == odd

@@ -410,6 +410,21 @@ def test_tensors_cannot_read_the_same_bytes_over_and_over(tmp_path):
         load_normalised(tmp_path / "model.onnx")
 
 
+@pytest.mark.parametrize("fields", [(7, 1), (7, 5), (7, 1, 5), (14,)])
+def test_a_model_of_millions_of_empty_parts_is_refused_before_it_is_parsed(fields, tmp_path):
+    """Nodes, initializers, attributes of a node, metadata: two bytes each in the file."""
+    *outer, part = fields
+    content = bytes([part << 3 | 2, 0]) * 2_000_000
+    for field in reversed(outer):
+        length = len(content)
+        size = bytes([*(length >> 7 * i & 127 | 128 for i in range(3)), length >> 21])
+        content = bytes([field << 3 | 2]) + size + content
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"far too many small parts for a file of 4,000,0\d\d bytes"):
+        load_normalised(path)
+
+
 def test_files_that_are_no_models_are_refused(tmp_path):
     path = tmp_path / "model.onnx"
     content = versioned(15).SerializeToString()

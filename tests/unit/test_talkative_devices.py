@@ -13,6 +13,7 @@ from typing import IO
 import numpy as np
 import pytest
 
+from edgepress.config.composition import compose
 from edgepress.config.device import Ssh
 from edgepress.devices import client, pipes
 from edgepress.devices.answers import parse_answer
@@ -286,3 +287,13 @@ def test_what_the_benchmark_program_says_may_be_anything(said: str) -> None:
         read(said, Path("m"))
     assert str(error.value).isprintable()
     assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize("value", ["${oc.env:SECRET}", "a${oc.env:SECRET}", "'${oc.env:SECRET}'"])
+def test_the_name_of_a_device_in_an_override_is_never_resolved(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET", "told")
+    with pytest.raises(ConfigError, match="is no name of a choice; expected one of: adb, ethos_u") as error:
+        compose([f"device={value}"], Path(__file__).parents[2] / "conf")
+    assert "told" not in str(error.value)

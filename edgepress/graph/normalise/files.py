@@ -11,6 +11,7 @@ from onnx import TensorProto
 
 from edgepress.errors import ArtifactError, UnsupportedModelError
 from edgepress.files import opened_below, read
+from edgepress.graph.normalise.bulk import require_proportion
 from edgepress.graph.normalise.limits import MAX_FILE_BYTES, MAX_NAME, refuse
 from edgepress.graph.normalise.tensors import tensor_bytes
 from edgepress.text import one_line
@@ -60,8 +61,9 @@ def parse(content: bytes, path: Path) -> onnx.ModelProto:
         ArtifactError: the bytes are not an ONNX model.
     """
     try:
+        require_proportion(content)
         model = onnx.ModelProto.FromString(content)
-    except DecodeError as error:
+    except (DecodeError, ValueError) as error:
         raise ArtifactError(
             f"{path} is truncated or not an ONNX model ({one_line(error, 100)}); export it again"
         ) from error
