@@ -96,7 +96,7 @@ def _can_wait(step: Step, least: int) -> bool:
     if step.op not in _OPERATORS or "kernel" not in step.weights:
         return False
     weight = step.weights["kernel"]
-    if step.op == "conv_transpose" and (step.attributes["groups"] > 1 or weight.quantisation):
+    if step.op == "conv_transpose" and (step.attributes["groups"] > 1 or step.attributes["spread"]):
         return False
     return weight.values.size >= least and weight.values.dtype == np.float32
 

@@ -25,6 +25,8 @@ def convert(model: onnx.ModelProto, int8_io: bool, calibration: Array, orders: O
     """
     form = number_format(model)
     plan, names = planned(model, orders), [output.name for output in model.graph.output]
+    if form == "int8" and not any(step.op == "fake_quant" for step in plan.steps):
+        form, int8_io = "float32", False  # else TensorFlow would make codes of the kernels as it likes
     marked, kernels = hollow(plan)
     if kernels and (content := filled(written(marked, form, int8_io, names, kernels), kernels)):
         return content

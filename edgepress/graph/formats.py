@@ -1,6 +1,7 @@
 """In which number format a model computes, and the way back to plain float32."""
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -22,13 +23,24 @@ NumberFormat = Literal["float32", "fp16", "dynamic", "int8"]
 
 def number_format(model: onnx.ModelProto) -> NumberFormat:
     """Read from the graph itself, so that no file needs to come with its configuration."""
-    ops = {node.op_type for node in model.graph.node}
-    if "QuantizeLinear" in ops:
+    ops, wide = {node.op_type for node in model.graph.node}, _wide_codes(model)
+    if any(node.op_type == "QuantizeLinear" and not wide(node) for node in model.graph.node):
         return "int8"
     if "DynamicQuantizeLinear" in ops:
         return "dynamic"
     float16 = any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in model.graph.initializer)
     return "fp16" if float16 else "float32"
+
+
+_WORDS = (onnx.TensorProto.INT16, onnx.TensorProto.UINT16)
+
+
+def _wide_codes(model: onnx.ModelProto) -> Callable[[onnx.NodeProto], bool]:
+    """Whether a QuantizeLinear makes codes of 16 bits, which say nothing of the kernels that read them."""
+    words = {tensor.name for tensor in model.graph.initializer if tensor.data_type in _WORDS}
+    return lambda node: (
+        attributes(node).get("output_dtype") in _WORDS or any(name in words for name in node.input[2:])
+    )
 
 
 def to_float(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -87,14 +99,44 @@ def _clip(model: onnx.ModelProto, source: str, target: str, end: float) -> onnx.
     )
 
 
-def dequantise(codes: Array, scale: Array, zero_point: Array, axis: int) -> Array:
-    """(codes − zero point)·scale, per tensor or along `axis`, float32."""
-    shape = [1] * codes.ndim
-    if scale.size > 1:
-        shape[axis] = -1
-    shift = zero_point.astype(np.float32).reshape(shape if zero_point.size > 1 else [1] * codes.ndim)
-    values: Array = (codes.astype(np.float32) - shift) * scale.astype(np.float32).reshape(shape)
+def dequantise(codes: Array, scale: Array, zero_point: Array, axis: int, block: int = 0) -> Array:
+    """(codes − zero point)·scale, per tensor, along `axis` or for each `block` of it; float32."""
+    shift = _spread(zero_point.astype(np.float32), codes.shape, axis, block)
+    factor = _spread(scale.astype(np.float32), codes.shape, axis, block)
+    values: Array = (codes.astype(np.float32) - shift) * factor
     return values
+
+
+def quantise(values: Array, scale: Array, zero_point: Array, axis: int, block: int = 0) -> Array:
+    """The codes of float values, rounded half to even and saturated, of the zero point's type."""
+    low, high = code_limits(zero_point.dtype)
+    factor = _spread(scale.astype(np.float32), values.shape, axis, block)
+    shift = _spread(zero_point.astype(np.float32), values.shape, axis, block)
+    codes: Array = np.clip(np.rint(values / factor) + shift, low, high).astype(zero_point.dtype)
+    return codes
+
+
+_NARROW = {"int4": (-8, 7), "uint4": (0, 15), "int2": (-2, 1), "uint2": (0, 3)}
+"""The limits of types that onnx has and numpy has not."""
+
+
+def code_limits(dtype: np.dtype[Any]) -> tuple[int, int]:
+    """The lowest and the highest code of a type."""
+    if dtype.name in _NARROW:
+        return _NARROW[dtype.name]
+    limits = np.iinfo(dtype)
+    return limits.min, limits.max
+
+
+def _spread(parameters: Array, shape: tuple[int, ...], axis: int, block: int) -> Array:
+    """Scales or zero points, so that they broadcast against a tensor of this shape."""
+    if parameters.size == 1:
+        return parameters.reshape([1] * len(shape))
+    if parameters.ndim == len(shape) and block:
+        return np.repeat(parameters, block, axis).take(range(shape[axis]), axis)
+    sizes = [1] * len(shape)
+    sizes[axis] = -1
+    return parameters.reshape(sizes)
 
 
 def _dequantise_integer_products(model: onnx.ModelProto) -> None:

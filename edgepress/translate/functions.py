@@ -52,7 +52,7 @@ def _depthwise_conv(step: Step, inputs: list[Tensor]) -> Tensor:
 def _conv_transpose(step: Step, inputs: list[Tensor]) -> Tensor:
     """Kernel (kH, kW, O/g, I); grouped ones part by part, since TensorFlow has no grouped kernel."""
     a, value, groups = step.attributes, inputs[0], step.attributes["groups"]
-    if step.weights["kernel"].quantisation is not None:
+    if a["spread"]:
         return _biased(step, _spread_conv(step, value))
     kernels = np.split(step.weights["kernel"].values, groups, axis=3)
     parts = tf.split(value, groups, axis=3) if groups > 1 else [value]
@@ -67,13 +67,15 @@ def _conv_transpose(step: Step, inputs: list[Tensor]) -> Tensor:
 
 
 def _spread_conv(step: Step, value: Tensor) -> Tensor:
-    """A quantised transposed convolution as a convolution of the image spread out by zeros.
+    """A transposed convolution of a quantised network as a convolution of the image spread out by zeros.
 
     The TFLite converter cannot turn a transposed kernel with one scale per output channel (`mismatched
-    quantized axes`); here the scales stay, at the price of the products with zeros.
+    quantized axes`), and gives one in floats scales of its own; here scales and floats stay, at the price of
+    the products with zeros.
     """
     a, weight = step.attributes, step.weights["kernel"]
-    turned = np.ascontiguousarray(weight.values[::-1, ::-1].swapaxes(2, 3))
+    parts = np.split(weight.values[::-1, ::-1].swapaxes(2, 3), a["groups"], axis=2)
+    turned = np.ascontiguousarray(np.concatenate(parts, axis=3))
     kernel = fake_quantised_kernel(Weight(turned, quantisation=weight.quantisation), turned.shape)
     pads = [(0, 0)]
     for axis, (k, s, size) in enumerate(zip(turned.shape[:2], a["strides"], a["size"], strict=True), 1):

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import onnx
 
 from edgepress.errors import UnsupportedModelError
+from edgepress.graph.formats import number_format
 from edgepress.graph.shapes import inferred_infos
 from edgepress.graph.view import consumers, initializers
 from edgepress.translate.layout import Layout, Order, channels_last, flattened_rows, moves_nothing, plain
@@ -40,14 +41,15 @@ class Value:
 class Constant:
     """A constant in ONNX layout.
 
-    `scale` (one, or one for each channel) and `zero_point` are given where it was dequantised from 8 bits,
-    the zero point as that of int8.
+    `scale` (one, or one for each element of `axis`) is given where it was dequantised from up to 8 bits;
+    `zero_point` is that of int8, None where there are several.
     """
 
     values: Array
     initializer: str | None = None
     scale: Array | None = None
-    zero_point: int = 0
+    zero_point: int | None = 0
+    axis: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ class Planner:
         sizes = {name: constant.values.shape for name, constant in self.constants.items()}
         self.wishes = Wishes(self.readers, sizes, self.outputs, self.shape)
         self._moved: dict[tuple[str, tuple[int, ...]], str] = {}
-        self.quantised = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
+        self.float_codes = set[str]()
+        self.quantised = number_format(model) == "int8"
 
     def _order(self, name: str, orders: Mapping[str, Order]) -> Order:
         """How an output is stored: one of four axes is an image unless another order is given."""
@@ -244,7 +247,7 @@ class Planner:
         if like.layout.flattened and values.shape[-1] > 1:
             values = values[..., flattened_rows(like.layout.flattened)]
         quantisation = None
-        if constant.scale is not None and constant.scale.size == 1:
+        if constant.scale is not None and constant.scale.size == 1 and constant.zero_point is not None:
             quantisation = Quantisation(constant.scale, constant.zero_point)
         return Weight(np.transpose(values, like.layout.order), quantisation=quantisation)
 

@@ -11,6 +11,7 @@ from edgepress.graph.normalise.folding import fold_constants
 from edgepress.graph.normalise.names import make_names_valid
 from edgepress.graph.normalise.native import check, inferred, to_target_opset
 from edgepress.graph.normalise.pools import count_windows
+from edgepress.graph.normalise.qoperators import write_as_pairs
 from edgepress.graph.normalise.single import compute_in_single
 from edgepress.graph.normalise.structure import check_shape, opset, tidy_structure
 from edgepress.graph.normalise.upgrading import FIRST_SAMPLING_OPSET, sample_as_before, write_anew
@@ -38,6 +39,7 @@ def normalise(model: onnx.ModelProto) -> onnx.ModelProto:
         UnsupportedModelError: it is broken, hostile, or beyond what this project takes; in one line.
     """
     tidy_structure(model)
+    write_as_pairs(model)
     check_shape(model.graph.input[0])
     model.ir_version = max(model.ir_version, 8)
     check(model)

@@ -20,7 +20,10 @@ def plan_conv(node: Node, planner: Planner) -> None:
     groups, channels = node.attributes.get("group", 1), value.shape[1]
     depthwise = groups > 1 and groups == channels
     value, mode, inner, skipped = _feasible(node, planner, value, w, depthwise)
-    kernels = {"kernel": _depthwise_kernel(kernel, groups) if depthwise else _kernel(kernel)}
+    value, weight = in_floats(
+        node, planner, value, _depthwise_kernel(kernel, groups) if depthwise else _kernel(kernel)
+    )
+    kernels = {"kernel": weight}
     planner_op = "depthwise_conv" if depthwise else "conv"
     weights = {**kernels, **bias(node, planner)}
     options: dict[str, Any] = {
@@ -90,11 +93,36 @@ def bias(node: Node, planner: Planner) -> dict[str, Weight]:
     return {"bias": Weight(values, constant.initializer, (0,), onnx_shape=constant.values.shape)}
 
 
-def quantisation(constant: Constant, channels: int) -> Quantisation | None:
-    """The scales of a symmetrically quantised kernel, one for each of its `channels` output channels."""
-    if constant.scale is None or constant.zero_point != 0:
+def quantisation(constant: Constant, channels: int, axis: int) -> Quantisation | None:
+    """The scales of a quantised kernel, one for each of its `channels` output channels, which lie at `axis`.
+
+    TFLite's codes go from −127 to 127 and have no zero point. None for a kernel that these do not hold.
+    """
+    scale = constant.scale
+    if scale is None or (scale.size > 1 and constant.axis % constant.values.ndim != axis):
         return None
-    return Quantisation(np.broadcast_to(constant.scale.reshape(-1), (channels,)))
+    scales, others = np.broadcast_to(scale.reshape(-1), (channels,)), _others(constant, axis)
+    ends = np.maximum(constant.values.max(others, initial=0), -constant.values.min(others, initial=0))
+    return Quantisation(scales) if (ends < (_CODES + 0.5) * scales).all() else None
+
+
+def _others(constant: Constant, axis: int) -> tuple[int, ...]:
+    return tuple(other for other in range(constant.values.ndim) if other != axis)
+
+
+_CODES = 127
+
+
+def in_floats(node: Node, planner: Planner, value: Value, kernel: Weight) -> tuple[Value, Weight]:
+    """The operand and kernel of a layer; both negated where the layer is to stay in floats.
+
+    That is a layer of a quantised network whose kernel has no scales that TFLite knows. TensorFlow's
+    converter would give it such, but not behind a negation, of which there is no int8 kernel.
+    """
+    if not planner.quantised or kernel.quantisation is not None:
+        return value, kernel
+    negative = planner.emit_between(node, "neg", value, "negative")
+    return replace(negative, minimum=None), replace(kernel, values=-kernel.values, initializer=None)
 
 
 def kernel_order(kernel: Constant, last: tuple[int, int]) -> tuple[int, ...]:
@@ -105,7 +133,7 @@ def kernel_order(kernel: Constant, last: tuple[int, int]) -> tuple[int, ...]:
 def _kernel(constant: Constant) -> Weight:
     order, shape = kernel_order(constant, (1, 0)), constant.values.shape
     values = np.transpose(constant.values, order).reshape(*spatial_kernel(constant), shape[1], shape[0])
-    return Weight(values, constant.initializer, order, None, shape, quantisation(constant, shape[0]))
+    return Weight(values, constant.initializer, order, None, shape, quantisation(constant, shape[0], 0))
 
 
 def _depthwise_kernel(constant: Constant, channels: int) -> Weight:
@@ -115,7 +143,7 @@ def _depthwise_kernel(constant: Constant, channels: int) -> Weight:
     """
     order, shape = kernel_order(constant, (0, 1)), constant.values.shape
     values = np.transpose(constant.values, order).reshape(*spatial_kernel(constant), channels, -1)
-    return Weight(values, constant.initializer, order, None, shape, quantisation(constant, shape[0]))
+    return Weight(values, constant.initializer, order, None, shape, quantisation(constant, shape[0], 0))
 
 
 PLANNERS: dict[str, OpPlanner] = {"Conv": plan_conv}

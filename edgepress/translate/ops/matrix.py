@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from edgepress.translate.layout import Layout, flattened_rows, plain
-from edgepress.translate.ops.convolution import bias, quantisation
+from edgepress.translate.ops.convolution import bias, in_floats, quantisation
 from edgepress.translate.plan import Weight
 from edgepress.translate.planner import Node, OpPlanner, Planner, Value, unsupported
 from edgepress.translate.wishes import nearest, turned
@@ -18,8 +18,8 @@ def plan_gemm(node: Node, planner: Planner) -> None:
         return
     value = planner.value(node.inputs[0])
     kernel = _matrix(node, planner, value, bool(node.attributes.get("transB", 0)))
-    weights = {"kernel": kernel, **bias(node, planner)}
-    planner.emit(node, "dense", (_rows_as_stored(node, planner, value),), plain(2), weights)
+    value, kernel = in_floats(node, planner, _rows_as_stored(node, planner, value), kernel)
+    planner.emit(node, "dense", (value,), plain(2), {"kernel": kernel, **bias(node, planner)})
 
 
 def _is_dense(node: Node, planner: Planner) -> bool:
@@ -64,9 +64,9 @@ def plan_matmul(node: Node, planner: Planner) -> None:
     ):
         _plan_product(node, planner, value)
         return
-    weights = {"kernel": _matrix(node, planner, value, False)}
-    value = _rows_as_stored(node, planner, value)
-    planner.emit(node, "dense", (value,), plain(len(value.shape)), weights)
+    kernel = _matrix(node, planner, value, False)
+    value, kernel = in_floats(node, planner, _rows_as_stored(node, planner, value), kernel)
+    planner.emit(node, "dense", (value,), plain(len(value.shape)), {"kernel": kernel})
 
 
 def _plan_product(node: Node, planner: Planner, left: Value) -> None:
@@ -121,7 +121,7 @@ def _matrix(node: Node, planner: Planner, value: Value, transposed: bool) -> Wei
     matrix = np.transpose(constant.values, order)
     rows = flattened_rows(value.layout.flattened) if value.layout.flattened else None
     values = matrix if rows is None else matrix[rows]
-    scales = quantisation(constant, matrix.shape[1])
+    scales = quantisation(constant, matrix.shape[1], 0 if transposed else 1)
     return Weight(values, constant.initializer, order, rows, constant.values.shape, scales)
 
 

@@ -4,40 +4,73 @@ A pair of int8 on an activation becomes one fake quantisation with exactly its s
 constant it is computed here, and the scale goes with the weight. Either of the two alone is arithmetic.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import onnx
 
-from edgepress.graph.formats import dequantise
+from edgepress.graph.formats import dequantise, quantise
 from edgepress.translate.ops.broadcast import ranked
 from edgepress.translate.plan import Array, Weight
 from edgepress.translate.planner import Constant, Node, OpPlanner, Planner, Value, unsupported
 
 _CODES = ("int8", "uint8", "int16", "uint16")
+_BYTES, _WORDS = ("int8", "uint8"), ("int16", "uint16")
 
 
 def plan_quantize(node: Node, planner: Planner) -> None:
-    """The range that the codes cover under this scale and zero point."""
-    scale = planner.constant(node, 1).values
-    zero = planner.constant(node, 2).values if node.has_input(2) else np.zeros(scale.shape, np.uint8)
+    """The range that the codes cover under this scale and zero point.
+
+    Where 16 bits are dequantised again, TFLite has no kernels for most of what reads them; so the values stay
+    floats, clipped to that range, at most half a step of 1/65535 of it beside the rounded ones.
+    """
+    scale, dtype = planner.constant(node, 1).values, np.dtype(planner.dtype(node.outputs[0]))
+    zero = planner.constant(node, 2).values if node.has_input(2) else np.zeros(scale.shape, dtype)
+    if node.inputs[0] in planner.constants:
+        known, (axis, block) = planner.constants[node.inputs[0]], _along(node)
+        codes = quantise(known.values, scale, zero.astype(dtype), axis, block)
+        planner.constants[node.outputs[0]] = Constant(codes, known.initializer)
+        return
     if not _paired(node, planner):
         _plan_codes(node, planner, scale, zero)
         return
-    if zero.dtype not in (np.int8, np.uint8) or scale.size != 1:
+    if dtype.name not in (*_BYTES, *_WORDS) or scale.size != 1:
         raise unsupported(
-            node, f"activations of type {zero.dtype} with {scale.size} scales; expected int8 or uint8 and 1"
+            node, f"activations of type {dtype} with {scale.size} scales; expected one of {_CODES} and 1"
         )
-    limits = np.iinfo(zero.dtype)
+    limits, value = np.iinfo(dtype), planner.value(node.inputs[0])
     low, high = ((code - int(zero.item())) * float(scale.item()) for code in (limits.min, limits.max))
-    value = planner.value(node.inputs[0])
-    planner.emit(node, "fake_quant", (value,), value.layout, minimum=low, low=low, high=high)
+    op = "fake_quant" if dtype.name in _BYTES else "clip"
+    planner.float_codes.add(node.outputs[0])
+    planner.emit(node, op, (value,), value.layout, minimum=low, low=low, high=high)
+
+
+def _along(node: Node) -> tuple[int, int]:
+    """The axis of several scales, and how many of its elements share one (0: each has its own)."""
+    return node.attributes.get("axis", 1), node.attributes.get("block_size", 0)
 
 
 def _paired(node: Node, planner: Planner) -> bool:
-    """Whether every reader dequantises the codes again."""
+    """Whether every reader dequantises the codes again, as they were quantised."""
     name = node.outputs[0]
     readers = planner.readers[name]
-    return name not in planner.outputs and all(reader.op_type == "DequantizeLinear" for reader in readers)
+    return name not in planner.outputs and all(
+        reader.op_type == "DequantizeLinear" and _alike(node, reader, planner) for reader in readers
+    )
+
+
+def _alike(node: Node, reader: onnx.NodeProto, planner: Planner) -> bool:
+    """Whether scale and zero point of a reader are those of the node."""
+    own, other = (_numbers(inputs, planner) for inputs in (node.inputs, reader.input))
+    return own is not None and other is not None and all(map(np.array_equal, own, other))
+
+
+def _numbers(inputs: Sequence[str], planner: Planner) -> list[Array] | None:
+    if any(name and name not in planner.constants for name in inputs[1:]):
+        return None
+    scale, *zeros = (planner.constants[name].values for name in inputs[1:] if name)
+    return [scale.reshape(-1), zeros[0].reshape(-1) if zeros else np.zeros(scale.size)]
 
 
 def _plan_codes(node: Node, planner: Planner, scale: Array, zero: Array) -> None:
@@ -57,19 +90,26 @@ def plan_dequantize(node: Node, planner: Planner) -> None:
         _plan_activation(node, planner)
         return
     codes, scale = planner.constant(node, 0), planner.constant(node, 1).values
-    zero = planner.constant(node, 2).values if node.has_input(2) else np.zeros((), np.int8)
-    values = dequantise(codes.values, scale, zero, node.attributes.get("axis", 1))
-    if codes.values.dtype in (np.int8, np.uint8):
-        signed = int(zero.reshape(-1)[0]) - np.iinfo(codes.values.dtype).min - 128
-        dequantised = Constant(values, codes.initializer, scale, signed)
-    else:
-        dequantised = Constant(values, codes.initializer)
+    zero = planner.constant(node, 2).values if node.has_input(2) else np.zeros((), codes.values.dtype)
+    axis, block = _along(node)
+    values = dequantise(codes.values, scale, zero, axis, block)
+    dequantised = Constant(values, codes.initializer)
+    if planner.quantised and scale.ndim < 2 and _fits_a_byte(codes.values.dtype):
+        shift = 128 if codes.values.dtype == np.uint8 else 0
+        zeros = np.unique(zero).astype(np.int64) - shift
+        one = int(zeros[0]) if zeros.size == 1 else None
+        dequantised = Constant(values, codes.initializer, scale, one, axis)
     planner.constants[node.outputs[0]] = dequantised
+
+
+def _fits_a_byte(dtype: np.dtype[Any]) -> bool:
+    """Also onnx's own types of 4 and 2 bits."""
+    return dtype.itemsize == 1
 
 
 def _plan_activation(node: Node, planner: Planner) -> None:
     value = planner.value(node.inputs[0])
-    if np.dtype(planner.dtype(node.inputs[0])).kind == "f" or _fake(node, planner):
+    if np.dtype(planner.dtype(node.inputs[0])).kind == "f" or _in_floats(node, planner):
         planner.alias(node, value)
         return
     scale = planner.constant(node, 1).values
@@ -81,10 +121,9 @@ def _plan_activation(node: Node, planner: Planner) -> None:
     planner.emit(node, "dequantised", (value,), value.layout, _parameters(node, planner, value, scale, zero))
 
 
-def _fake(node: Node, planner: Planner) -> bool:
-    """Whether the operand is a fake quantisation, which is in floats already."""
-    name = planner.values[node.inputs[0]].name
-    return any(step.output == name and step.op == "fake_quant" for step in reversed(planner.steps))
+def _in_floats(node: Node, planner: Planner) -> bool:
+    """Whether the operand stands for codes but is in floats: rounded to them, or clipped to their range."""
+    return planner.values[node.inputs[0]].name in planner.float_codes
 
 
 def _parameters(node: Node, planner: Planner, value: Value, scale: Array, zero: Array) -> dict[str, Weight]:

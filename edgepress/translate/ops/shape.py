@@ -1,5 +1,9 @@
 """Operators that regroup, reorder or join elements."""
 
+from dataclasses import replace
+
+import numpy as np
+
 from edgepress.translate.layout import Layout, channels_last, plain, regrouped
 from edgepress.translate.ops.broadcast import common_layout, ranked
 from edgepress.translate.planner import Node, OpPlanner, Planner, Value, target_sizes, unsupported
@@ -8,6 +12,11 @@ from edgepress.translate.reading import Shape
 
 def plan_reshape(node: Node, planner: Planner) -> None:
     """Flatten, Reshape, Squeeze and Unsqueeze, all by their inferred output shape."""
+    if (known := planner.constants.get(node.inputs[0])) is not None:
+        values = known.values.reshape([int(size or 1) for size in planner.shape(node.outputs[0])])
+        scale = known.scale if known.scale is not None and known.scale.size == 1 else None
+        planner.constants[node.outputs[0]] = replace(known, values=values, initializer=None, scale=scale)
+        return
     value, target = planner.value(node.inputs[0]), planner.shape(node.outputs[0])
     if target.count(None) > 1:
         raise unsupported(node, f"its output shape {target} is not fixed")
@@ -32,6 +41,12 @@ def _emit_reshape(node: Node, planner: Planner, value: Value, target: Shape, lay
 
 def plan_transpose(node: Node, planner: Planner) -> None:
     """Stored data stays where it is; only the meaning of its axes changes, until a reader objects."""
+    if (known := planner.constants.get(node.inputs[0])) is not None:
+        order = node.attributes.get("perm", list(range(known.values.ndim))[::-1])
+        axis = order.index(known.axis % len(order)) if known.axis < len(order) else 0
+        values = np.transpose(known.values, order)
+        planner.constants[node.outputs[0]] = replace(known, values=values, initializer=None, axis=axis)
+        return
     value = ranked(node, planner, planner.value(node.inputs[0]))
     order = node.attributes.get("perm", list(range(len(value.shape)))[::-1])
     layout = Layout(tuple(order.index(axis) for axis in value.layout.order))

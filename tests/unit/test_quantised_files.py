@@ -1,0 +1,169 @@
+"""Quantised networks of other tools, as `.tflite` beside ONNX Runtime's numbers."""
+
+import numpy as np
+import onnx
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+
+from edgepress.errors import UnsupportedModelError
+from edgepress.graph.formats import code_limits, dequantise, number_format, quantise
+from edgepress.graph.normalise.normalise import normalise
+from edgepress.graph.view import copy
+from edgepress.translate.planning import plan_graph
+from tests.networks import run_unoptimised, tensorflow
+from tests.quantised_files import ACTIVATION, GRAPHS, KERNELS, build, codes, floats, layer, node, pair, wide
+
+SAMPLES = 6
+EXACT = ("a float layer between", "kernels alone", "quantised in the middle")
+MEANS = ("a mean", "QLinearAveragePool")
+"""TFLite's pool has codes of its operand's scale, so that a mean is rounded to these before the result's."""
+WORDS = ("int16 activations", "uint16 activations", "16 bits of the other domain")
+
+
+def inputs(model: onnx.ModelProto) -> np.ndarray:
+    sizes = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim]
+    return np.random.default_rng(3).normal(size=(SAMPLES, *sizes[1:])).astype(np.float32)
+
+
+def converted(model: onnx.ModelProto) -> bytes:
+    tensorflow()
+    from edgepress.convert.nhwc import convert
+
+    normal = normalise(copy(model))
+    return convert(normal, number_format(normal) == "int8", np.zeros(0, np.float32))
+
+
+def run(content: bytes, values: np.ndarray) -> tuple[np.ndarray, float]:
+    """The numbers that a `.tflite` gives for inputs in ONNX's order, and the step of its output's codes."""
+    running = Interpreter(model_content=content, num_threads=1)
+    running.allocate_tensors()
+    source, target = running.get_input_details()[0], running.get_output_details()[0]
+    results = []
+    for sample in values if values.ndim < 4 else np.moveaxis(values, 1, -1):
+        sample = sample[None]
+        if source["dtype"] is np.int8:
+            sample = quantise(sample, *map(np.array, _parameters(source)), 0)
+        running.set_tensor(source["index"], np.ascontiguousarray(sample))
+        running.invoke()
+        results.append(running.get_tensor(target["index"]).copy())
+    numbers = np.concatenate(results)
+    step = 0.0
+    if target["dtype"] is np.int8:
+        numbers, step = dequantise(numbers, *map(np.array, _parameters(target)), 0), _parameters(target)[0]
+    return (np.moveaxis(numbers, -1, 1) if numbers.ndim == 4 else numbers), float(step)
+
+
+def _parameters(detail: dict) -> tuple[np.float32, np.int8]:
+    scale, zero = detail["quantization"]
+    return np.float32(scale), np.int8(zero)
+
+
+def right(model: onnx.ModelProto, values: np.ndarray) -> np.ndarray:
+    expected = np.concatenate([run_unoptimised(model, sample[None]) for sample in values])
+    assert np.ptp(expected) > 0 and len(np.unique(expected)) > 8
+    return expected
+
+
+@pytest.mark.parametrize("name", [*KERNELS, *GRAPHS])
+def test_the_numbers_are_those_of_onnx_runtime_but_for_ties(name):
+    """At most one code apart, where a value lies between two, and that in few places.
+
+    Half precision adds a little to each code; this project computes in single.
+    """
+    model = {**KERNELS, **GRAPHS}[name]()
+    values = inputs(model)
+    expected = right(model, values)
+    actual, step = run(converted(model), values)
+    assert actual.shape == expected.shape
+    difference = np.abs(actual.astype(np.float64) - expected)
+    if name in EXACT or name in WORDS:
+        assert difference.max() <= (1e-4 if name in WORDS else 1e-5) * np.ptp(expected)
+        return
+    step = step or np.diff(np.unique(expected)).min()
+    slack = 0.02 if name == "half scales" else 0.01
+    assert difference.max() <= (1 + slack) * step
+    assert (difference > 0.5 * step).mean() < (0.4 if name in MEANS else 0.03)
+
+
+def test_a_kernel_that_int8_holds_stays_int8_and_others_are_floats():
+    held = {"uint8 around 128": False, "recoded": True, "no zero point": True, "code -128": False}
+    for name, int8 in held.items():
+        (step,) = [s for s in plan_graph(normalise(KERNELS[name]())).steps if s.op == "conv"]
+        assert (step.weights["kernel"].quantisation is not None) == int8, name
+
+
+def test_sixteen_bits_alone_make_no_int8_network():
+    assert number_format(wide(np.int16)) == "float32"
+    assert number_format(GRAPHS["a pool"]()) == "int8"
+
+
+def test_several_scales_of_an_activation_are_refused():
+    model = build(
+        pair("x", "y", "ws", "wz", axis=1), {"ws": np.full(4, 0.1, np.float32), "wz": np.zeros(4, np.int8)}
+    )
+    with pytest.raises(
+        UnsupportedModelError, match=r"'yq' \(QuantizeLinear\): activations of type int8 with 4 scales"
+    ):
+        plan_graph(normalise(model))
+
+
+@pytest.mark.parametrize(
+    ("op", "operands", "words"),
+    [
+        ("QLinearGlobalAveragePool", ["q", "s", "z", "s", "z"], "channels last"),
+        ("QLinearSoftmax", ["q", "s", "z", "s", "z"], "not over the last axis"),
+        ("QLinearAdd", ["q", "s", "z"], "is missing"),
+        ("QLinearSigmoid", ["q", "x", "z", "s", "z"], "is computed"),
+    ],
+)
+def test_forms_of_operators_on_codes_that_are_not_taken_are_refused_by_node(op, operands, words):
+    given = {"channels_last": 1} if "Pool" in op else {"axis": 1, "opset": 9} if "Softmax" in op else {}
+    nodes = [
+        node("QuantizeLinear", ["x", "s", "z"], ["q"], "q"),
+        node(op, operands, ["c"], "it", domain="com.microsoft", **given),
+        node("DequantizeLinear", ["c", "s", "z"], ["y"], "y"),
+    ]
+    with pytest.raises(
+        UnsupportedModelError, match=rf"node 'it' \({op}\): .*{words}.*; quantise it with QDQ"
+    ):
+        normalise(build(nodes, ACTIVATION))
+
+
+def test_quantise_rounds_half_to_even_and_saturates():
+    values = np.array([[0.5, 1.5, -0.5, 200.0], [2.5, -300.0, 0.26, 7.0]], np.float32)
+    one = quantise(values, np.float32(1), np.int8(1), 0)
+    np.testing.assert_array_equal(one, [[1, 3, 1, 127], [3, -128, 1, 8]])
+    scale, zero = np.array([1, 0.5], np.float32), np.array([0, 3], np.uint8)
+    np.testing.assert_array_equal(quantise(values, scale, zero, 0), [[0, 2, 0, 200], [8, 0, 4, 17]])
+    assert code_limits(np.dtype(np.int16)) == (-32768, 32767)
+
+
+def test_dequantise_in_blocks_whose_last_is_shorter():
+    known = np.arange(10, dtype=np.int8).reshape(5, 2)
+    scale = np.array([[1, 2], [3, 4], [5, 6]], np.float32)
+    zero = np.array([[0, 1], [2, 0], [1, 1]], np.int8)
+    expected = (known - np.repeat(zero, 2, 0)[:5].astype(np.float32)) * np.repeat(scale, 2, 0)[:5]
+    np.testing.assert_array_equal(dequantise(known, scale, zero, 0, 2), expected)
+
+
+def test_a_scale_along_another_axis_is_no_scale_of_the_outputs():
+    """Four inputs and four outputs: the scales fit either, and were taken for those of the outputs."""
+    model = layer(codes(np.int8, 4, 4, 3, 3) // 2, np.zeros(4, np.int8), axis=1)
+    (step,) = [s for s in plan_graph(normalise(model)).steps if s.op == "conv"]
+    assert step.weights["kernel"].quantisation is None
+
+
+def test_a_network_without_quantised_activations_keeps_its_kernels_whole():
+    """TensorFlow's converter would make int8 of float kernels that no quantised tensor meets."""
+    model = build(
+        [
+            node("QuantizeLinear", ["x", "s", "z"], ["q"], "q"),
+            node("DequantizeLinear", ["q", "os", "oz"], ["d"], "d"),
+            node("Conv", ["d", "w"], ["y"], "c"),
+        ],
+        {**ACTIVATION, "w": floats(64, 4, 3, 3)},
+    )
+    values = inputs(model)
+    expected = right(model, values)
+    actual, step = run(converted(model), values)
+    assert step == 0 and np.abs(actual - expected).max() < 1e-5 * np.ptp(expected)
