@@ -53,10 +53,19 @@ def _refuse_depth(text: str, where: str) -> None:
     from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 
     depth = 0
-    for event in YAML(typ="safe").parse(text):
+    for number, event in enumerate(YAML(typ="safe").parse(text)):
+        if number > 3 * _MOST_VALUES:  # a value has one event, a section two
+            raise _too_much(where)
         depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
         if depth > _DEEPEST:
             raise ConfigError(f"{where} is nested more than {_DEEPEST} deep; expected plain sections")
+
+
+def _too_much(where: str) -> ConfigError:
+    return ConfigError(
+        f"{where} holds more than {_MOST_VALUES:,} values or {_DEEPEST} levels, anchors included; "
+        "expected plain sections. Write the values out, without anchors"
+    )
 
 
 def _refuse_bulk(value: object, where: str) -> None:
@@ -70,10 +79,7 @@ def _refuse_bulk(value: object, where: str) -> None:
             continue
         count += 1
         if count > _MOST_VALUES or len(waiting) > _DEEPEST:
-            raise ConfigError(
-                f"{where} holds more than {_MOST_VALUES:,} values or {_DEEPEST} levels, anchors included; "
-                "expected plain sections. Write the values out, without anchors"
-            )
+            raise _too_much(where)
         if isinstance(inner, dict):
             waiting.append(iter(inner.values()))
         elif isinstance(inner, list | tuple | set):

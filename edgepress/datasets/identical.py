@@ -7,6 +7,7 @@ set that others use can still be compared with theirs, and training hardly misse
 """
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,7 +17,9 @@ from edgepress.datasets.dataset import Dataset
 from edgepress.datasets.prepared import Array
 from edgepress.text import shown
 
-_STEP = 256
+_PART_BYTES = 4 << 20
+"""How much is held in memory at a time."""
+
 _SIDES = ("test", "validation", "train")
 """Of a sample on several sides that came with the data, the copies on the first of them stay."""
 
@@ -57,8 +60,9 @@ def find_identical(dataset: Dataset) -> Identical:
 def _groups(dataset: Dataset) -> Array:
     samples = dataset.x.shape[0]
     first, groups = dict[bytes, int](), np.empty(samples, np.int64)
-    for start in range(0, samples, _STEP):
-        rows = dataset.x[np.arange(start, min(start + _STEP, samples))]
+    step = max(1, _PART_BYTES // (math.prod(dataset.x.shape[1:]) * dataset.x.dtype.itemsize))
+    for start in range(0, samples, step):
+        rows = dataset.x[np.arange(start, min(start + step, samples))]
         for number, row in enumerate(rows, start):
             digest = hashlib.blake2b(np.ascontiguousarray(row).data, digest_size=16).digest()
             groups[number] = first.setdefault(digest, number)

@@ -22,6 +22,9 @@ SPLIT_NAMES = {"train": "train", "val": "validation", "validation": "validation"
 MAX_IMAGE_BYTES = 2**30
 """Of one image's file."""
 
+_SPARE_BYTES = 20 << 20
+"""What an image in a zip may unpack to beyond the size of the whole zip; images are packed already."""
+
 _Identity = tuple[int, int]
 """What tells whether two folders are one: the device, and the number there."""
 
@@ -128,7 +131,7 @@ class Archive(Zip):
     """The images in a zip, which is never unpacked."""
 
     def read(self, name: str, most: int = MAX_IMAGE_BYTES) -> bytes:
-        return super().read(name, most)
+        return super().read(name, min(most, self.size + _SPARE_BYTES))
 
 
 def layout(names: Iterable[str], path: Path, classes: bool) -> Layout:

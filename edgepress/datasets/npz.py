@@ -21,7 +21,8 @@ KEPT = ("uint8", "int8", "uint16", "int16", "float16", "float32")
 
 _TO_NCHW = {"nchw": (0, 1, 2, 3), "nhwc": (0, 3, 1, 2), "nhw": (0, 3, 1, 2), "nf": (0, 1, 2, 3)}
 _AXES = {"nchw": 4, "nhwc": 4, "nhw": 3, "nf": 2}
-_STEP = 1024
+_PART_BYTES = 1 << 24
+"""How much of an array is converted at a time to look at its values."""
 
 
 @dataclass(frozen=True)
@@ -150,8 +151,9 @@ def value_range(x: Converted, path: str) -> tuple[float, float]:
     if x.dtype == np.uint8:
         return (0.0, 255.0)
     lows, highs = [], []
-    for start in range(0, x.shape[0], _STEP):
-        part = x[slice(start, start + _STEP)]
+    step = max(1, _PART_BYTES // max(1, x.array[:1].nbytes))
+    for start in range(0, x.shape[0], step):
+        part = x[slice(start, start + step)]
         bad = np.flatnonzero(~np.isfinite(part).all(axis=(1, 2, 3)))
         if len(bad):
             raise DataError(

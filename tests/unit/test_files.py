@@ -146,7 +146,11 @@ LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
 )
 
 
-@pytest.mark.parametrize("text", [LAUGHS, "a: &a [*a]", "a: &a {b: *a}", "a: &a [" + "*a," * 99 + "]"])
+@pytest.mark.parametrize(
+    "text",
+    [LAUGHS, "a: &a [*a]", "a: &a {b: *a}", "a: &a [" + "*a," * 99 + "]", "a: [" + "{}," * 400_000 + "]"],
+    ids=range(5),
+)
 def test_aliases_that_stand_for_billions_are_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(text)

@@ -293,6 +293,16 @@ class TestHostile:
         with pytest.raises(DataError, match="lead to the same folder again and again"):
             load(config(folder))
 
+    def test_an_image_that_unpacks_to_far_more_than_its_zip_is_told_by_name(self) -> None:
+        path = Path("photos.zip")
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in (CLASSES | {"cat/bomb.png": bytes(30 << 20)}).items():
+                archive.writestr(name, content)
+        with pytest.raises(
+            DataError, match=r"cat/bomb\.png \(unpacks to 31,457,280 bytes; expected at most 21,"
+        ):
+            load(config(path))
+
     @pytest.mark.filterwarnings("ignore:Duplicate name")
     def test_names_that_are_in_a_zip_twice_are_told(self) -> None:
         path = make_zip(Path("photos.zip"), CLASSES)
