@@ -16,6 +16,7 @@ def main() -> None:
     from edgepress.datasets.prepared import load_split
     from edgepress.devices.prediction import predict
     from edgepress.graph.io import load_model
+    from edgepress.graph.kept_floats import blurred_outputs, float_joins
     from edgepress.measure.inference import accuracy
     from edgepress.measure.sizes import size_metrics
 
@@ -35,6 +36,8 @@ def main() -> None:
     }
     write_json(metrics_path(STAGE), metrics)
     ops, transposes, size = metrics["ops"], metrics["transpose_ops"], metrics["size_bytes"]
+    for line in (*map(str, float_joins(candidate)), *blurred_outputs(candidate)):
+        print(f"convert-tflite: {line}")
     print(f"convert-tflite: {converted.converter}, {ops} operators, {transposes} transposes, {size:,} bytes")
 
 

@@ -17,6 +17,7 @@ from edgepress.datasets.prepared import Array
 from edgepress.errors import ConfigError, ConversionError, DataError, UnsupportedModelError
 from edgepress.graph.batchnorm import fold_batchnorm
 from edgepress.graph.formats import number_format, restore_activations, to_float
+from edgepress.graph.kept_floats import float_joins
 from edgepress.translate.tensorflow_setup import quiet, tf
 
 NEWEST_OPSET = 15
@@ -33,6 +34,7 @@ def convert(
     Raises:
         ConfigError: `orders` wants them otherwise.
         DataError: an int8 model without calibration inputs.
+        UnsupportedModelError: an int8 model in which a join stays in floats.
     """
     form = number_format(model)
     if moved := [name for name, order in (orders or {}).items() if list(order) != sorted(order)]:
@@ -44,6 +46,11 @@ def convert(
         raise DataError(
             "convert=onnx_tf has to calibrate an int8 model but the calibration split is empty; "
             "raise data.splits.calibration or use convert=nhwc"
+        )
+    if joins := float_joins(model):
+        raise UnsupportedModelError(
+            f"convert=onnx_tf joins in int8 what has no range in common: {joins[0]}; use convert=nhwc, or "
+            "give the network outputs of their own for what differs in magnitude"
         )
     source = fold_batchnorm(restore_activations(to_float(model), model))
     with tempfile.TemporaryDirectory() as folder:

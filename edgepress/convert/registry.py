@@ -11,6 +11,8 @@ from edgepress.config.convert import ConvertConfig, Nhwc, OnnxTf
 from edgepress.datasets.prepared import Array
 from edgepress.errors import ConfigError
 from edgepress.graph.formats import number_format
+from edgepress.graph.kept_floats import stays_float
+from edgepress.graph.view import producers
 
 Orders = Mapping[str, tuple[int, ...]]
 
@@ -86,4 +88,16 @@ def _int8_io(config: ConvertConfig, model: onnx.ModelProto) -> bool:
             f"convert.io_dtype is 'int8' but the network is {form}; "
             "expected auto or float32, or an int8 network (-S quant=int8)"
         )
+    if config.io_dtype == "int8" and (floats := _float_outputs(model)):
+        raise ConfigError(
+            f"convert.io_dtype is 'int8' but the network computes its output {floats[0]!r} in float32, as "
+            "quantize says; expected auto or float32, or a network that gives what differs in magnitude as "
+            "outputs of their own"
+        )
     return form == "int8" and config.io_dtype != "float32"
+
+
+def _float_outputs(model: onnx.ModelProto) -> list[str]:
+    """The outputs of an int8 network that follow a join in floats."""
+    made = producers(model)
+    return [one.name for one in model.graph.output if one.name in made and stays_float(made[one.name])]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from edgepress.convert.ends import with_own_outputs
 from edgepress.convert.filling import emptied
 from edgepress.convert.hollow import Kernel
 from edgepress.datasets.prepared import Array
@@ -11,14 +12,20 @@ from edgepress.graph.formats import NumberFormat
 from edgepress.translate.tensorflow_setup import quiet, tf
 
 
-class _MarkedConverter(tf.lite.TFLiteConverter):
-    """Takes the marked kernels out of the file before TensorFlow's last passes, each of which copies it."""
+class _Converter(tf.lite.TFLiteConverter):
+    """Takes the marked kernels out of the file before TensorFlow's last passes, each of which copies it.
 
-    kernels: Sequence[Kernel]
+    Each output in codes gets an operator of its own that dequantises it, which those passes remove.
+    """
+
+    kernels: Sequence[Kernel] = ()
 
     def _optimize_tflite_model(self, model: bytes, *arguments: Any, **options: Any) -> bytes:
-        content: bytes = super()._optimize_tflite_model(emptied(model, self.kernels), *arguments, **options)
-        return content
+        content = emptied(model, self.kernels) if self.kernels else model
+        if self.inference_output_type == tf.int8:
+            content = with_own_outputs(content)
+        optimised: bytes = super()._optimize_tflite_model(content, *arguments, **options)
+        return optimised
 
 
 def converter_of(function: Any, kernels: Sequence[Kernel]) -> Any:
@@ -26,10 +33,9 @@ def converter_of(function: Any, kernels: Sequence[Kernel]) -> Any:
 
     The metadata of such a file are left out: they would hold a hash of the file without its kernels.
     """
-    if not kernels:
-        return tf.lite.TFLiteConverter.from_concrete_functions([function])
-    converter = _MarkedConverter.from_concrete_functions([function])
-    converter.kernels, converter.exclude_conversion_metadata = kernels, True
+    converter = _Converter.from_concrete_functions([function])
+    if kernels:
+        converter.kernels, converter.exclude_conversion_metadata = kernels, True
     return converter
 
 

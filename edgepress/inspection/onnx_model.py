@@ -11,6 +11,7 @@ import onnx
 
 from edgepress.graph.channels import Channels, channels_of
 from edgepress.graph.formats import number_format
+from edgepress.graph.kept_floats import blurred_outputs, float_joins
 from edgepress.graph.normalise.files import read_onnx
 from edgepress.graph.normalise.limits import refuse
 from edgepress.graph.normalise.native import check, inferred
@@ -20,6 +21,7 @@ from edgepress.graph.weights import Kernel, kernels, weight_statistics
 from edgepress.inspection.arena import arena_bytes, lifetimes
 from edgepress.inspection.report import End, KernelReport, Report, TransposeReport
 from edgepress.measure.sizes import size_metrics
+from edgepress.text import one_line
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -59,6 +61,9 @@ def inspect_onnx(path: Path) -> Report:
         peak_activation_bytes=_peak(model, shapes),
         kernels=tuple(sorted(reports, key=lambda each: -each.unique_weights)),
         transposes=tuple(_transpose(node) for node in model.graph.node if node.op_type == "Transpose"),
+        notes=tuple(
+            one_line(note, 1000) for note in (*map(str, float_joins(model)), *blurred_outputs(model))
+        ),
     )
 
 

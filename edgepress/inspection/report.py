@@ -50,7 +50,8 @@ class Report:
 
     `macs` are multiplications with accumulation, for a batch of one, in convolutions and matrix products.
     `peak_activation_bytes` is the tensor arena of a `.tflite` without the runtime's own needs, and the like
-    for ONNX. Both are None where shapes are not known, or the network is too large to plan.
+    for ONNX. Both are None where shapes are not known, or the network is too large to plan. `notes` name what
+    int8 does not suit: joins that stay in floats, and outputs that it cannot tell apart.
     """
 
     path: str
@@ -67,6 +68,7 @@ class Report:
     peak_activation_bytes: int | None
     kernels: tuple[KernelReport, ...]
     transposes: tuple[TransposeReport, ...]
+    notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The report as plain values."""
@@ -87,6 +89,7 @@ def render(report: Report) -> str:
         f"{_count(report.peak_activation_bytes, ' bytes')} (estimate)",
         f"transposes      {len(report.transposes)}",
         *render_transposes(report.transposes),
+        *report.notes,
         "",
         *render_operators(report.op_counts),
     ]

@@ -8,6 +8,7 @@ from edgepress.convert.flatbuffer import Graph, Kernel, Operator, Tensor, Tflite
 from edgepress.errors import ArtifactError
 from edgepress.graph.axes import Axes, layout
 from edgepress.inspection.arena import arena_bytes, lifetimes
+from edgepress.inspection.joins import tflite_float_joins
 from edgepress.inspection.layouts import axes_of, order_of
 from edgepress.inspection.report import End, KernelReport, Report, TransposeReport
 from edgepress.measure.sizes import size_metrics
@@ -70,6 +71,7 @@ def _report(path: Path, model: TfliteModel) -> Report:
         ),
         kernels=tuple(kernels),
         transposes=transposes(model),
+        notes=tuple(map(str, tflite_float_joins(graph))),
     )
 
 

@@ -20,6 +20,7 @@ from edgepress.convert.registry import Orders, convert_single
 from edgepress.datasets.prepared import Array
 from edgepress.errors import ConfigError, ConversionError, EdgepressError
 from edgepress.graph.formats import number_format
+from edgepress.graph.kept_floats import blurred_outputs, float_joins
 from edgepress.graph.normalise.files import read_onnx
 from edgepress.graph.normalise.normalise import normalise
 from edgepress.graph.view import copy
@@ -50,6 +51,8 @@ _WORDS = {
         "try --converter onnx_tf"
     ),
     "delete it and run: dvc repro": "convert it again",
+    "convert.io_dtype": "--io-dtype",
+    "as quantize says": "as told above",
     "convert=": "--converter ",
     "quant=": "--quant ",
 }
@@ -63,7 +66,8 @@ T = TypeVar("T")
 class Outcome:
     """What was made of a file: the `.tflite`, as `size` bytes, and the comparison if it was asked for.
 
-    `moved` tells which inputs and outputs have their axes in another order than in the file.
+    `moved` tells which inputs and outputs have their axes in another order than in the file, `notes` what
+    int8 does not suit: joins that stay in floats, and outputs that it cannot tell apart.
     """
 
     target: Path
@@ -71,6 +75,7 @@ class Outcome:
     model: TfliteModel
     size: int
     moved: tuple[str, ...]
+    notes: tuple[str, ...]
     check: Check | None
 
     def text(self) -> str:
@@ -83,7 +88,7 @@ class Outcome:
             f"{model.transpose_ops} transposes, {self.size:,} bytes"
         )
         known = [each for each in transposes(model) if each.origin]
-        told = [line, *self.moved, *render_transposes(known)]
+        told = [line, *self.moved, *self.notes, *render_transposes(known)]
         if self.check is None:
             return "\n".join(told)
         return "\n".join([*told, "", *self.check.lines(), "", *render_operators(model.op_counts)])
@@ -98,6 +103,7 @@ class Outcome:
             "operators": dict(self.model.op_counts),
             "transposes": self.model.transpose_ops,
             "size_bytes": self.size,
+            "notes": list(self.notes),
             "check": self.check and self.check.as_json(),
         }
 
@@ -144,7 +150,8 @@ def _convert(request: Request, progress: Progress) -> Outcome:
     given = None if request.calibration is None else load_inputs(request.calibration, shape, SAMPLES, axes)
     if request.converter == "nhwc" and request.quant != "none":
         _explained(request, lambda: planned(model, orders))  # what it cannot take is told before the work
-    quantised = _quantised(request, model, given, progress)
+    notes = list[str]()
+    quantised = _quantised(request, model, given, progress, notes.append)
     form = number_format(quantised)
     if request.io_dtype == "int8" and form != "int8":
         raise ConfigError(
@@ -161,7 +168,11 @@ def _convert(request: Request, progress: Progress) -> Outcome:
             progress("comparing with ONNX Runtime")
             check = _checked(request, made, original, (model, quantised), given, orders)
         moved = tuple(told(read, model, orders))
-        outcome = Outcome(request.target, request.converter, read_tflite(made), len(content), moved, check)
+        notes += [*map(str, float_joins(quantised)), *blurred_outputs(quantised)]
+        known = tuple(dict.fromkeys(notes))
+        outcome = Outcome(
+            request.target, request.converter, read_tflite(made), len(content), moved, known, check
+        )
     if check is None or check.passed:
         write_bytes(request.target, content)
     return outcome
@@ -185,7 +196,7 @@ def _explained(request: Request, work: Callable[[], T]) -> T:
 
 
 def _quantised(
-    request: Request, model: onnx.ModelProto, given: Array | None, progress: Progress
+    request: Request, model: onnx.ModelProto, given: Array | None, progress: Progress, tell: Progress
 ) -> onnx.ModelProto:
     if request.quant == "none":
         return model
@@ -195,7 +206,7 @@ def _quantised(
             f"--quant is {request.quant} but {request.source} is {form} already; use --quant none"
         )
     progress(f"quantising to {request.quant}" + ("" if given is None else f" with {len(given)} inputs"))
-    sources = Sources(lambda samples: _first(given, samples), _no_training, clusters=0, tell=progress)
+    sources = Sources(lambda samples: _first(given, samples), _no_training, clusters=0, tell=tell)
     config = _QUANTS[request.quant]
     try:
         return quantiser(config)(model, config, sources)

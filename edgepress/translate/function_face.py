@@ -4,7 +4,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from edgepress.translate.functions import apply_step
-from edgepress.translate.origins import may_transpose, scope
+from edgepress.translate.origins import scope, tells_node
 from edgepress.translate.plan import Entry, Plan
 from edgepress.translate.tensorflow_setup import tf
 
@@ -16,7 +16,7 @@ def concrete_function(plan: Plan, batch: int = 1) -> Any:
     Where there are transposes, names tell the ONNX nodes. Traced without autograph, which would rewrite the
     closures over the plan's constants.
     """
-    named = any(map(may_transpose, plan.steps))
+    named = any(map(tells_node, plan.steps))
 
     def network(*values: Any) -> Any:
         tensors = {entry.name: value for entry, value in zip(plan.entries, values, strict=True)}

@@ -45,6 +45,11 @@ def may_transpose(step: Step) -> bool:
     return step.op == "transpose" or step.op in _WITHIN
 
 
+def tells_node(step: Step) -> bool:
+    """Whether tensors are to tell their nodes because of this step: of transposes, or joins in floats."""
+    return may_transpose(step) or step.op == "times_minus_one"
+
+
 def scope(step: Step) -> str:
     """The step's name scope in a network with transposes."""
     if step.op in _WITHIN:

@@ -89,6 +89,7 @@ class Planner:
         self.outputs = {output.name: self._order(output.name, orders) for output in model.graph.output}
         sizes = {name: constant.values.shape for name, constant in self.constants.items()}
         self.wishes = Wishes(self.readers, sizes, self.outputs, self.shape)
+        self.joined_in_floats: set[str] = set()
         self._moved: dict[tuple[str, tuple[int, ...]], str] = {}
         self.float_codes = set[str]()
         self.quantised = number_format(model) == "int8"

@@ -92,12 +92,12 @@ def weighed(graph: Graph, image: str, *, channels: int = 8) -> str:
 def joined(graph: Graph, image: str) -> str:
     """Operands of unlike ranges, one of them clipped by its own zero point alone."""
     parts = (weighed(graph, image, channels=4), graph.add("Relu", weighed(graph, image, channels=4)))
-    return graph.add("Concat", *parts, axis=1)
+    return weighed(graph, graph.add("Concat", *parts, axis=1))
 
 
 def twice_joined(graph: Graph, image: str) -> str:
     pooled = graph.add("MaxPool", weighed(graph, image), kernel_shape=[3, 3], pads=PADS)
-    halves = graph.add("Clip", weighed(graph, image, channels=4), np.float32(0), np.float32(6)), pooled
+    halves = graph.add("Clip", weighed(graph, image, channels=4), np.float32(-1), np.float32(6)), pooled
     whole = graph.add("Concat", *halves, axis=1)
     return graph.add("Conv", graph.add("Concat", whole, image, axis=1), 0.2 * graph.weights(8, 20, 1, 1))
 

@@ -30,6 +30,12 @@ _MEAN_DENOMINATOR = 16383
 _PRODUCT_DENOMINATOR = 16383
 """Products are exact, and multiplied in float32: up to 128 with 2⁻¹⁷ of error."""
 
+_REQUANTISING_DENOMINATOR = 256
+"""XNNPACK multiplies codes by 8 bits of fraction to give them another scale."""
+
+_ASIDE = 4e-6
+"""Of a quotient: 255 codes times this are less than half of 1/256, and more than float32 errs by."""
+
 _LEVELS = 255
 
 _CURVES: dict[str, Callable[[Array], Array]] = {
@@ -62,6 +68,8 @@ def aligned_ranges(
             scales.align(list(node.input), result, _SUM_DENOMINATOR)
         elif node.op_type in _MEANS and (count := _count(model, node, _sizes(infos, node.input[0]))):
             scales.align([node.input[0]], result, _MEAN_DENOMINATOR, 1 / count)
+        elif node.op_type == "Identity":
+            scales.align_codes(node.input[0], result)
     for node in reversed(model.graph.node):
         if node.op_type == "Mul":
             left, right = node.input
@@ -93,6 +101,16 @@ class _Scales:
             if name not in self._settled:
                 self._fit(name, self._width(result) / denominator / share)
         self._settle(*operands, result)
+
+    def align_codes(self, operand: str, result: str) -> None:
+        """Make (scale of operand)/(scale of result) a multiple of 1/256, but for the last bits.
+
+        An odd one leaves a single code, 128 from the zero point, halfway between two of the result: XNNPACK
+        rounds it up, and so does everyone else if the quotient lies a little on that side.
+        """
+        if self._all_known(operand, result):
+            up = 1 if scale_and_zero_point(*self.ranges[operand])[1] < 0 else -1
+            self.align([operand], result, _REQUANTISING_DENOMINATOR, 1 - up * _ASIDE)
 
     def align_product(self, left: str, right: str, result: str) -> None:
         """Make (scale of left)·(scale of right)/(scale of result) a fraction with _PRODUCT_DENOMINATOR."""

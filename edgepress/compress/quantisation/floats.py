@@ -4,7 +4,9 @@ from collections.abc import Collection, Mapping
 
 import onnx
 
-from edgepress.graph.view import attributes, consumers, initializers
+from edgepress.compress.quantisation.sharing import joins
+from edgepress.graph.kept_floats import stays_float
+from edgepress.graph.view import attributes, consumers, initializers, producers
 
 _NO_KERNEL = "LiteRT has no int8 kernel of it"
 _STATISTICS = "8 bits do not hold the squares that a variance or norm is made of"
@@ -34,10 +36,16 @@ _SCORING = ("Mul", "Div", "Add", "Sub", "Where", "Clip", "Max", "Min", "Softmax"
 def unquantised_nodes(model: onnx.ModelProto) -> list[str]:
     """The names of the nodes that get no quantisation of their own, only that of their neighbours.
 
-    PRelu is one, too: its slopes stay exact, and TFLite's converter quantises them for its int8 kernel.
+    PRelu is one, too: its slopes stay exact, and TFLite's converter quantises them for its int8 kernel. A
+    Relu or Clip behind a join is one, so that onnxruntime leaves the join the range of its operands.
     """
-    slopes = [node.name for node in model.graph.node if node.op_type == "PRelu"]
-    return [node.name for node in float_nodes(model)] + slopes + _behind_products(model)
+    makers, kept = producers(model), list[str]()
+    for node in model.graph.node:
+        maker = makers.get(node.input[0]) if node.op_type in ("Relu", "Clip") else None
+        clips_joined = maker is not None and joins(model, maker)
+        if node.op_type == "PRelu" or stays_float(node) or clips_joined:
+            kept.append(node.name)
+    return [node.name for node in float_nodes(model)] + _behind_products(model) + kept
 
 
 def _behind_products(model: onnx.ModelProto) -> list[str]:

@@ -8,6 +8,8 @@ import onnx
 from edgepress.compress.codebooks.coded_kernels import coded_kernels
 from edgepress.compress.quantisation.calibration import calibrate
 from edgepress.compress.quantisation.comparing import warn_if_worse
+from edgepress.compress.quantisation.joining import with_joins
+from edgepress.compress.quantisation.outputs import tell_outputs
 from edgepress.compress.quantisation.preparing import prepared, rewritten
 from edgepress.compress.quantisation.qdq import int8_scales, write_qdq
 from edgepress.compress.quantisation.registry import Sources
@@ -30,10 +32,12 @@ def quantise(model: onnx.ModelProto, config: Int8, sources: Sources) -> onnx.Mod
         found = calibrate(folded, calibration, inputs)
         if found.apart:
             tell(found.told())
-        return write_qdq(found.model, found.ranges, config.per_channel, scales, inputs[:1], found.floats)
+        joined, ranges = with_joins(found.model, found.ranges, inputs)
+        return write_qdq(joined, ranges, config.per_channel, scales, inputs[:1], found.floats)
 
     quantised = written(config.calibration, sources.tell)
     if config.calibration.method != "minmax":
         plain = written(replace(config.calibration, method="minmax"), lambda _: None)
         warn_if_worse(folded, inputs, quantised, plain, config.calibration.method, sources.tell)
+    tell_outputs(folded, quantised, inputs, sources.tell)
     return quantised

@@ -22,6 +22,8 @@ from edgepress.compress.codebooks.keras_kernels import (
     wrapped,
 )
 from edgepress.compress.quantisation.calibration import calibrate
+from edgepress.compress.quantisation.joining import with_joins
+from edgepress.compress.quantisation.outputs import tell_outputs
 from edgepress.compress.quantisation.preparing import prepared, rewritten
 from edgepress.compress.quantisation.qdq import (
     activation_parameters,
@@ -108,10 +110,9 @@ def quantise(model: onnx.ModelProto, config: Int8Qat, sources: Sources) -> onnx.
     calibrated = calibrate(prepared(fold_batchnorm(model)), config.calibration, inputs)
     if calibrated.apart:
         sources.tell(calibrated.told())
-    plan = make_plan(calibrated.model)
-    started = write_qdq(
-        calibrated.model, calibrated.ranges, config.per_channel, {}, inputs[:1], calibrated.floats
-    )
+    joined, ranges = with_joins(calibrated.model, calibrated.ranges, inputs)
+    plan = make_plan(joined)
+    started = write_qdq(joined, ranges, config.per_channel, {}, inputs[:1], calibrated.floats)
     coded = coded_kernels(model, sources.clusters) if config.per_channel else {}
     outputs = {
         name: RangeQuantizer(*bounds, 1.0 if name in calibrated.settled else config.range_momentum)
@@ -120,11 +121,13 @@ def quantise(model: onnx.ModelProto, config: Int8Qat, sources: Sources) -> onnx.
     network = _network(plan, outputs, config.per_channel, coded)
     teacher = build_keras(plan).model if config.fine_tune.distillation else None
     fine_tune(network.model, sources.tuning(), config.fine_tune, "quant", teacher)
-    trained = write_back(calibrated.model, network, computed_values(network))
+    trained = write_back(joined, network, computed_values(network))
     reached = {name: output.range() for name, output in outputs.items() if output.bounds}
     scales = {name: int8_scales(scale) for name, scale in trained_scales(network).items()}
-    ended = {**calibrated.ranges, **_end_ranges(started, reached)}
-    return write_qdq(trained, ended, config.per_channel, scales, inputs[:1], calibrated.floats)
+    ended = {**ranges, **_end_ranges(started, reached)}
+    quantised = write_qdq(trained, ended, config.per_channel, scales, inputs[:1], calibrated.floats)
+    tell_outputs(trained, quantised, inputs, sources.tell)
+    return quantised
 
 
 def _network(

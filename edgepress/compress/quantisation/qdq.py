@@ -19,7 +19,7 @@ from edgepress.compress.codebooks.codebook import LEVELS
 from edgepress.compress.quantisation.aligning import aligned_ranges
 from edgepress.compress.quantisation.clipping import UNCLIPPED, restore_clipping
 from edgepress.compress.quantisation.floats import unquantised_nodes
-from edgepress.compress.quantisation.scales import scale_and_zero_point
+from edgepress.compress.quantisation.scales import UNIT, scale_and_zero_point, unit_range
 from edgepress.compress.quantisation.sharing import Ranges, shared_ranges
 from edgepress.datasets.prepared import Array
 from edgepress.graph.view import initializers, producers
@@ -86,7 +86,8 @@ def write_qdq(
     """
     fixed = tensors_of_fixed_range(model)
     shared = aligned_ranges(model, shared_ranges(model, ranges, fixed), fixed)
-    overrides = {name: [_override(*shared.get(name, (0.0, 1.0)))] for name in _activations(model)}
+    named = (*_activations(model), *shared)
+    overrides = {name: [_override(*shared.get(name, (0.0, 1.0)))] for name in named}
     channel_axes = {kernel.initializer: kernel.channel_axis for kernel in kernels(model)}
     stacked = [k.initializer for k in kernels(model) if k.node.op_type == "MatMul" and k.values.ndim > 2]
     overrides |= {name: [{"symmetric": True}] for name in stacked}  # onnxruntime takes one scale for these
@@ -153,12 +154,14 @@ def activation_parameters(model: onnx.ModelProto) -> dict[str, ActivationParamet
 
 
 def tensors_of_fixed_range(model: onnx.ModelProto) -> dict[str, tuple[float, float]]:
-    """The tensors whose range TFLite's kernels prescribe, and that range."""
-    return {
+    """The tensors whose range is prescribed, by TFLite's kernels as a rule, and that range."""
+    made = {
         name: _FIXED_RANGES[node.op_type]
         for name, node in producers(model).items()
         if node.op_type in _FIXED_RANGES
     }
+    factors = (tensor.name for tensor in model.graph.initializer if tensor.name.startswith(UNIT))
+    return {**made, **{name: unit_range(name) for name in factors}}
 
 
 def _override(low: float, high: float) -> dict[str, Any]:

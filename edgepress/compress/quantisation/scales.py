@@ -2,6 +2,17 @@
 
 import numpy as np
 
+UNIT = "unit_factor."
+"""Begins the names of factors of 1 that only give codes another scale; a number follows."""
+
+
+def unit_range(name: str) -> tuple[float, float]:
+    """The range of such a factor: 1 is a code of it, and each number has another.
+
+    TensorFlow would take two products of a tensor by the same factor for one.
+    """
+    return 0.0, 255 / (255 - int(name.removeprefix(UNIT)) % 128)
+
 
 def scale_and_zero_point(low: float, high: float) -> tuple[np.float32, np.int8]:
     """int8 parameters of a range widened to hold 0, its zero point nudged to an integer.

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 import onnx
 
+from edgepress.graph.kept_floats import stays_float
 from edgepress.graph.view import (
     Array,
     attributes,
@@ -17,7 +18,7 @@ from edgepress.graph.view import (
 
 Ranges = Mapping[str, tuple[float, float]]
 
-_JOINING = ("Concat", "Max", "Min", "ReduceMax", "ReduceMin", "Where")
+_JOINING = ("Concat", "Max", "Min", "ReduceMax", "ReduceMin", "Where", "Pad")
 _MOVING = (
     "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "MaxPool", "AveragePool", "Slice", "Split",
     "Pad", "Resize", "Gather", "Expand", "Tile", "DepthToSpace", "SpaceToDepth", "LeakyRelu",
@@ -36,20 +37,29 @@ def shared_ranges(
     return result
 
 
-def scale_groups(model: onnx.ModelProto, names: Iterable[str], fixed: Collection[str]) -> dict[str, set[str]]:
+def scale_groups(
+    model: onnx.ModelProto, names: Iterable[str], fixed: Collection[str], joining: bool = True
+) -> dict[str, set[str]]:
     """For each of the names, those that get one scale with it: they are moved, pooled or joined.
 
-    A tensor whose range is `fixed` is joined with no other.
+    A tensor whose range is `fixed` is joined with no other, and what stays in floats has no scale.
+    `joining` false leaves out what is joined.
     """
     groups = {name: {name} for name in names}
-    for node in model.graph.node:
-        if node.op_type in _MOVING and _moves(model, node):
+    nodes = [node for node in model.graph.node if not stays_float(node)]
+    for node in nodes:
+        if moves(model, node):
             _join(groups, [node.input[0], *node.output])
-    for node in model.graph.node:
-        if node.op_type in _JOINING and node.output[0] in groups:
+    for node in nodes if joining else ():
+        if joins(model, node) and node.output[0] in groups:
             present = [name for name in (*node.input, *node.output) if name in groups]
             _join(groups, [name for name in present if groups[name].isdisjoint(fixed)])
     return groups
+
+
+def joins(model: onnx.ModelProto, node: onnx.NodeProto) -> bool:
+    """Whether TFLite gives its operands and result one scale, and it does more than move one operand."""
+    return node.op_type in _JOINING and not moves(model, node)
 
 
 def _join(groups: dict[str, set[str]], names: list[str]) -> None:
@@ -69,8 +79,10 @@ def constant_ranges(model: onnx.ModelProto, readers: Collection[str]) -> dict[st
     }
 
 
-def _moves(model: onnx.ModelProto, node: onnx.NodeProto) -> bool:
+def moves(model: onnx.ModelProto, node: onnx.NodeProto) -> bool:
     """Whether all that the node makes are elements of its operand, or between them, or 0."""
+    if node.op_type not in _MOVING:
+        return False
     if node.op_type != "Pad" or attributes(node).get("mode", "constant") != "constant":
         return True
     value: Array | None = initializers(model).get(node.input[2]) if len(node.input) > 2 else None

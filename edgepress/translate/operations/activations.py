@@ -130,6 +130,7 @@ OPERATIONS: Table = {
     "sqrt": unary(tf.sqrt),
     "reciprocal": unary(lambda value: 1.0 / value),
     "neg": unary(tf.negative),
+    "times_minus_one": unary(lambda value: value * -1.0),
     "abs": unary(tf.abs),
     "floor": unary(tf.floor),
     "ceil": unary(tf.math.ceil),

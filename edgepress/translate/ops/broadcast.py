@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from edgepress.translate.barriers import apart, joins_in_floats
 from edgepress.translate.layout import Layout, channels_last, plain
 from edgepress.translate.planner import Node, OpPlanner, Planner, Value, target_sizes, unsupported
 
@@ -41,25 +42,32 @@ def plan_several(node: Node, planner: Planner) -> None:
         _plan_pair(node, planner, _PAIRS[node.op])
     else:
         values = aligned(node, planner, [planner.value(name) for name in node.inputs])
+        if node.op != "Sum" and joins_in_floats(node, planner):
+            values = apart(node, planner, values)
         planner.emit(node, _SEVERAL[node.op], tuple(values), _widest(values).layout)
 
 
 def plan_where(node: Node, planner: Planner) -> None:
     """condition ? x : y."""
     values = aligned(node, planner, [planner.value(name) for name in node.inputs])
+    if joins_in_floats(node, planner):
+        values[1:] = apart(node, planner, values[1:])
     planner.emit(node, "where", tuple(values), _widest(values).layout)
 
 
 def _plan_pair(node: Node, planner: Planner, op: str) -> None:
     constant = [name in planner.constants for name in node.inputs]
+    in_floats = node.op in ("Max", "Min") and joins_in_floats(node, planner)
     if any(constant) and not all(constant):
         value = planner.value(node.inputs[constant.index(False)])
         other = planner.constant(node, constant.index(True))
         if other.values.ndim <= len(value.shape):
             weight = planner.operand_weight(other, value)
+            (value,) = apart(node, planner, [value]) if in_floats else (value,)
             planner.emit(node, op, (value,), value.layout, {"operand": weight}, constant_first=constant[0])
             return
     operands = aligned(node, planner, [planner.value(name) for name in node.inputs])
+    operands = apart(node, planner, operands) if in_floats else operands
     planner.emit(node, op, tuple(operands), _widest(operands).layout)
 
 

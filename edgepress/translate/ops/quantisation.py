@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 
 from edgepress.graph.formats import dequantise, quantise
+from edgepress.translate.barriers import JOINS, before_codes
 from edgepress.translate.ops.broadcast import ranked
 from edgepress.translate.plan import Array, Weight
 from edgepress.translate.planner import Constant, Node, OpPlanner, Planner, Value, unsupported
@@ -43,12 +44,45 @@ def plan_quantize(node: Node, planner: Planner) -> None:
     low, high = ((code - int(zero.item())) * float(scale.item()) for code in (limits.min, limits.max))
     op = "fake_quant" if dtype.name in _BYTES else "clip"
     planner.float_codes.add(node.outputs[0])
+    if _left_to_join(node, planner, value):
+        planner.alias(node, value)
+        return
+    value = before_codes(node, planner, value)
     planner.emit(node, op, (value,), value.layout, minimum=low, low=low, high=high)
 
 
 def _along(node: Node) -> tuple[int, int]:
     """The axis of several scales, and how many of its elements share one (0: each has its own)."""
     return node.attributes.get("axis", 1), node.attributes.get("block_size", 0)
+
+
+def _left_to_join(node: Node, planner: Planner, value: Value) -> bool:
+    """Whether codes get another scale for the sake of joins alone, for which TFLite's converter does that.
+
+    It refuses codes of codes in front of a join, but turns an operand's codes into those of the result.
+    """
+    made = next((step for step in reversed(planner.steps) if step.output == value.name), None)
+    pairs = planner.readers[node.outputs[0]]
+    joins = [reader for pair in pairs for reader in planner.readers[pair.output[0]]]
+    joined = all(_joins_under(join, planner, node) for join in joins)
+    return made is not None and made.op == "fake_quant" and bool(joins) and joined
+
+
+def _joins_under(join: onnx.NodeProto, planner: Planner, quantise: Node) -> bool:
+    """Whether this joins tensors into one that has the same scale and zero point."""
+    readers = planner.readers[join.output[0]]
+    return (
+        join.op_type in JOINS
+        and bool(readers)
+        and all(
+            reader.op_type == "QuantizeLinear"
+            and all(
+                np.array_equal(planner.constants[one].values, planner.constants[other].values)
+                for one, other in zip(reader.input[1:], quantise.inputs[1:], strict=True)
+            )
+            for reader in readers
+        )
+    )
 
 
 def _paired(node: Node, planner: Planner) -> bool:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from edgepress.translate.barriers import emit_concat, joins_in_floats
 from edgepress.translate.layout import Layout, channels_last, plain, regrouped
 from edgepress.translate.ops.broadcast import common_layout, ranked
 from edgepress.translate.planner import Node, OpPlanner, Planner, Value, target_sizes, unsupported
@@ -62,6 +63,9 @@ def plan_concat(node: Node, planner: Planner) -> None:
     lows = [v.minimum for v in values if v.minimum is not None]
     minimum = min(lows) if len(lows) == len(values) else None
     axis = layout.position(node.attributes["axis"])
+    if joins_in_floats(node, planner):
+        emit_concat(node, planner, values, layout, axis)
+        return
     planner.emit(node, "concat", tuple(values), layout, minimum=minimum, axis=axis)
 
 
