@@ -138,11 +138,11 @@ def test_activations_that_cannot_be_negative_use_all_codes(form):
 
 
 def test_no_calibration_data(tmp_path):
-    save_split(tmp_path, Split(np.zeros((3, 2, 8, 8), np.uint8), np.zeros(3, np.int64)))
+    save_split(tmp_path, Split(np.zeros((0, 2, 8, 8), np.uint8), np.zeros(0, np.int64)))
     for config in (Int8(True, MINMAX), qat()):
         sources = Sources(lambda samples: load_calibration(tmp_path, samples), tuning, 0)
         with pytest.raises(
-            DataError, match=r"calibration\.samples is 64 but the calibration split has 3; raise"
+            DataError, match=r"calibration\.samples is 64 but the calibration split has 0; raise"
         ):
             quantiser(config)(network(), config, sources)
 

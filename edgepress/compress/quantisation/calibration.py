@@ -40,10 +40,7 @@ class Calibrated:
         """What stays in floats, and why, in a line."""
         tensors, nodes = (", ".join(names[:_TOLD]) + " …" * (len(names) > _TOLD)
                           for names in (self.apart, self.floats))  # fmt: skip
-        return (
-            f"{nodes} stay in floats: {tensors} lie in two places too far apart for 8 bits, as masks make "
-            "them, and more than a Softmax reads them"
-        )
+        return f"{nodes} stay in floats: {tensors} lie in places too far apart for 8 bits, or too far from 0"
 
 
 def calibrate(model: onnx.ModelProto, config: Calibration, inputs: Array) -> Calibrated:

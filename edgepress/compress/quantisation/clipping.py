@@ -16,6 +16,9 @@ from edgepress.graph.view import (
     set_initializer,
 )
 
+_AT_AN_OUTPUT = "_QuantizeLinear_Input"
+"""What onnxruntime appends to the name of an output, so that what is dequantised has it."""
+
 UNCLIPPED = ".unclipped"
 """Ends the names of tensors that are quantised before and after clipping, under the same scale."""
 
@@ -31,7 +34,8 @@ def restore_clipping(quantised: onnx.ModelProto, model: onnx.ModelProto) -> onnx
     nodes = list[onnx.NodeProto]()
     for node in restored.graph.node:
         nodes.append(node)
-        clip, quantise = clips.get(node.output[0]), _quantiser(readers, node.output[0])
+        name = node.output[0].removesuffix(_AT_AN_OUTPUT)
+        clip, quantise = clips.get(name), _quantiser(readers, node.output[0])
         if clip is None or quantise is None or node.op_type == clip.op_type:
             continue
         if not _clips(restored, quantise, _bounds(clip, constants)):

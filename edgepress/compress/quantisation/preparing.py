@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 import onnx
 
+from edgepress.compress.quantisation.averaging import averaging
+from edgepress.compress.quantisation.gemm import plain_gemm
 from edgepress.graph.constants import fold_constants
 from edgepress.graph.shapes import inferred_infos
 from edgepress.graph.view import (
@@ -30,11 +32,13 @@ def rewritten(model: onnx.ModelProto) -> onnx.ModelProto:
     Constants are folded, and x·1 and x + 0 left out, as TensorFlow's converter does; a sum of several tensors
     becomes sums of two; x² becomes x·x; HardSigmoid becomes BatchNormalization, which goes into the layer
     before it, and Clip; and so does a positive factor for each channel. Means over windows become
-    convolutions, means over images pools. To be called before BatchNormalization is folded.
+    convolutions, means over images pools; a Gemm has neither alpha nor beta nor transA. To be called before
+    BatchNormalization is folded.
     """
     changed = copy(model)
     fold_constants(changed)
     _leave_out_idle(changed)
+    _squeeze_means(changed)
     nodes, infos, constants = list[onnx.NodeProto](), inferred_infos(changed), initializers(changed)
     for node in changed.graph.node:
         node.name = node.name or node.output[0]
@@ -57,6 +61,42 @@ def _leave_out_idle(model: onnx.ModelProto) -> None:
         else:
             nodes.append(node)
     replace_nodes(model, nodes)
+
+
+def _squeeze_means(model: onnx.ModelProto) -> None:
+    """A mean whose axes of size 1 the next node drops does so itself.
+
+    Else TFLite's converter gives the mean the scale of its operand, and rounds twice.
+    """
+    readers, infos = consumers(model), inferred_infos(model)
+    outputs, gone = {output.name for output in model.graph.output}, set[str]()
+    for node in model.graph.node:
+        following = readers[node.output[0]]
+        if node.op_type != "ReduceMean" or len(following) != 1 or node.output[0] in outputs:
+            continue
+        kept, left = (_sizes(infos, each.output[0]) for each in (node, following[0]))
+        dropped = [size for axis, size in enumerate(kept) if axis not in _axes(model, node, len(kept))]
+        if (
+            following[0].op_type in ("Squeeze", "Reshape", "Flatten")
+            and left == dropped
+            and left.count(0) < 2
+        ):
+            gone.add(following[0].output[0])
+            node.output[0] = following[0].output[0]
+            others = [each for each in node.attribute if each.name != "keepdims"]
+            del node.attribute[:]
+            node.attribute.extend([*others, onnx.helper.make_attribute("keepdims", 0)])
+    dropping = ("Squeeze", "Reshape", "Flatten")
+    kept_nodes = [n for n in model.graph.node if n.op_type not in dropping or n.output[0] not in gone]
+    replace_nodes(model, kept_nodes)
+
+
+def _axes(model: onnx.ModelProto, node: onnx.NodeProto, rank: int) -> list[int]:
+    """Those that a ReduceMean drops or makes 1."""
+    constant = initializers(model).get(node.input[1]) if len(node.input) > 1 else None
+    axes = attributes(node).get("axes", []) if constant is None else constant.tolist()
+    idle = not axes and attributes(node).get("noop_with_empty_axes", 0)
+    return [axis % rank for axis in axes] or ([] if idle else list(range(rank)))
 
 
 def _passed(node: onnx.NodeProto, constants: Constants, infos: Infos) -> str:
@@ -82,7 +122,9 @@ def _rewritten(
     if node.op_type == "ReduceMean" and _is_global_pool(node, constants, infos):
         return _global_pool(node)
     if node.op_type == "AveragePool" and len(sizes) == 4 and all(sizes[1:]):
-        return _averaging(model, node, _sizes(infos, node.input[0]), sizes)
+        return averaging(model, node, _sizes(infos, node.input[0]), sizes)
+    if node.op_type == "Gemm":
+        return plain_gemm(model, node, constants)
     if node.op_type == "LeakyRelu":
         slope = _slope_in_litert(attributes(node).get("alpha", 0.01))
         return [onnx.helper.make_node("LeakyRelu", node.input, node.output, node.name, alpha=slope)]
@@ -133,47 +175,6 @@ def _global_pool(node: onnx.NodeProto) -> list[onnx.NodeProto]:
         make("GlobalAveragePool", node.input[:1], [pooled], f"{node.name}.pool"),
         make("Flatten", [pooled], [result], node.name),
     ]
-
-
-def _averaging(
-    model: onnx.ModelProto, node: onnx.NodeProto, given_sizes: list[int], sizes: list[int]
-) -> list[onnx.NodeProto]:
-    """A pool as a depthwise convolution, which both runtimes round alike, and LiteRT has faster.
-
-    Where a window lies partly on padding that is not counted, a factor for each place makes up for it.
-    """
-    given, channels = attributes(node), sizes[1]
-    window, strides = given["kernel_shape"], given.get("strides", [1, 1])
-    pads, dilations = given.get("pads", [0] * 4), given.get("dilations", [1, 1])
-    spans = [(length - 1) * step + 1 for length, step in zip(window, dilations, strict=True)]
-    fitting = [
-        (size + pads[i] + pads[i + 2] - spans[i]) // strides[i] + 1 for i, size in enumerate(given_sizes[2:])
-    ]
-    if given.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID") or fitting != sizes[2:]:
-        return [node]
-    result, make = node.output[0], onnx.helper.make_node
-    kernel, even = f"{result}.window", np.full((channels, 1, *window), 1 / np.prod(window), np.float32)
-    set_initializer(model, kernel, even)
-    shape = {"pads": pads, "strides": strides, "dilations": dilations, "group": channels}
-    if given.get("count_include_pad", 0) or not any(pads):
-        return [make("Conv", [node.input[0], kernel], [result], node.name, **shape)]
-    counted = [
-        _inside(given_sizes[2 + i], sizes[2 + i], window[i], strides[i], pads[i], dilations[i])
-        for i in (0, 1)
-    ]
-    factor = np.prod(window) / np.outer(*counted).astype(np.float32)
-    set_initializer(model, f"{result}.factor", factor[np.newaxis, np.newaxis].astype(np.float32))
-    return [
-        make("Conv", [node.input[0], kernel], [f"{result}.sum"], f"{node.name}.sum", **shape),
-        make("Mul", [f"{result}.sum", f"{result}.factor"], [result], node.name),
-    ]
-
-
-def _inside(size: int, places: int, length: int, stride: int, pad: int, dilation: int) -> Array:
-    """How many elements of each window (places,) along an axis lie inside of it."""
-    starts = np.arange(places)[:, np.newaxis] * stride - pad
-    elements = starts + np.arange(length) * dilation
-    return np.asarray(((elements >= 0) & (elements < size)).sum(axis=1))
 
 
 def _clipped_line(model: onnx.ModelProto, node: onnx.NodeProto, channels: int) -> list[onnx.NodeProto]:

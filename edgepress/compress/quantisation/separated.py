@@ -22,7 +22,7 @@ _MIXING = ("Add", "Sub", "Mul", "Where", "Max", "Min", "Pad", "Clip")
 def separated(
     model: onnx.ModelProto, ranges: Mapping[str, Range], activations: Activations, floats: Collection[str]
 ) -> list[str]:
-    """The tensors of that kind, the input first, then in the order of the graph.
+    """The tensors of that kind, and those that lie in one such place far from 0.
 
     Args:
         model: float32.
@@ -38,7 +38,14 @@ def separated(
         for tensors in activations:
             for name in suspects:
                 places[name].add(tensors[name])
-    return [name for name, each in places.items() if each.are_apart]
+    found = {name for name, each in places.items() if each.are_apart}
+    return [name for name, bounds in ranges.items() if name in found or _is_far(bounds)]
+
+
+def _is_far(bounds: Range) -> bool:
+    """Whether 0, which each range holds, is so far from all elements that few codes are left for these."""
+    low, high = bounds
+    return bool((low > 0 or high < 0) and 0 < (high - low) * 255 < _LEAST_CODES * max(high, -low))
 
 
 def nodes_around(model: onnx.ModelProto, tensors: Collection[str]) -> list[str]:
