@@ -10,6 +10,7 @@ from edgepress.graph.formats import NumberFormat
 from edgepress.measure.signal import Signal
 from edgepress.standalone.parity import worst
 from edgepress.standalone.request import MIN_SNR_DB
+from edgepress.text import shown
 
 INTEGERS_DB = 20.0
 """Of integer outputs 99 of 100 elements have to be equal: where two are close, rounding decides."""
@@ -66,13 +67,10 @@ class Check:
         """
         if beyond := self._beyond():
             name, signal = worst(beyond)
-            remedy = "convert without --quant" if self.form != "float32" else "try --converter onnx_tf"
-            if self.form == "int8":
-                remedy = "give --calibration inputs as the application has them, try another --quant"
             raise ConversionError(
-                f"{target} is not written: its output {name!r} is too far from {self.source}, "
+                f"{target} is not written: its output {shown(name)!r} is too far from {self.source}, "
                 f"{_told(name, signal)}; expected at least {self.bound_db(signal):g} dB. "
-                f"Look at the other figures, {remedy}, or set another bound with --min-snr"
+                f"Look at the other figures, {self._remedy()}, or set another bound with --min-snr"
             )
         if not self._told_apart():
             other = "give real ones with --calibration" if self.drawn else "give others"
@@ -80,6 +78,13 @@ class Check:
                 f"{target} is not written: it is not checked, since {self.source} gives the same for all "
                 f"of the {self.inputs}; {other}, or convert without --check"
             )
+
+    def _remedy(self) -> str:
+        if not self.in_form:
+            return "try another --converter"
+        if self.form == "int8":
+            return "give --calibration inputs as the application has them, try another --quant"
+        return "convert without --quant"
 
     def as_json(self) -> dict[str, Any]:
         """The figures as plain values."""
@@ -92,21 +97,21 @@ class Check:
 
     def lines(self) -> Iterator[str]:
         """The figures, as text for people."""
-        yield f"compared with {self.source} in ONNX Runtime on {self.inputs}, signal to noise:"
+        yield f"compared with {shown(self.source)} in ONNX Runtime on {self.inputs}, signal to noise:"
         for name, signal in self.outputs.items():
             short = signal.snr_db < self.bound_db(signal)
             yield f"  {_told(name, signal)}" + (f"; below {self.bound_db(signal):g} dB" if short else "")
             if not signal.varies:
-                yield f"    {name} is the same for all of these inputs, so that this says little"
+                yield f"    {shown(name)} is the same for all of these inputs, so that this says little"
             elif signal.drowned:
-                yield f"    what differs in {name} from input to input is less than the noise"
+                yield f"    what differs in {shown(name)} from input to input is less than the noise"
         if self.in_form:
             yield f"compared with the same as {self.form} in ONNX:"
             yield from (f"  {_told(name, signal)}" for name, signal in self.in_form.items())
 
 
 def _told(name: str, signal: Signal) -> str:
-    where = f"{name}{signal.part}"
+    where = f"{shown(name)}{signal.part}"
     if not signal.alike:
         return f"{where}: NaN or infinity in one of the two alone"
     if math.isinf(signal.snr_db) and signal.snr_db > 0:

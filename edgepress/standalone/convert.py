@@ -102,6 +102,7 @@ class Outcome:
             "form": tflite_format(self.model),
             "operators": dict(self.model.op_counts),
             "transposes": self.model.transpose_ops,
+            "moved": [line.strip() for line in self.moved],
             "size_bytes": self.size,
             "notes": list(self.notes),
             "check": self.check and self.check.as_json(),

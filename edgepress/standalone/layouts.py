@@ -8,6 +8,7 @@ from edgepress.config.schema import unknown
 from edgepress.errors import ConfigError
 from edgepress.graph.channels import Channels
 from edgepress.standalone.request import Layout, Request
+from edgepress.text import shown
 from edgepress.translate.ends import end_orders
 from edgepress.translate.layout import Order
 
@@ -54,5 +55,5 @@ def told(read: onnx.ModelProto, model: onnx.ModelProto, orders: Mapping[str, Ord
             kind = "input" if place < count else "output"
             axes = ", ".join(map(str, order))
             last = "its channels last" if order[-1] == 1 else "its channels first"
-            lines.append(f"  {kind} {name} has {last}: the file's axes {axes}")
+            lines.append(f"  {kind} {shown(name)} has {last}: the file's axes {axes}")
     return lines

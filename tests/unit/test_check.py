@@ -156,6 +156,16 @@ def test_the_bound_is_that_of_the_format():
     assert passed("int8", 0, integer=True, quantised=True)
 
 
+def test_names_from_the_file_are_printed_escaped():
+    values = np.random.default_rng(0).normal(size=(8, 4))
+    found = {"a\x1b[31m\nb": compare(values * 2, values, 8)}
+    check = Check("model.onnx", "8 inputs", False, "float32", None, found, {})
+    with pytest.raises(ConversionError) as refused:
+        check.refuse("model.tflite")
+    assert all(line.isprintable() for line in (*check.lines(), str(refused.value)))
+    assert "try another --converter" in str(refused.value)
+
+
 def model_of(nodes, outputs, shape, opset=15, constants=()):
     entry = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
