@@ -471,3 +471,21 @@ GRAPHS: dict[str, Callable[[], onnx.ModelProto]] = {
         (1, 6),
     ),
 }
+
+
+def dynamic(op: str, kernel: np.ndarray, shape: tuple[int, ...], form: str = "") -> onnx.ModelProto:
+    """A product of codes that are made as the network runs; the scales follow in one product or in `two`."""
+    operands = ["q", "w", "zp"] if form == "without a zero point" else ["q", "w", "zp", "wz"]
+    nodes = [
+        node("DynamicQuantizeLinear", ["x"], ["q", "sc", "zp"], "made"),
+        node(op, operands, ["i"], "it"),
+        node("Cast", ["i"], ["f"], "f", to=TensorProto.FLOAT),
+    ]
+    if form == "two products":
+        nodes += [node("Mul", ["f", "sc"], ["m"], "m"), node("Mul", ["m", "ws"], ["y"], "y")]
+    elif form == "another scale":
+        nodes.append(node("Mul", ["f", "ws"], ["y"], "y"))
+    else:
+        nodes += [node("Mul", ["sc", "ws"], ["m"], "m"), node("Mul", ["f", "m"], ["y"], "y")]
+    zero = kernel.dtype.type(7 if kernel.dtype == np.uint8 else 0)
+    return build(nodes, {"w": kernel, "wz": zero, "ws": np.float32(0.02)}, shape)

@@ -1,11 +1,12 @@
 """In which number format a model computes, and the way back to plain float32."""
 
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 import onnx
 
+from edgepress.errors import UnsupportedModelError
 from edgepress.graph.view import (
     Array,
     attributes,
@@ -140,28 +141,64 @@ def _spread(parameters: Array, shape: tuple[int, ...], axis: int, block: int) ->
 
 
 def _dequantise_integer_products(model: onnx.ModelProto) -> None:
-    """ConvInteger and MatMulInteger between DynamicQuantizeLinear and the Mul that rescales: back to
-    Conv and MatMul, as onnxruntime's dynamic quantisation wrote them.
+    """ConvInteger and MatMulInteger between DynamicQuantizeLinear and the products that rescale: back to Conv
+    and MatMul, whose kernel takes the constant factors.
     """
     made_by, read_by, constants = producers(model), consumers(model), initializers(model)
     for node in model.graph.node:
         if node.op_type not in ("ConvInteger", "MatMulInteger"):
             continue
-        (cast,) = read_by[node.output[0]]
-        (rescale,) = read_by[cast.output[0]]
-        factors = made_by[next(name for name in rescale.input if name != cast.output[0])]
-        scale = next(constants[name] for name in factors.input if name in constants)
-        codes, zero = constants[node.input[1]], constants[node.input[3]]
-        convolution = node.op_type == "ConvInteger"
+        source, held = made_by.get(node.input[0]), [name in constants for name in node.input]
+        if source is None or source.op_type != "DynamicQuantizeLinear" or held[:2] != [False, True]:
+            _refuse_product(node, "it reads no codes of DynamicQuantizeLinear and a constant kernel")
+        if len(held) < 3 or node.input[2] != source.output[2] or not all(held[3:]):
+            _refuse_product(node, "its zero points are not those of its operands")
+        last, scale = _rescaling(node, source.output[1], (made_by, read_by, constants))
+        codes, convolution = constants[node.input[1]], node.op_type == "ConvInteger"
+        zero = constants[node.input[3]] if len(held) > 3 else np.zeros((), codes.dtype)
         name = node.input[1].removesuffix("_quantized")
-        set_initializer(model, name, dequantise(codes, scale, zero, 0 if convolution else codes.ndim - 1))
-        source = made_by[node.input[0]].input[0]
+        axis = 0 if convolution else codes.ndim - 1
+        set_initializer(model, name, dequantise(codes, scale.reshape(-1), zero, axis))
         node.op_type = "Conv" if convolution else "MatMul"
         node.name = node.name.removesuffix("_quant")
         del node.input[:]
-        node.input.extend([source, name])
-        node.output[0] = rescale.output[0]
-        rescale.output[0] += ".unread"
+        node.input.extend([source.input[0], name])
+        node.output[0] = last.output[0]
+        last.output[0] += ".unread"
+
+
+Views = tuple[dict[str, onnx.NodeProto], dict[str, list[onnx.NodeProto]], Mapping[str, Array]]
+
+
+def _rescaling(node: onnx.NodeProto, dynamic: str, views: Views) -> tuple[onnx.NodeProto, Array]:
+    """The product that brings the operand's scale, `dynamic`, in, and the constant factors until there."""
+    made_by, read_by, constants = views
+    scale: Array = np.ones((), np.float32)
+    last = node
+    readers = read_by[node.output[0]]
+    while len(readers) == 1 and readers[0].op_type in ("Cast", "Mul"):
+        before, last = last.output[0], readers[0]
+        readers = read_by[last.output[0]]
+        if last.op_type == "Cast":
+            continue
+        (factor,) = [name for name in last.input if name != before] or [before]
+        maker = made_by.get(factor)
+        pair = list(maker.input) if maker is not None and maker.op_type == "Mul" else [factor]
+        known = [constants[name] for name in pair if name in constants]
+        for each in known:
+            scale = scale * each
+        if dynamic in pair:
+            return last, np.asarray(scale, np.float32)
+        if len(known) != len(pair):
+            break
+    return _refuse_product(node, "what follows does not multiply it by the scales of its operands")
+
+
+def _refuse_product(node: onnx.NodeProto, why: str) -> NoReturn:
+    raise UnsupportedModelError(
+        f"node {node.name or node.output[0]!r} ({node.op_type}): {why}; "
+        "quantise it with onnxruntime.quantization.quantize_dynamic, or export it in float32"
+    )
 
 
 def _drop_activation_quantisation(model: onnx.ModelProto) -> None:
@@ -170,6 +207,8 @@ def _drop_activation_quantisation(model: onnx.ModelProto) -> None:
     for node in model.graph.node:
         for i, name in enumerate(node.input):
             node.input[i] = renamed.get(name, name)
+        if node.op_type == "DynamicQuantizeLinear":
+            renamed[node.output[0]] = node.input[0]
         if node.op_type in ("QuantizeLinear", "DequantizeLinear") and node.input[0] not in constants:
             renamed[node.output[0]] = node.input[0]
         else:

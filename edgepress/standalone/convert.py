@@ -132,7 +132,9 @@ def convert(request: Request, progress: Progress) -> Outcome:
         message = str(error)
         for words, own in _WORDS.items():
             message = message.replace(words, own)
-        raise type(error)(message) from error
+        told = type(error).__new__(type(error))
+        told.args = (message,)
+        raise told from error
 
 
 def _convert(request: Request, progress: Progress) -> Outcome:

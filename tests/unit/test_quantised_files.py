@@ -6,12 +6,24 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from edgepress.errors import UnsupportedModelError
-from edgepress.graph.formats import code_limits, dequantise, number_format, quantise
+from edgepress.graph.formats import code_limits, dequantise, number_format, quantise, to_float
 from edgepress.graph.normalise.normalise import normalise
 from edgepress.graph.view import copy
 from edgepress.translate.planning import plan_graph
 from tests.networks import run_unoptimised, tensorflow
-from tests.quantised_files import ACTIVATION, GRAPHS, KERNELS, build, codes, floats, layer, node, pair, wide
+from tests.quantised_files import (
+    ACTIVATION,
+    GRAPHS,
+    KERNELS,
+    build,
+    codes,
+    dynamic,
+    floats,
+    layer,
+    node,
+    pair,
+    wide,
+)
 
 SAMPLES = 6
 EXACT = ("a float layer between", "kernels alone", "quantised in the middle")
@@ -167,3 +179,30 @@ def test_a_network_without_quantised_activations_keeps_its_kernels_whole():
     expected = right(model, values)
     actual, step = run(converted(model), values)
     assert step == 0 and np.abs(actual - expected).max() < 1e-5 * np.ptp(expected)
+
+
+@pytest.mark.parametrize(
+    ("op", "dtype", "form"),
+    [
+        ("MatMulInteger", np.int8, ""),
+        ("MatMulInteger", np.uint8, "two products"),
+        ("MatMulInteger", np.int8, "without a zero point"),
+        ("ConvInteger", np.uint8, ""),
+    ],
+)
+def test_codes_that_are_made_as_the_network_runs(op, dtype, form):
+    sizes, shape = ((6, 4), (1, 6)) if op == "MatMulInteger" else ((4, 4, 3, 3), (1, 4, 8, 8))
+    model = dynamic(op, codes(dtype, *sizes), shape, form)
+    values = inputs(model)
+    expected = right(model, values)
+    actual, _ = run(converted(model), values)
+    assert actual.shape == expected.shape
+    assert np.abs(actual - expected).max() < 0.01 * np.ptp(expected)
+
+
+def test_a_product_of_codes_that_is_scaled_otherwise_is_refused():
+    model = normalise(dynamic("MatMulInteger", codes(np.int8, 6, 4), (1, 6), "another scale"))
+    with pytest.raises(
+        UnsupportedModelError, match=r"node 'it' \(MatMulInteger\): what follows does not multiply"
+    ):
+        to_float(model)
