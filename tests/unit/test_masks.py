@@ -214,6 +214,19 @@ def test_what_cannot_saturate_stays_in_floats_and_is_told(body):
     np.testing.assert_allclose(outputs[visible], actual[visible], atol=0.02 * np.ptp(actual[visible]))
 
 
+def test_a_mask_of_minus_infinity_among_computed_products_needs_no_range():
+    """Attention is computed in floats, its mask too."""
+
+    def attending(graph, scores, hidden):
+        turned = graph.add("Transpose", scores, perm=[0, 1, 3, 2])
+        products = graph.add("Mul", graph.add("MatMul", scores, turned), np.float32(0.3))
+        shares = softmax(graph, graph.add("Add", products, mask(-np.inf)))
+        return graph.add("MatMul", graph.add("MatMul", shares, scores), graph.weights(6, 6))
+
+    model = network(attending)
+    assert signal_to_noise(run_onnx(model, inputs()), run_onnx(quantised(model), inputs())) > 30
+
+
 def test_an_input_that_is_a_mask_saturates():
     model = network(lambda graph, scores, hidden: softmax(graph, graph.add("Add", scores, hidden)))
     masks = inputs() * np.array([1, -1e9], np.float32).reshape(1, 2, 1, 1)

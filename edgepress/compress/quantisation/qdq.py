@@ -86,8 +86,10 @@ def write_qdq(
     """
     fixed = tensors_of_fixed_range(model)
     shared = aligned_ranges(model, shared_ranges(model, ranges, fixed), fixed)
-    named = (*_activations(model), *shared)
-    overrides = {name: [_override(*shared.get(name, (0.0, 1.0)))] for name in named}
+    # A constant mask of −inf has no range and needs none: only nodes that stay in floats read it.
+    finite = {name: bounds for name, bounds in shared.items() if np.isfinite(bounds).all()}
+    named = (*_activations(model), *finite)
+    overrides = {name: [_override(*finite.get(name, (0.0, 1.0)))] for name in named}
     channel_axes = {kernel.initializer: kernel.channel_axis for kernel in kernels(model)}
     stacked = [k.initializer for k in kernels(model) if k.node.op_type == "MatMul" and k.values.ndim > 2]
     overrides |= {name: [{"symmetric": True}] for name in stacked}  # onnxruntime takes one scale for these
