@@ -106,7 +106,15 @@ def test_each_output_is_told_and_the_worst_counts(tmp_path, inputs):
     outcome = done(path, quant="int8", calibration=inputs, min_snr_db=25.0)
     outcome.refuse()
     assert outcome.check is not None and list(outcome.check.outputs) == ["fine_out", "lost_out"]
-    assert "what differs in lost_out from input to input is less than the noise" in outcome.text()
+    assert "fine_out: " in outcome.text() and "lost_out: " in outcome.text()
+
+
+def test_noise_that_drowns_what_differs_between_inputs_is_told():
+    values = 300 + 0.1 * np.random.default_rng(0).normal(size=(8, 4))
+    found = {"y": compare(np.round(values / 2) * 2, values, 8)}
+    check = Check("model.onnx", "8 inputs", False, "int8", None, found, found)
+    assert check.passed
+    assert "    what differs in y from input to input is less than the noise" in list(check.lines())
 
 
 def test_a_network_that_gives_always_the_same_is_not_checked(tmp_path, inputs):
