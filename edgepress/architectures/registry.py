@@ -70,7 +70,7 @@ def _build_custom(config: Custom, input_shape: tuple[int, ...], classes: int) ->
     except Exception as error:  # the user's code may raise anything
         raise ConfigError(
             f"{what} cannot be made from input_shape={input_shape}, classes={classes} and model.arguments "
-            f"{dict(config.arguments)}: {_reason(error)}"
+            f"{dict(config.arguments)}: {reason(error)}"
         ) from error
     if not isinstance(net, nn.Module):
         raise ConfigError(f"{what} makes {type(net).__name__}; expected a torch.nn.Module")
@@ -88,7 +88,7 @@ def _imported(config: Custom) -> type[nn.Module]:
         module = importlib.import_module(module_name)
     except Exception as error:
         raise ConfigError(
-            f"model._target_ {config._target_} cannot be imported: {_reason(error)}; expected a dotted path "
+            f"model._target_ {config._target_} cannot be imported: {reason(error)}; expected a dotted path "
             "that starts in the project's folder, e.g. my_net.MyNet"
         ) from error
     _check_source(config, module, before)
@@ -135,7 +135,7 @@ def _check_output(net: nn.Module, what: str, input_shape: tuple[int, ...], class
             logits = net.eval()(torch.zeros(2, *input_shape))
     except Exception as error:
         raise ConfigError(
-            f"{what} cannot take inputs of shape {(2, *input_shape)}: {_reason(error)}"
+            f"{what} cannot take inputs of shape {(2, *input_shape)}: {reason(error)}"
         ) from error
     net.train(training)
     shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
@@ -145,7 +145,7 @@ def _check_output(net: nn.Module, what: str, input_shape: tuple[int, ...], class
         )
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """The error in one line, with the last line of the user's own that led to it."""
     message = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
     frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_users(Path(f.filename))]

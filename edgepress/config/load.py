@@ -56,6 +56,18 @@ def load_choice(section: str, choices: Mapping[str, type[T]], params: Params = P
     return _with_remedy(section, lambda: choose(choices, _lookup(section, params), section))
 
 
+def load_name(section: str, params: Params = PARAMS) -> str:
+    """The name of the choice in the section of a config group.
+
+    Raises:
+        ConfigError: the section or its name is missing.
+    """
+    name = _with_remedy(section, lambda: _lookup(section, params)).get("name")
+    if not isinstance(name, str):
+        raise ConfigError(f"{section}.name is {show(name)}; expected a choice. Set it in conf/{section}/")
+    return name
+
+
 def load_runtime(params: Params = PARAMS) -> Runtime:
     """The top-level `seed` and `threads`."""
     raw = read_values(params)

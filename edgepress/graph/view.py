@@ -107,3 +107,15 @@ def copy(model: onnx.ModelProto) -> onnx.ModelProto:
     duplicate = onnx.ModelProto()
     duplicate.CopyFrom(model)
     return duplicate
+
+
+_AS_THEY_ARE = ("Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Cast", "Dropout")
+
+
+def last_operator(model: onnx.ModelProto) -> onnx.NodeProto | None:
+    """The node that computes the first output, however that is shaped afterwards; None if there is none."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    node = makers.get(model.graph.output[0].name)
+    while node is not None and node.op_type in _AS_THEY_ARE:
+        node = makers.get(node.input[0])
+    return node

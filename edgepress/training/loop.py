@@ -45,7 +45,7 @@ def train(net: nn.Module, training: Split, validation: Split, config: Train, see
     Raises:
         TrainingError: a loss is not finite.
     """
-    net.to(memory_format=torch.channels_last)  # a quarter faster on a CPU
+    prefer_channels_last(net)
     rng = np.random.default_rng(seed)
     optimiser, schedule = _optimiser(net, len(training), config)
     curve: list[Epoch] = []
@@ -65,12 +65,22 @@ def train(net: nn.Module, training: Split, validation: Split, config: Train, see
     return TrainResult(net, best, tuple(curve))
 
 
+def prefer_channels_last(net: nn.Module) -> None:
+    """Store kernels with their channels last, in place, which is a quarter faster on a CPU.
+
+    `nn.Module.to` would refuse a network with tensors of five axes.
+    """
+    for value in (*net.parameters(), *net.buffers()):
+        if value.ndim == 4:
+            value.data = value.data.contiguous(memory_format=torch.channels_last)
+
+
 def predict(net: nn.Module, split: Split) -> Array:
     """The network's logits (N, classes), float32, in evaluation mode."""
     net.eval()
     starts = range(0, len(split), EVALUATION_BATCH)
     with torch.no_grad():
-        batches = [net(_tensor(split.inputs(slice(i, i + EVALUATION_BATCH)))) for i in starts]
+        batches = [net(tensor(split.inputs(slice(i, i + EVALUATION_BATCH)))) for i in starts]
     return np.asarray(torch.cat(batches).numpy())
 
 
@@ -107,7 +117,7 @@ def _run_epoch(
     for start, end in batch_bounds(len(training), config.batch_size):
         chosen = order[start:end]
         inputs = augment(training.inputs(chosen), rng, config.augment)
-        loss = functional.cross_entropy(net(_tensor(inputs)), torch.from_numpy(training.y[chosen]))
+        loss = functional.cross_entropy(net(tensor(inputs)), torch.from_numpy(training.y[chosen]))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -135,5 +145,6 @@ def _require_finite(epoch: Epoch, config: Train) -> None:
             )
 
 
-def _tensor(inputs: Array) -> torch.Tensor:
+def tensor(inputs: Array) -> torch.Tensor:
+    """Inputs (N, C, H, W) as PyTorch takes them, stored with their channels last."""
     return torch.from_numpy(inputs).to(memory_format=torch.channels_last)

@@ -17,6 +17,7 @@ STAGES = [
     "check-params",
     "prepare-data",
     "check-data",
+    "rehearse",
     "train",
     "export-onnx",
     "prune",

@@ -7,7 +7,14 @@ import pytest
 
 from tests.pipeline.project import Project, clone_project, copy_project, stages_run
 
-AFTER_QUANTISATION = ["check-params", "check-data", "quantize", "convert-tflite", "evaluate-on-device"]
+AFTER_QUANTISATION = [
+    "check-params",
+    "check-data",
+    "rehearse",
+    "quantize",
+    "convert-tflite",
+    "evaluate-on-device",
+]
 
 
 def test_a_second_repro_runs_nothing(project: Project) -> None:

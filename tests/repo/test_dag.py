@@ -17,6 +17,7 @@ ORDER = [
     "check-params",
     "prepare-data",
     "check-data",
+    "rehearse",
     "train",
     "export-onnx",
     "prune",
@@ -204,6 +205,8 @@ def _loaded(stage: str) -> Iterator[str]:
     for call in _calls(module):
         if call.func.id in ("load_section", "load_choice"):
             yield ast.literal_eval(call.args[0])
+        elif call.func.id == "load_name":
+            yield f"{ast.literal_eval(call.args[0])}.name"
         elif call.func.id in ("validate", "read"):
             yield WHOLE
         elif call.func.id == "load_runtime":

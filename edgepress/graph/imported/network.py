@@ -30,8 +30,8 @@ _QUANTISED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QL
 class ImportedNetwork:
     """`model` maps raw inputs (batch, C, H, W) called `input` to `logits` (batch, classes), float32.
 
-    It computes what the file does for what `entry` feeds it, but for a Softmax (or LogSoftmax) at the end:
-    stages train on logits, so it is `dropped`.
+    It computes what the file does for what `entry` feeds it, but for a Softmax (LogSoftmax, Sigmoid) at the
+    end: stages train on logits, so it is `dropped`.
     """
 
     model: onnx.ModelProto
@@ -42,6 +42,9 @@ class ImportedNetwork:
         """What the file's network gives where `model` gives these logits (N, classes)."""
         if not self.dropped:
             return logits
+        if self.dropped == "Sigmoid":
+            apart: Array = 1 / (1 + np.exp(-logits))
+            return apart
         exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
         shares: Array = exponents / exponents.sum(axis=1, keepdims=True)
         return shares if self.dropped == "Softmax" else np.log(shares)
@@ -161,10 +164,10 @@ def _check_output(model: onnx.ModelProto, classes: int, config: Onnx) -> None:
 
 
 def _drop_activation(model: onnx.ModelProto) -> str:
-    """Take a Softmax away from the end, in place; the result says which."""
+    """Take a Softmax or Sigmoid away from the end, in place; the result says which."""
     name, nodes = model.graph.output[0].name, list(model.graph.node)
     last = next((node for node in nodes if name in node.output), None)
-    if last is None or last.op_type not in ("Softmax", "LogSoftmax"):
+    if last is None or last.op_type not in ("Softmax", "LogSoftmax", "Sigmoid"):
         return ""
     if attributes(last).get("axis", -1) not in (-1, 1) or any(name in node.input for node in nodes):
         return ""

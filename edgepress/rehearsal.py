@@ -1,0 +1,102 @@
+"""The way through all stages with the initial weights and a few samples, before the first epoch of training.
+
+What a network's code, the exporter, the translator or the quantiser cannot take is refused here, with their
+own words, rather than after hours. Nothing of it is kept, and TensorFlow is not needed.
+"""
+
+from dataclasses import dataclass
+from typing import NoReturn
+
+import onnx
+
+from edgepress.compress.quantisation.registry import Sources, quantiser
+from edgepress.config.load import Off, Runtime
+from edgepress.config.model import ModelConfig, Onnx
+from edgepress.config.quant import Int8, Int8Qat, QuantConfig
+from edgepress.convert.nhwc import planned
+from edgepress.datasets.prepared import Array, Description, Split
+from edgepress.errors import UnsupportedModelError
+from edgepress.graph.imported.network import imported, read_source
+from edgepress.graph.view import last_operator
+from edgepress.translate.planning import make_plan
+from edgepress.translate.trainable import steps_with_kernels
+
+SAMPLES = 4
+"""So few calibration inputs: their ranges are of no use, but the places where ranges go are seen."""
+
+_SHARES = ("Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid")
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the parameters choose on the way: the network, the compressions, and the converter by its name.
+
+    `trained` are the stages among `prune` and `cluster` that are not switched off.
+    """
+
+    model: ModelConfig
+    trained: tuple[str, ...]
+    quant: QuantConfig
+    convert: str
+
+
+def rehearse(
+    choices: Choices, data: Description, training: Split, calibration: Array, runtime: Runtime
+) -> str:
+    """Go the whole way with a few calibration inputs (n, C, H, W); the result tells of it in a few words.
+
+    Raises:
+        EdgepressError: a step cannot take the network; the message names what, and the remedy.
+    """
+    if isinstance(choices.model, Onnx):
+        network = imported(read_source(choices.model), choices.model, data.input_shape, data.classes).model
+        went = ["read"]
+    else:
+        network = _trained_and_exported(choices.model, data, training, runtime)
+        went = ["one step of training", "exported"]
+    if choices.trained or isinstance(choices.quant, Int8Qat):
+        plan = make_plan(network)
+        for stage in choices.trained:
+            steps_with_kernels(plan, stage)
+        went.append("planned for training")
+    quantised = network if isinstance(choices.quant, Off) else _quantised(network, choices.quant, calibration)
+    went += [] if quantised is network else ["quantised"]
+    if choices.convert == "nhwc":
+        planned(quantised)
+        went.append("planned for conversion")
+    return ", ".join(went)
+
+
+def _trained_and_exported(
+    config: ModelConfig, data: Description, training: Split, runtime: Runtime
+) -> onnx.ModelProto:
+    """The network as `export-onnx` would make it, after one step of training instead of all."""
+    from edgepress.architectures.registry import build, input_scaling
+    from edgepress.training.export import export
+    from edgepress.training.loop import prepare_torch
+    from edgepress.training.normalised import Normalised
+    from edgepress.training.rehearsal import TAKE_OFF, rehearse_training
+
+    def fresh() -> Normalised:
+        net = build(config, data.input_shape, data.classes)
+        return Normalised(net, *input_scaling(config, data.mean, data.std, data.value_range))
+
+    prepare_torch(runtime)
+    rehearse_training(fresh(), training)
+    model = export(fresh(), data.input_shape)
+    last = last_operator(model)
+    if last is not None and last.op_type in _SHARES:
+        raise UnsupportedModelError(f"the network ends in {last.op_type} (node {last.name!r}). {TAKE_OFF}")
+    return model
+
+
+def _quantised(network: onnx.ModelProto, config: QuantConfig, calibration: Array) -> onnx.ModelProto:
+    """The network in the wanted format; training for it starts from that after training."""
+    if isinstance(config, Int8Qat):
+        config = Int8(config.per_channel, config.calibration)
+    sources = Sources(lambda _: calibration[:SAMPLES], _no_tuning, clusters=0, tell=lambda _: None)
+    return quantiser(config)(network, config, sources)
+
+
+def _no_tuning() -> NoReturn:
+    raise AssertionError("what is rehearsed does not train")
