@@ -73,10 +73,10 @@ def unknown(what: str, value: object, allowed: Collection[str]) -> ConfigError:
     return ConfigError(f"{what} {show(value)} is unknown; expected one of: {expected}.{hint}")
 
 
-def nearest(value: object, allowed: Collection[str]) -> str | None:
-    """The name in a set that a misspelt one is most like, in letters of any case; None if none is."""
+def nearest(value: object, allowed: Collection[str], alike: float = 0.6) -> str | None:
+    """The name in a set that a misspelt one is most like, in letters of any case; None if none is so."""
     lowered = {name.lower(): name for name in allowed}
-    near = difflib.get_close_matches(str(value)[:_SHOWN].lower(), lowered, n=1)
+    near = difflib.get_close_matches(str(value)[:_SHOWN].lower(), lowered, n=1, cutoff=alike)
     return lowered[near[0]] if near else None
 
 

@@ -7,7 +7,7 @@ from edgepress.config import cluster, convert, data, device, model, prune, quant
 from edgepress.config.fine_tune import FineTune
 from edgepress.config.learning import refuse_without_classes
 from edgepress.config.load import PARAMS, Params, load_choice, load_runtime, load_section, read_values
-from edgepress.config.schema import unknown
+from edgepress.config.schema import nearest, unknown
 from edgepress.config.train import Train
 from edgepress.errors import ConfigError
 
@@ -21,6 +21,8 @@ CHOICES: dict[str, Mapping[str, type[Any]]] = {
     "device": device.CHOICES,
 }
 """The classes that each config group chooses among by `name`; `train` has one class and no name."""
+
+_MISSPELT = 0.8  # alike by so much, a section is taken for one of these; others are the user's own
 
 _OVERLOOKED_BY_DVC = ("size", "nfiles")
 
@@ -41,7 +43,7 @@ def validate(params: Params = PARAMS) -> None:
     load_section("train", Train, values)
     load_runtime(values)
     for key in values:
-        if key not in SECTIONS:
+        if key not in SECTIONS and nearest(key, SECTIONS, _MISSPELT):
             raise unknown("section", key, SECTIONS)
     if not data.has_classes(chosen["data"]):
         for section, config in chosen.items():

@@ -179,7 +179,8 @@ WRONG_VALUES = {
     "train.augment.flip=1": "train.augment.flip is 1, an int; expected true or false. Set it in conf/train/",
     "model.hidden=[8]": "key 'model.hidden' is unknown",
     "+prune.sparsty=0.5": "key 'prune.sparsty' is unknown; expected .*Did you mean 'prune.sparsity'?",
-    "+extra=1": "section 'extra' is unknown; expected one of: cluster, convert,",
+    "+prun=1": "section 'prun' is unknown; expected one of: cluster, convert,.*Did you mean 'prune'?",
+    "+Models=1": "section 'Models' is unknown; .*Did you mean 'model'?",
     "quant.calibration.method=minmx": "expected one of: entropy, minmax, percentile. Did you mean 'minmax'?",
     "model=custom": "model._target_ is not set; give it a value, e.g. dvc exp run -S 'model._target_=...'",
     "device=ssh": "device.board is not set; give it a value, e.g. dvc exp run -S 'device.board=...'",
@@ -268,6 +269,11 @@ def test_what_learns_from_classes_is_refused_where_the_data_has_none(tmp_path: P
         _assert_line(str(error.value), expected)
     params.write_text(composition.compose([*trained, *OFF], CONF))
     validation.validate(params)
+
+
+@pytest.mark.parametrize("override", ["+extra=1", "+dataset.name=mine", "+wandb={project: x, size: 3}"])
+def test_sections_of_the_users_own_are_let_be(override: str, tmp_path: Path) -> None:
+    validation.validate(_written(tmp_path, override))
 
 
 def test_weights_of_a_file_are_what_dvc_watches() -> None:
