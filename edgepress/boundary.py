@@ -32,6 +32,10 @@ _ASCII = {"×": "x", "→": "->", "–": "-", "−": "-", "µ": "u", "…": "...
 _SPELL = "edgepress.spell"
 
 
+_lacking: list[BaseException] = []
+"""The error for lack of memory that has been told, if one has."""
+
+
 class Ended(BaseException):
     """A signal, not Ctrl-C's, asks this process to end. It is no `Exception`, so nothing recovers from it."""
 
@@ -54,6 +58,8 @@ def end_process(name: str, work: Callable[[], int]) -> None:
     """End this process with the status that `work` gives, unless it is 0; a line tells its sudden death."""
     status = watched(name, work)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # all is written and told: Ctrl-C may end what is left
+    if _lacking:
+        os._exit(status)  # without memory, the end of TensorFlow's threads is waited for without end
     if status:
         sys.exit(status)
 
@@ -114,8 +120,10 @@ def _described(error: BaseException) -> tuple[int, str]:
     refused = cause(error)
     if refused is None:
         return BUG, _bug(error)
-    if isinstance(error, OSError) and not out_of_memory(error):
-        return REFUSED, f"{_place(error)}{refused}"
+    if out_of_memory(error):
+        _lacking.append(error)
+    elif isinstance(error, OSError):
+        refused = f"{_place(error)}{refused}"
     return REFUSED, refused
 
 
