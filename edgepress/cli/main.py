@@ -11,6 +11,7 @@ from edgepress.cli.output import OUTPUT, add_json, say, tell
 from edgepress.cli.parsing import Commands, Parser, Version, general_options
 from edgepress.config import composition, validation
 from edgepress.config.load import PARAMS
+from edgepress.config.unseen import show_to_git
 from edgepress.standalone.request import CONVERTERS, IO_DTYPES, MIN_SNR_DB, QUANTS, Request
 from edgepress.writing import atomic
 
@@ -84,6 +85,7 @@ def _add_convert(commands: Commands) -> None:
 
 
 def _check(_: argparse.Namespace) -> None:
+    show_to_git()
     composition.check()
     print(f"{PARAMS} is valid and equals conf/")
 
@@ -93,6 +95,7 @@ def _compose(options: argparse.Namespace) -> None:
     with atomic(PARAMS) as temporary:
         temporary.write_text(text, encoding="utf-8")
         validation.validate(temporary)
+    show_to_git()
     print(f"wrote {PARAMS}")
 
 

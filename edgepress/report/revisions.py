@@ -1,6 +1,8 @@
 """What was measured at a revision of the project, read through DVC."""
 
+import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,34 +57,66 @@ def read_runs(revision: str | None) -> dict[str, Run]:
 
 
 def _read(revision: str | None) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """DVC's lock file and both reports."""
-    from dvc.api import DVCFileSystem
+    """DVC's lock file and both reports; DVC's root may lie anywhere below Git's."""
     from dvc.exceptions import DvcException
+    from dvc.repo import Repo
 
     name = revision or "the workspace"
+    for library in ("dvc", "dvc_data", "dvc_objects"):
+        logging.getLogger(library).setLevel(logging.CRITICAL + 1)  # what they log with tracebacks, we tell
     try:
-        files = DVCFileSystem(rev=revision)
-        lock = _lock(files)
-        if _STAGE not in lock["stages"]:
-            raise ArtifactError(f"{name} has no results of {_STAGE}; run there: dvc repro")
-        reports = [parse_json(files.read_text(str(metrics_path(each)))) for each in ("accuracy", "latency")]
+        with Repo() as repo, repo.switch(revision) if revision else nullcontext():
+            return _contents(repo, name)
     except DvcException as error:
-        reason, known = " ".join(str(error).split())[:200], "a commit, branch, tag or experiment"
+        reason, known = one_line(error, 200), "a commit, branch, tag or experiment"
         raise ArtifactError(f"{name}: {reason}; expected {known}, see: dvc exp list") from error
-    except (ValueError, KeyError, TypeError) as error:
-        detail = f"{type(error).__name__}: {one_line(error, 150)}"
-        raise ArtifactError(f"the results of {name} cannot be read ({detail}); run: dvc repro") from error
-    except FileNotFoundError as error:
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise _unreadable(name, revision, error) from error
+
+
+def _unreadable(name: str, revision: str | None, error: Exception) -> ArtifactError:
+    """Why what DVC should have is not there."""
+    trouble = _remote_trouble()
+    if trouble is not None:
+        return ArtifactError(f"DVC's cache has no metrics of {name}, and its remote is of no help: {trouble}")
+    if isinstance(error, FileNotFoundError):
         remedy = "make them with: dvc repro" if revision is None else "where they were made, run: dvc push"
-        raise ArtifactError(
-            f"the metrics of {name} are not in DVC's cache, nor its remote; {remedy}"
-        ) from error
+        return ArtifactError(f"the metrics of {name} are not in DVC's cache, nor its remote; {remedy}")
+    detail = f"{type(error).__name__}: {one_line(error, 150)}"
+    return ArtifactError(f"the results of {name} cannot be read ({detail}); run: dvc repro")
+
+
+def _contents(repo: Any, name: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    files = repo.dvcfs
+    lock = _lock(files)
+    if _STAGE not in lock["stages"]:
+        raise ArtifactError(f"{name} has no results of {_STAGE}; run there: dvc repro")
+    reports = [parse_json(files.read_text(f"/{metrics_path(each)}")) for each in ("accuracy", "latency")]
     return lock, reports[0], reports[1]
+
+
+def _remote_trouble() -> str | None:
+    """Why the present remote cannot be reached, with the remedy; None if there is none, or if it answers."""
+    from dvc.repo import Repo
+
+    with Repo() as repo:
+        name = repo.config["core"].get("remote")
+        if name is None:
+            return None
+        if name not in repo.config["remote"]:
+            return f".dvc/config has no remote {name!r}, which core.remote names; add it with: dvc remote add"
+        url = repo.config["remote"][name]["url"]
+        try:
+            store = repo.cloud.get_remote(name).odb
+            there = store.fs.exists(store.path)
+        except Exception as error:  # of any client of any server
+            return f"{one_line(error, 300) or type(error).__name__} ({url}); mend it, or see: dvc remote list"
+    return None if there else f"there is nothing at {url}; check it and the credentials, see: dvc remote list"
 
 
 def _lock(files: Any) -> dict[str, Any]:
     try:
-        lock: dict[str, Any] = parse_yaml(files.read_text(_LOCK), _LOCK)
+        lock: dict[str, Any] = parse_yaml(files.read_text(f"/{_LOCK}"), _LOCK)
     except FileNotFoundError:
         return {"stages": {}}
     return lock
