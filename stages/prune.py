@@ -1,42 +1,45 @@
 """prune: weights become zero, and the network learns to do without them."""
 
-from edgepress.artifacts import PREPARED, metrics_path, model_path, pass_through, write_json
+from edgepress.artifacts import METRICS, PREPARED, model_path, pass_through, write_bytes
 from edgepress.boundary import run_stage
+from edgepress.compress.tuning.course import Course
 from edgepress.config.learning import refuse_without_classes
 from edgepress.config.load import Off, load_choice, load_runtime, load_section
 from edgepress.config.prune import CHOICES
 from edgepress.config.train import Augment
 
 SOURCE, STAGE = "export-onnx", "prune"
+CURVES = METRICS / f"{STAGE}_curves.csv"
 
 
 def main() -> None:
     config = load_choice("prune", CHOICES)
     if isinstance(config, Off):
         pass_through(SOURCE, STAGE)
+        write_bytes(CURVES, Course().csv())
         return
     runtime, augment = load_runtime(), load_section("train.augment", Augment)
 
     from edgepress.compress.tuning.data import TuningData
     from edgepress.datasets.prepared import load_split
 
-    training = load_split(PREPARED / "train")
+    training, validation = (load_split(PREPARED / name) for name in ("train", "validation"))
     if not training.has_classes:
         refuse_without_classes(STAGE, config)
 
     from edgepress.compress.prune import prune
     from edgepress.graph.io import load_model, save_model
     from edgepress.measure.inference import told
-    from edgepress.measure.model_metrics import model_metrics
+    from edgepress.measure.spending import report_stage
     from edgepress.translate.tensorflow_setup import configure
 
     model = load_model(model_path(SOURCE))
     configure(runtime.seed, runtime.threads)
-    data = TuningData(training, augment, runtime.seed)
+    data = TuningData(training, validation, augment, runtime.seed)
     pruned = prune(model, config, data)
     save_model(model_path(STAGE), pruned)
-    metrics = model_metrics(model_path(STAGE), load_split(PREPARED / "validation"), runtime.threads)
-    write_json(metrics_path(STAGE), metrics)
+    write_bytes(CURVES, data.course.csv())
+    metrics = report_stage(STAGE, SOURCE, validation, runtime.threads, data.course.metrics())
     sparsity, accuracy = metrics["sparsity"], told(metrics["accuracy"])
     print(f"prune: {sparsity:.1%} of the prunable weights are zero; {accuracy}")
 

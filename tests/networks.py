@@ -288,7 +288,8 @@ def accuracy(outputs: np.ndarray, split: Split) -> float:
 
 def tuning(count: int = 256, shape: tuple[int, ...] = (2, 8, 8)) -> TuningData:
     """Training data for fine-tuning, without augmentation."""
-    return TuningData(task(count, seed=1, shape=shape), Augment(shift=0, flip=False), seed=0)
+    train, validation = task(count, seed=1, shape=shape), task(128, seed=7, shape=shape)
+    return TuningData(train, validation, Augment(shift=0, flip=False), seed=0)
 
 
 def diverging() -> TuningData:

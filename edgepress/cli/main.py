@@ -100,9 +100,10 @@ def _compose(options: argparse.Namespace) -> None:
 
 
 def _results(options: argparse.Namespace) -> None:
+    from edgepress.config.load import load_max_drop
     from edgepress.report.results import figures, render
 
-    tell(options, render(), figures())
+    tell(options, render(load_max_drop()), figures())
 
 
 def _convert(options: argparse.Namespace) -> None:

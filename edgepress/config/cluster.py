@@ -5,7 +5,7 @@ from typing import Literal
 
 from edgepress.config.fine_tune import FineTune
 from edgepress.config.load import Off
-from edgepress.config.schema import require
+from edgepress.config.schema import require, require_integer
 
 
 @dataclass(frozen=True)
@@ -20,22 +20,23 @@ class ChannelNormalised:
     fine_tune: FineTune
 
     def __post_init__(self) -> None:
-        allowed = "an integer in [4, 128]"
-        require(4 <= self.number_of_clusters <= 128, "number_of_clusters", self.number_of_clusters, allowed)
+        require_integer("number_of_clusters", self.number_of_clusters, 4, 128)
         require(0 <= self.entropy_weight <= 1, "entropy_weight", self.entropy_weight, "a number in [0, 1]")
 
 
 @dataclass(frozen=True)
 class PerTensor:
-    """TFMOT's weight clustering: one codebook for each kernel."""
+    """TFMOT's weight clustering: one codebook for each kernel.
+
+    With zeros to keep, TFMOT wants more than two clusters.
+    """
 
     number_of_clusters: int
     initialisation: Literal["kmeans_plus_plus", "linear", "density_based", "random"]
     fine_tune: FineTune
 
     def __post_init__(self) -> None:
-        allowed = "an integer in [2, 128]"
-        require(2 <= self.number_of_clusters <= 128, "number_of_clusters", self.number_of_clusters, allowed)
+        require_integer("number_of_clusters", self.number_of_clusters, 3, 128)
 
 
 ClusterConfig = Off | ChannelNormalised | PerTensor

@@ -1,12 +1,12 @@
 """Reads `params.yaml`, which Hydra composed from `conf/`, one section at a time."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from edgepress import files
-from edgepress.config.schema import build, choose, require, require_integer, show
+from edgepress.config.schema import build, choose, require, require_integer, require_number, show
 from edgepress.config.yaml_text import parse_yaml
 from edgepress.errors import ConfigError
 
@@ -36,6 +36,16 @@ class Runtime:
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**32, "seed", self.seed, "an integer in [0, 2**32)")
         require_integer("threads", self.threads, 1, MOST_THREADS)
+
+
+@dataclass(frozen=True)
+class Warnings:
+    """`max_drop` is how much accuracy on the validation split a stage may cost before it is warned of."""
+
+    max_drop: float
+
+    def __post_init__(self) -> None:
+        require_number("max_drop", self.max_drop, 0, 1)
 
 
 def load_section(section: str, cls: type[T], params: Params = PARAMS) -> T:
@@ -70,15 +80,16 @@ def load_name(section: str, params: Params = PARAMS) -> str:
 
 def load_runtime(params: Params = PARAMS) -> Runtime:
     """The top-level `seed` and `threads`."""
-    raw = read_values(params)
+    return _top_level(Runtime, params)
 
-    def runtime() -> Runtime:
-        return build(Runtime, {key: raw[key] for key in ("seed", "threads") if key in raw}, "")
 
-    try:
-        return runtime()
-    except ConfigError as error:
-        raise ConfigError(f"{str(error).removeprefix('.')}. Set it in conf/config.yaml.") from None
+def load_max_drop(params: Params = PARAMS) -> float:
+    """The top-level `max_drop`.
+
+    No stage declares it: what a stage writes does not depend on it, only whether the stage warns. So a change
+    of it runs nothing anew, and `edgepress results` warns by the present value.
+    """
+    return _top_level(Warnings, params).max_drop
 
 
 def read(params: Path = PARAMS) -> Mapping[str, Any]:
@@ -100,6 +111,14 @@ def read(params: Path = PARAMS) -> Mapping[str, Any]:
 def read_values(params: Params) -> Mapping[str, Any]:
     """The whole of the parameters, which are read if they are a file."""
     return read(params) if isinstance(params, Path) else params
+
+
+def _top_level(cls: type[T], params: Params) -> T:
+    raw = read_values(params)
+    try:
+        return build(cls, {field.name: raw[field.name] for field in fields(cls) if field.name in raw}, "")  # type: ignore[arg-type]
+    except ConfigError as error:
+        raise ConfigError(f"{str(error).removeprefix('.')}. Set it in conf/config.yaml.") from None
 
 
 def _with_remedy(section: str, make: Callable[[], T]) -> T:

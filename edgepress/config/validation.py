@@ -6,7 +6,15 @@ from typing import Any
 from edgepress.config import cluster, convert, data, device, model, prune, quant
 from edgepress.config.fine_tune import FineTune
 from edgepress.config.learning import refuse_without_classes
-from edgepress.config.load import PARAMS, Params, load_choice, load_runtime, load_section, read_values
+from edgepress.config.load import (
+    PARAMS,
+    Params,
+    load_choice,
+    load_max_drop,
+    load_runtime,
+    load_section,
+    read_values,
+)
 from edgepress.config.schema import nearest, unknown
 from edgepress.config.train import Train
 from edgepress.errors import ConfigError
@@ -26,7 +34,7 @@ _MISSPELT = 0.8  # alike by so much, a section is taken for one of these; others
 
 _OVERLOOKED_BY_DVC = ("size", "nfiles")
 
-SECTIONS = (*CHOICES, "train", "seed", "threads")
+SECTIONS = (*CHOICES, "train", "seed", "threads", "max_drop")
 """All that stands at the top of `params.yaml`."""
 
 
@@ -42,6 +50,7 @@ def validate(params: Params = PARAMS) -> None:
     }
     load_section("train", Train, values)
     load_runtime(values)
+    load_max_drop(values)
     for key in values:
         if key not in SECTIONS and nearest(key, SECTIONS, _MISSPELT):
             raise unknown("section", key, SECTIONS)

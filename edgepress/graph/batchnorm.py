@@ -4,7 +4,7 @@ It stays in the graph while weights are fine-tuned and is folded into the layer 
 network is quantised or converted.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,17 +36,17 @@ class _Pair:
     channel_axis: int
 
 
-def fold_batchnorm(model: onnx.ModelProto) -> onnx.ModelProto:
+def fold_batchnorm(model: onnx.ModelProto, only: Collection[str] | None = None) -> onnx.ModelProto:
     """Remove every BatchNormalization, without changing what the network computes.
 
     Where it follows a Conv, ConvTranspose or Gemm with constant weights it goes into these; elsewhere it
-    becomes a Mul and an Add. Ensures: no BatchNormalization is left.
+    becomes a Mul and an Add. Ensures: no BatchNormalization is left, or of `only` these outputs none.
     """
     folded = constants_as_initializers(model)
     pairs = {pair.batchnorm.output[0]: pair for pair in _pairs(folded)}
     nodes: list[onnx.NodeProto] = []
     for node in folded.graph.node:
-        if node.op_type != "BatchNormalization":
+        if not _is_batchnorm(node, only):
             nodes.append(node)
         elif (pair := pairs.get(node.output[0])) is not None:
             _fold(folded, pair)
@@ -54,8 +54,12 @@ def fold_batchnorm(model: onnx.ModelProto) -> onnx.ModelProto:
             nodes.extend(_as_multiply_add(folded, node))
     replace_nodes(folded, nodes)
     remove_unused_initializers(folded)
-    assert all(node.op_type != "BatchNormalization" for node in folded.graph.node)
+    assert not any(_is_batchnorm(node, only) for node in folded.graph.node)
     return folded
+
+
+def _is_batchnorm(node: onnx.NodeProto, only: Collection[str] | None) -> bool:
+    return node.op_type == "BatchNormalization" and (only is None or node.output[0] in only)
 
 
 def make_gammas_positive(model: onnx.ModelProto) -> onnx.ModelProto:

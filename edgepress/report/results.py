@@ -7,6 +7,7 @@ from typing import Any
 from edgepress.artifacts import broken, metrics_path, read_json
 from edgepress.config.device import MEASURE_AGAIN
 from edgepress.errors import ArtifactError
+from edgepress.measure.spending import overspent
 from edgepress.report import text
 from edgepress.text import one_line, shown
 
@@ -14,15 +15,18 @@ STAGES = ("train", "export-onnx", "prune", "cluster", "quantize", "convert-tflit
 RUNTIMES = ("tflite", "onnxruntime")
 
 
-def render() -> str:
+def render(max_drop: float = 1.0) -> str:
     """What each stage made of the network, what the device measured, and which stage cost most accuracy.
+
+    A stage that cost more than `max_drop` of validation accuracy is warned of.
 
     Raises:
         ArtifactError: a file of `metrics/` is absent or damaged.
     """
     stages = {stage: _Metrics(metrics_path(stage)) for stage in STAGES}
     accuracy, latency = _Metrics(metrics_path("accuracy")), _Metrics(metrics_path("latency"))
-    head = ["After each stage (accuracy on the validation split):", _stage_table(stages)]
+    table = "\n".join([_stage_table(stages), *_warnings(stages, max_drop)])
+    head = ["After each stage (accuracy on the validation split):", table]
     if accuracy.any("members") is None:
         parts = [*_device(accuracy, latency), f"{_agreement(accuracy, latency)}\n{_cost(stages, accuracy)}"]
     else:
@@ -68,7 +72,7 @@ class _Metrics:
 
     def __init__(self, path: Path, values: dict[str, Any] | None = None) -> None:
         self._path = path
-        self._values = read_json(path) if values is None else values
+        self.values = read_json(path) if values is None else values
 
     def below(self, key: str) -> "_Metrics":
         """The part below a key."""
@@ -96,7 +100,7 @@ class _Metrics:
 
     def any(self, key: str) -> Any:
         """Whatever is there."""
-        value: Any = self._values
+        value: Any = self.values
         for part in key.split("."):
             value = value.get(part) if isinstance(value, dict) else None
         return value
@@ -105,6 +109,12 @@ class _Metrics:
 def _stage_table(stages: dict[str, _Metrics]) -> str:
     heads = ("stage", "accuracy", "size", "gzip", "zeros", "distinct weights", "parameters")
     return text.table([heads, *(_stage_row(stage, metrics) for stage, metrics in stages.items())])
+
+
+def _warnings(stages: dict[str, _Metrics], max_drop: float) -> list[str]:
+    pairs = itertools.pairwise(stages.items())
+    found = (overspent(stage, before.values, after.values, max_drop) for (_, before), (stage, after) in pairs)
+    return [f"warning: {warning}" for warning in found if warning]
 
 
 def _stage_row(stage: str, metrics: _Metrics) -> tuple[str, ...]:

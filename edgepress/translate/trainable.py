@@ -1,5 +1,7 @@
 """Which steps of a plan have weights that can be trained and written back."""
 
+import numpy as np
+
 from edgepress.errors import UnsupportedModelError
 from edgepress.translate.plan import Plan, Step
 
@@ -33,9 +35,15 @@ def steps_with_kernels(plan: Plan, stage: str) -> list[Step]:
     """The steps whose kernels a stage can work on.
 
     Raises:
-        UnsupportedModelError: there is none.
+        UnsupportedModelError: there is none, or one holds values that are no numbers.
     """
     found = [step for step in plan.steps if has_own_kernel(step)]
+    for step in found:
+        if not np.isfinite(step.weights["kernel"].values).all():
+            raise UnsupportedModelError(
+                f"{stage}: the weights of node {step.node!r} hold NaN or infinity; expected numbers. "
+                "Train or export the network again"
+            )
     if not found:
         raise UnsupportedModelError(
             f"{stage}: the network has no convolution or matrix product with constant weights; "

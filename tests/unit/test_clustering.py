@@ -1,12 +1,17 @@
 """Clustering: few distinct weights, zeros kept, a network that still works."""
 
+from functools import lru_cache
+from typing import get_args, get_type_hints
+
 import numpy as np
 import onnx
 import pytest
 
 from edgepress.compress.clustering.registry import clustering
+from edgepress.compress.prune import prune
 from edgepress.config.cluster import ChannelNormalised, PerTensor
-from edgepress.errors import TrainingError
+from edgepress.config.prune import Magnitude
+from edgepress.errors import ConfigError, TrainingError
 from edgepress.graph.batchnorm import fold_batchnorm
 from edgepress.graph.view import copy, initializers, set_initializer
 from edgepress.graph.weights import kernels
@@ -148,3 +153,38 @@ def test_divergence_is_reported_with_its_remedy():
         TrainingError, match=r"the loss became .* cluster\.fine_tune.*0\.003; lower it in conf/cluster/"
     ):
         clustering(config)(pruned(), config, diverging())
+
+
+@lru_cache
+def sparse(sparsity: float) -> onnx.ModelProto:
+    """Pruned in one step; of the kernels, one has a single distinct weight and one is all zeros."""
+    model = prune(network(), Magnitude(sparsity, 0.6, fine_tuning(epochs=0)), tuning(0))
+    stem, *_, dense = (kernel for kernel in kernels(model) if kernel.prunable)
+    set_initializer(model, stem.initializer, np.full_like(stem.values, 0.25))
+    if sparsity > 0.99:
+        set_initializer(model, dense.initializer, np.zeros_like(dense.values))
+    return model
+
+
+@pytest.mark.parametrize("sparsity", [0.8, 0.999])
+@pytest.mark.parametrize("initialisation", get_args(get_type_hints(PerTensor)["initialisation"]))
+def test_kernels_of_fewer_distinct_weights_than_clusters_stay_as_they_are(initialisation, sparsity):
+    config = PerTensor(32, initialisation, fine_tuning(epochs=int(initialisation == "linear")))
+    model = clustering(config)(sparse(sparsity), config, tuning(64))
+    counts = []
+    for before, after in zip(kernels(sparse(sparsity)), kernels(model), strict=True):
+        assert (after.values[before.values == 0] == 0).all()
+        distinct = len(np.unique(before.values))
+        if before.prunable and distinct <= 32:
+            np.testing.assert_array_equal(np.abs(after.values), np.abs(before.values))
+            counts.append(distinct)
+    assert len(counts) >= 2
+    assert min(counts) == 1
+
+
+def test_the_fewest_clusters_are_what_tfmot_takes():
+    config = PerTensor(3, "kmeans_plus_plus", fine_tuning(epochs=0))
+    model = clustering(config)(sparse(0.8), config, tuning(0))
+    assert max(len(np.unique(kernel.values)) for kernel in kernels(model) if kernel.prunable) == 3
+    with pytest.raises(ConfigError, match=r"^number_of_clusters is 2; expected an integer in \[3, 128\]$"):
+        PerTensor(2, "kmeans_plus_plus", fine_tuning())

@@ -140,6 +140,29 @@ def test_the_machine_and_the_agreement_are_told(project):
     assert "99.8% of logits.\n" in render()
 
 
+def test_stages_that_cost_more_than_they_may_are_warned_of(project):
+    assert "warning" not in render(0.05)
+    edit(project, "prune", "accuracy", 0.5)
+    (line,) = [each for each in render(0.05).splitlines() if each.startswith("warning")]
+    assert line.startswith(
+        "warning: prune: validation accuracy fell from 0.9900 to 0.5000, more than max_drop=0.05; "
+    )
+    assert "warning" not in render(0.5)
+
+
+def test_without_classes_what_counts_is_the_agreement_with_the_stage_before(project):
+    for stage in STAGES:
+        edit(project, stage, "accuracy", None)
+    edit(project, "cluster", "source_agreement", 0.9)
+    edit(project, "accuracy", "baseline_accuracy", None)
+    text = render(0.05)
+    assert (
+        "\nwarning: cluster: 10.0% of the validation samples get another class than before, more than "
+        in text
+    )
+    assert "warning" not in render(0.11)
+
+
 def test_figures_that_are_in_doubt_are_said_to_be(project):
     assert "warning" not in render()
     edit(project, "latency", "onnxruntime.warning", "too noisy")

@@ -16,6 +16,7 @@ from edgepress.compress.codebooks.keras_kernels import (
 )
 from edgepress.compress.tuning.data import TuningData
 from edgepress.compress.tuning.fine_tune import fine_tune
+from edgepress.compress.tuning.suiting import suited_data, suited_network
 from edgepress.config.cluster import ChannelNormalised
 from edgepress.graph.batchnorm import make_gammas_positive
 from edgepress.graph.weights import kernels
@@ -28,11 +29,14 @@ from edgepress.translate.trainable import has_own_kernel, steps_with_kernels
 def cluster(model: onnx.ModelProto, config: ChannelNormalised, data: TuningData) -> onnx.ModelProto:
     """Fit the codebook, then train it and the channel scales while the assignment of weights stays.
 
-    Kernels that cannot be trained (see `has_own_kernel`) are left as they are.
+    Kernels that cannot be trained (see `has_own_kernel`) are left as they are. BatchNormalization that is
+    folded is put back for the training (see `suited_network`), and folded again.
     """
     positive = make_gammas_positive(model)
     plan = make_plan(positive)
     steps_with_kernels(plan, "cluster")
+    suited = suited_network(positive, plan, data, config.fine_tune)
+    plan = make_plan(suited.model)
     matrices = kernel_matrices(plan)
     fitted = fit_codebook(list(matrices.values()), config.number_of_clusters, config.entropy_weight)
     coded = dict(zip(matrices, fitted.kernels, strict=True))
@@ -47,9 +51,10 @@ def cluster(model: onnx.ModelProto, config: ChannelNormalised, data: TuningData)
 
     network = build_keras(plan, wrap)
     teacher = build_keras(plan).model if config.fine_tune.distillation else None
-    fine_tune(network.model, data, config.fine_tune, "cluster", teacher)
-    values = without_negative_gammas(computed_values(network), network, positive)
-    clustered = write_back(positive, network, values)
+    fitting = suited_data(model, data, config.fine_tune, "cluster")
+    fine_tune(network.model, fitting, config.fine_tune, "cluster", teacher)
+    values = without_negative_gammas(computed_values(network), network, suited.model)
+    clustered = suited.finished(write_back(suited.model, network, values))
     found = [kernel for kernel in kernels(clustered) if kernel.initializer in matrices]
     assert all(kernel.unique_weights <= config.number_of_clusters for kernel in found)
     return clustered

@@ -1,15 +1,18 @@
 """TFMOT's weight clustering: each kernel gets its own centroids; zeros that pruning made stay.
 
-Depthwise kernels are left as they are: TFMOT does not cluster them.
+Depthwise kernels are left as they are: TFMOT does not cluster them. So are kernels that have as few distinct
+weights as asked for: TFMOT fails on a kernel with fewer weights than clusters.
 """
 
 from typing import Any
 
+import numpy as np
 import onnx
 
 from edgepress.compress.clustering.gammas import without_negative_gammas
 from edgepress.compress.tuning.data import TuningData
 from edgepress.compress.tuning.fine_tune import fine_tune
+from edgepress.compress.tuning.suiting import suited_data
 from edgepress.compress.tuning.tfmot_setup import tfmot
 from edgepress.config.cluster import PerTensor
 from edgepress.graph.batchnorm import make_gammas_positive
@@ -21,31 +24,40 @@ from edgepress.translate.trainable import steps_with_kernels
 
 
 def cluster(model: onnx.ModelProto, config: PerTensor, data: TuningData) -> onnx.ModelProto:
-    """Cluster every kernel that can be trained, but depthwise ones, and fine-tune the centroids."""
+    """Cluster every kernel that can be trained, but depthwise ones, and fine-tune the centroids.
+
+    A kernel with no more distinct weights than clusters is done already; its layer is not trained.
+    """
     # The public cluster_weights has no preserve_sparsity; TFMOT keeps that one here.
     from tensorflow_model_optimization.python.core.clustering.keras.experimental import cluster as preserving
 
     positive = make_gammas_positive(model)
     plan = make_plan(positive)
-    clustered = {
-        step.output: step for step in steps_with_kernels(plan, "cluster") if step.op != "depthwise_conv"
-    }
+    found = [step for step in steps_with_kernels(plan, "cluster") if step.op != "depthwise_conv"]
+    clustered = {step.output: step for step in found if _distinct(step) > config.number_of_clusters}
+    done = {step.output for step in found} - set(clustered)
     start = tfmot.clustering.keras.CentroidInitialization[config.initialisation.upper()]
 
     def wrap(layer: Any, step: Step) -> Any:
         if step.output not in clustered:
+            layer.trainable = layer.trainable and step.output not in done
             return layer
         return preserving.cluster_weights(layer, config.number_of_clusters, start, preserve_sparsity=True)
 
     network = build_keras(plan, wrap)
     teacher = build_keras(plan).model if config.fine_tune.distillation else None
-    fine_tune(network.model, data, config.fine_tune, "cluster", teacher)
+    fitting = suited_data(model, data, config.fine_tune, "cluster")
+    fine_tune(network.model, fitting, config.fine_tune, "cluster", teacher)
     stripped = tfmot.clustering.keras.strip_clustering(network.model)
     values = network.values()
     for output, step in clustered.items():
         values[output, "kernel"] = stripped.get_layer(layer_name(step)).kernel.numpy()
-    names = {step.weights["kernel"].initializer for step in clustered.values()}
+    names = {step.weights["kernel"].initializer for step in found}
     result = write_back(positive, network, without_negative_gammas(values, network, positive))
-    found = [kernel for kernel in kernels(result) if kernel.initializer in names]
-    assert all(kernel.unique_weights <= config.number_of_clusters for kernel in found)
+    checked = [kernel for kernel in kernels(result) if kernel.initializer in names]
+    assert all(kernel.unique_weights <= config.number_of_clusters for kernel in checked)
     return result
+
+
+def _distinct(step: Step) -> int:
+    return len(np.unique(step.weights["kernel"].values))

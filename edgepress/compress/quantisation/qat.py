@@ -5,7 +5,7 @@ Inference", arXiv:1712.05877. The fake quantisation sits exactly where the QDQ m
 starts at the calibrated ranges. Zeros that pruning made stay zero, and a shared codebook stays shared.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,9 @@ from edgepress.compress.quantisation.qdq import (
     write_qdq,
 )
 from edgepress.compress.quantisation.registry import Sources
+from edgepress.compress.tuning.data import TuningData
 from edgepress.compress.tuning.fine_tune import fine_tune
+from edgepress.compress.tuning.suiting import compared, suited_data
 from edgepress.compress.tuning.tfmot_setup import tfmot
 from edgepress.config.quant import Int8Qat
 from edgepress.graph.batchnorm import fold_batchnorm
@@ -104,7 +106,7 @@ class KernelQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
 
 
 def quantise(model: onnx.ModelProto, config: Int8Qat, sources: Sources) -> onnx.ModelProto:
-    """Float → int8 QDQ, trained to be so."""
+    """Float → int8 QDQ, trained to be so, or calibrated alone where training ended worse on validation."""
     inputs = sources.calibration(config.calibration.samples)
     model = rewritten(model)
     calibrated = calibrate(prepared(fold_batchnorm(model)), config.calibration, inputs)
@@ -120,14 +122,43 @@ def quantise(model: onnx.ModelProto, config: Int8Qat, sources: Sources) -> onnx.
     }
     network = _network(plan, outputs, config.per_channel, coded)
     teacher = build_keras(plan).model if config.fine_tune.distillation else None
-    fine_tune(network.model, sources.tuning(), config.fine_tune, "quant", teacher)
+    data = sources.tuning()
+    fitting = suited_data(joined, data, config.fine_tune, "quant")
+    fine_tune(network.model, fitting, config.fine_tune, "quant", teacher)
     trained = write_back(joined, network, computed_values(network))
     reached = {name: output.range() for name, output in outputs.items() if output.bounds}
     scales = {name: int8_scales(scale) for name, scale in trained_scales(network).items()}
     ended = {**ranges, **_end_ranges(started, reached)}
-    quantised = write_qdq(trained, ended, config.per_channel, scales, inputs[:1], calibrated.floats)
-    tell_outputs(trained, quantised, inputs, sources.tell)
-    return quantised
+    learnt = write_qdq(trained, ended, config.per_channel, scales, inputs[:1], calibrated.floats)
+    if config.fine_tune.epochs:
+        kept = {name: int8_scales(kernel.coded.scale) for name, kernel in coded.items()}
+        plain = write_qdq(joined, ranges, config.per_channel, kept, inputs[:1], calibrated.floats)
+        if _is_better(plain, learnt, model, data, sources.tell):
+            trained, learnt = joined, plain
+    tell_outputs(trained, learnt, inputs, sources.tell)
+    return learnt
+
+
+def _is_better(
+    calibrated: onnx.ModelProto,
+    learnt: onnx.ModelProto,
+    model: onnx.ModelProto,
+    data: TuningData,
+    tell: Callable[[str], None],
+) -> bool:
+    """Whether the calibrated int8 model is better on the validation split than the trained one; says so.
+
+    Without classes, a sample's right class is the one that the float `model` gives.
+    """
+    plain, trained = (compared(each, model, data.validation) for each in (calibrated, learnt))
+    if not plain.beats(trained):
+        return False
+    data.course.kept_calibrated = True
+    tell(
+        f"training in int8 ended at {trained.told()} on validation, calibration alone at {plain.told()}; "
+        "keeps the calibrated network, as quant=int8 makes it"
+    )
+    return True
 
 
 def _network(

@@ -1,10 +1,11 @@
-"""What compression may learn from: the training split and its augmentation, never validation or test."""
+"""What compression may learn from and be judged on: the training and the validation split, never test."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from edgepress.compress.tuning.course import Course
 from edgepress.config.train import Augment
 from edgepress.datasets.augment import augment
 from edgepress.datasets.prepared import Array, Split
@@ -13,11 +14,22 @@ from edgepress.errors import DataError
 
 @dataclass(frozen=True)
 class TuningData:
-    """The training split, how to augment it, and the seed of its order and augmentation."""
+    """The training split, how to augment it, and the seed of its order and augmentation.
+
+    `validation` says which of the states that training passes through is best; nothing is learnt from it.
+    `course` is where fine-tuning notes how it went.
+    """
 
     train: Split
+    validation: Split
     augment: Augment
     seed: int
+    course: Course = field(default_factory=Course)
+
+    @property
+    def augments(self) -> bool:
+        """Whether batches are augmented."""
+        return bool(self.augment.shift or self.augment.flip)
 
     def batches(self, size: int, epoch: int) -> Iterator[tuple[Array, Array]]:
         """Shuffled, augmented batches of one epoch: inputs (n, H, W, C) float32 and classes (n,).

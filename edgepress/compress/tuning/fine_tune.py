@@ -1,20 +1,45 @@
 """Fine-tuning a compressed Keras network, optionally with the uncompressed one as its teacher.
 
+What is kept is the best state on the validation split, which may be the one before any training: so
+fine-tuning never ends below where it began.
+
 Distillation: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", arXiv:1503.02531.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from edgepress.compress.tuning.data import TuningData
+from edgepress.compress.tuning.judging import Judge, Score
+from edgepress.compress.tuning.recalibrating import recalibrate
+from edgepress.compress.tuning.steps import Batch, State, Training, suitable_rate
 from edgepress.config.fine_tune import FineTune
 from edgepress.datasets.prepared import Array
 from edgepress.errors import TrainingError
 from edgepress.translate.tensorflow_setup import keras, tf
+
+_NO_DIFFERENCE = 0.05
+"""Of two losses, relative; less than that is chance."""
+_FEW_STEPS = 100
+_LARGEST_RISE = 8.0
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """A compression that grows in the course of training.
+
+    `callback` is the one of Keras that drives it, `at_once()` does all of it in one step, and `complete()`
+    says whether all of it is done by now: before that no state may be kept.
+    """
+
+    callback: Any
+    at_once: Callable[[], None]
+    complete: Callable[[], bool]
 
 
 def fine_tune(
@@ -23,42 +48,127 @@ def fine_tune(
     config: FineTune,
     stage: str,
     teacher: Any | None = None,
-    callbacks: Sequence[Any] = (),
+    ramp: Ramp | None = None,
 ) -> None:
     """Train `model` (NHWC in, logits out) in place: Adam, cosine schedule to zero, progress on stderr.
 
+    The rate is `config.learning_rate`, more where there are few steps, or less where the network does not
+    stand that. After each epoch the network is scored on the validation split; the best state is kept, and
+    `data.course` says which. The first candidate is the network as it is, or with `ramp` compressed at once.
+
     Raises:
         TrainingError: the loss became NaN or infinite.
+        DataError: there are no samples to train on.
     """
-    steps = max(1, config.epochs * data.steps_per_epoch(config.batch_size))
-    schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)
-    model.compile(keras.optimizers.Adam(schedule), _loss(config))
-    watchers = keras.callbacks.CallbackList(list(callbacks), model=model)
+    if not config.epochs:
+        return
+    targets, loss = _Targets(model, teacher), _loss(config)
+    judge, training = Judge(data.validation, targets, loss), Training(model, targets, loss)
+    first = State(model)
+    if ramp:
+        ramp.at_once()
+    best = _Best(model, judge)
+    if recalibrate(model, data.batches(config.batch_size, 0)):
+        best.offer(0)
+    best.state.restore()
+    rate = suitable_rate(training, data.batches(config.batch_size, 0), _highest_rate(config, data))
+    if math.isnan(rate.value):
+        raise _diverged(stage, "the loss became nan in epoch 1", config.learning_rate)
+    data.course.begin(rate.value, data.augments)
+    data.course.note(rate.loss_before, best.score)
+    if ramp:
+        first.restore()
+    _train(training, data, config, stage, rate.value, ramp, best)
+    best.state.restore()
+    data.course.kept = best.epoch
+
+
+def _train(
+    training: Training,
+    data: TuningData,
+    config: FineTune,
+    stage: str,
+    rate: float,
+    ramp: Ramp | None,
+    best: "_Best",
+) -> None:
+    """All epochs; the state after each is offered to `best`."""
+    schedule = _schedule(rate, config.epochs * data.steps_per_epoch(config.batch_size))
+    watchers = keras.callbacks.CallbackList([ramp.callback] if ramp else [], model=training.model)
     watchers.on_train_begin()
-    for epoch in tqdm(range(config.epochs), desc=f"{stage}: fine-tuning", unit="epoch"):
-        for step, (inputs, classes) in enumerate(data.batches(config.batch_size, epoch)):
-            watchers.on_train_batch_begin(step)
-            loss = model.train_on_batch(inputs, _targets(model, teacher, inputs, classes))
-            watchers.on_train_batch_end(step)
-            if not math.isfinite(loss):
-                raise _diverged(stage, f"the loss became {loss} in epoch {epoch + 1}", config)
-        watchers.on_epoch_end(epoch)
+    for epoch in tqdm(range(1, config.epochs + 1), desc=f"{stage}: fine-tuning", unit="epoch"):
+        losses = _run_epoch(training, data.batches(config.batch_size, epoch - 1), schedule, watchers)
+        if not np.isfinite(losses).all():
+            raise _diverged(stage, f"the loss became {losses[-1]} in epoch {epoch}", rate)
+        watchers.on_epoch_end(epoch - 1)
+        score = best.offer(epoch, complete=ramp is None or ramp.complete())
+        data.course.note(float(np.mean(losses)), score)
     watchers.on_train_end()
-    if not all(np.isfinite(values).all() for values in model.get_weights()):
-        raise _diverged(stage, "weights became NaN or infinite in the last step", config)
 
 
-def _diverged(stage: str, what: str, config: FineTune) -> TrainingError:
-    rate = f"{stage}.fine_tune.learning_rate {config.learning_rate}"
-    return TrainingError(f"{what} with {rate}; lower it in conf/{stage}/ or with -S")
+class _Best:
+    """The best state that a network was in so far."""
+
+    def __init__(self, model: Any, judge: Judge) -> None:
+        self._model, self._judge = model, judge
+        self.state, self.score, self.epoch = State(model), judge.score(model), 0
+
+    def offer(self, epoch: int, complete: bool = True) -> Score:
+        """Keep the present state if it is better, and complete; the result is its score.
+
+        Of two epochs as good as equal, the later is kept: the learning rate has fallen further there.
+        """
+        score = self._judge.score(self._model)
+        if complete and score.beats(self.score, _NO_DIFFERENCE if self.epoch else 0.0):
+            self.state, self.score, self.epoch = State(self._model), score, epoch
+        return score
 
 
-def _targets(model: Any, teacher: Any | None, inputs: Array, classes: Array) -> Array:
-    """One-hot classes (n, K) and, with a teacher, its logits beside them (n, 2K)."""
-    one_hot = np.eye(model.output_shape[-1], dtype=np.float32)[classes]
-    if teacher is None:
-        return one_hot
-    return np.concatenate([one_hot, teacher(inputs, training=False).numpy()], axis=1)
+def _highest_rate(config: FineTune, data: TuningData) -> float:
+    """The rate to begin with: the configured one; of few steps, each has to go further."""
+    steps = config.epochs * data.steps_per_epoch(config.batch_size)
+    return config.learning_rate * min(max(1.0, _FEW_STEPS / steps), _LARGEST_RISE)
+
+
+def _run_epoch(
+    training: Training, batches: Iterable[Batch], schedule: Iterator[float], watchers: Any
+) -> list[float]:
+    """The loss of each step, up to the first that is no number."""
+    losses = list[float]()
+    for number, batch in enumerate(batches):
+        watchers.on_train_batch_begin(number)
+        losses.append(training.step(batch, next(schedule)))
+        watchers.on_train_batch_end(number)
+        if not math.isfinite(losses[-1]):
+            break
+    return losses
+
+
+def _schedule(peak: float, steps: int) -> Iterator[float]:
+    """The rate of each step, falling to zero along a cosine."""
+    falling = keras.optimizers.schedules.CosineDecay(peak, steps)
+    return (float(falling(step)) for step in range(steps))
+
+
+def _diverged(stage: str, what: str, rate: float) -> TrainingError:
+    return TrainingError(
+        f"{what} with {stage}.fine_tune.learning_rate {rate:g}; lower it in conf/{stage}/ or with -S"
+    )
+
+
+class _Targets:
+    """One-hot classes (n, K) and, with a teacher, its logits beside them (n, 2K); of no class, zeros."""
+
+    def __init__(self, model: Any, teacher: Any | None) -> None:
+        classes = model.output_shape[-1]
+        self._one_hot = np.concatenate([np.eye(classes), np.zeros((1, classes))]).astype(np.float32)
+        self._teacher = teacher
+
+    def __call__(self, inputs: Array, classes: Array) -> Array:
+        one_hot = self._one_hot[classes]
+        if self._teacher is None:
+            return one_hot
+        return np.concatenate([one_hot, self._teacher(inputs, training=False).numpy()], axis=1)
 
 
 def _loss(config: FineTune) -> Any:
