@@ -1,6 +1,7 @@
 """The prepared data set as the stages read it: one folder for each split, and a description."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,8 @@ import numpy.typing as npt
 from numpy.lib import format
 
 from edgepress.artifacts import broken, read_json, write_json
-from edgepress.config.schema import build
 from edgepress.datasets.numpy_files import map_array
-from edgepress.errors import ArtifactError, ConfigError, DataError
+from edgepress.errors import ArtifactError, DataError
 from edgepress.writing import atomic
 
 Array = npt.NDArray[Any]
@@ -119,16 +119,45 @@ def load_description(path: Path) -> Description:
         ArtifactError: the file is absent or damaged.
     """
     values = read_json(path)
-    known = {field.name for field in fields(Description)}
     try:
-        found = build(Description, {key: value for key, value in values.items() if key in known}, "it")
-    except ConfigError as error:
-        raise broken(path, "a data description", error) from None
-    shape, channels = found.input_shape, found.input_shape[:1]
-    lengths = {len(found.mean), len(found.std)}
-    if len(shape) != 3 or min(shape) < 1 or len(found.value_range) != 2 or lengths != {*channels}:
-        raise broken(path, "a data description", f"input_shape {shape}, {lengths} moments")
-    return found
+        kept: dict[str, Any] = {field.name: values[field.name] for field in fields(Description)}
+    except KeyError as error:
+        raise broken(path, "a data description", f"no {error}") from None
+    wrong = [name for name, holds in _FORM.items() if not holds(kept[name])]
+    if wrong or not len(kept["mean"]) == len(kept["std"]) == kept["input_shape"][0]:
+        raise broken(path, "a data description", f"{', '.join(wrong) or 'mean or std'} of another form")
+    frozen: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in kept.items()}
+    return Description(**frozen)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+
+
+def _is_list(value: object, holds: Callable[[object], bool], length: int | None = None) -> bool:
+    return isinstance(value, list) and all(map(holds, value)) and length in (None, len(value))
+
+
+_FORM: dict[str, Callable[[Any], bool]] = {
+    "name": _is_text,
+    "input_shape": lambda value: _is_list(value, _is_count, 3) and min(value) > 0,
+    "class_names": lambda value: _is_list(value, _is_text),
+    "value_range": lambda value: _is_list(value, _is_number, 2),
+    "mean": lambda value: _is_list(value, _is_number),
+    "std": lambda value: _is_list(value, _is_number),
+    "samples": lambda value: isinstance(value, dict) and all(map(_is_count, value.values())),
+    "source": _is_text,
+    "licence": _is_text,
+}
+"""What each part of a description is as JSON."""
 
 
 def _load(path: Path) -> Array:

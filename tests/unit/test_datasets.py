@@ -1,5 +1,6 @@
 """Data sets, their splits, and augmentation."""
 
+import json
 import math
 import re
 from dataclasses import replace
@@ -24,7 +25,7 @@ from edgepress.datasets.prepared import Split, load_description, load_split, sav
 from edgepress.datasets.registry import LOADERS, dataset_name, load_dataset
 from edgepress.datasets.splits import describe, remarks, save, split
 from edgepress.datasets.spool import Spool
-from edgepress.errors import DataError
+from edgepress.errors import ArtifactError, DataError
 
 SPLITS = Splits(test=0.25, validation=0.15, calibration=128)
 
@@ -365,6 +366,28 @@ class TestSave:
         description = describe("digits", dataset, parts, save(dataset, parts, tmp_path))
         save_description(tmp_path / "description.json", description)
         assert load_description(tmp_path / "description.json") == description
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"mean": "x"}, "mean of another form"),
+            ({"mean": [1.0, 2.0]}, "mean or std of another form"),
+            ({"input_shape": [1, 8]}, "input_shape of another form"),
+            ({"samples": {"train": -1}, "std": [None]}, "std, samples of another form"),
+            ({"class_names": {}}, "class_names of another form"),
+        ],
+    )
+    def test_a_description_of_another_form_is_refused(
+        self, tmp_path: Path, change: dict[str, Any], message: str
+    ) -> None:
+        dataset = replace(load(Digits(8, 1, SPLITS)), source="", licence="")
+        parts = split(dataset, SPLITS, 0)
+        path = tmp_path / "description.json"
+        save_description(path, describe("digits", dataset, parts, save(dataset, parts, tmp_path)))
+        assert load_description(path).source == ""
+        path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+        with pytest.raises(ArtifactError, match=f"not a data description .{message}"):
+            load_description(path)
 
     def test_a_split_survives_saving(self, tmp_path: Path) -> None:
         saved = Split(np.arange(24, dtype=np.uint8).reshape(2, 3, 2, 2), np.array([1, 0]))
