@@ -29,7 +29,7 @@ BUILD_TOOLS := awk '/^[^ ]/ { wanted = /^(setuptools|wheel)==/ } wanted' require
 	[ -x .venv/bin/pip ] || { echo "creating .venv"; "$$python" -m venv .venv; }
 	@printf 'installing into .venv, once: 4 GB, or 8 with PyTorch for GPUs '
 	@$(BUILD_TOOLS) > .venv/build-tools.lock
-	@$(PIP_INSTALL) -qq --require-hashes --no-deps --requirement .venv/build-tools.lock
+	@$(PIP_INSTALL) -qq --require-hashes --no-deps --requirement .venv/build-tools.lock 2> >(grep -v ^WARNING >&2)
 	@$(PIP_INSTALL) --require-hashes --no-deps --no-build-isolation --requirement requirements.lock \
 	  2> >(grep -v ^WARNING >&2) | $(DOTS)
 	@printf 'installing PyTorch '; $(PIP_INSTALL) $(PYTORCH) 2> >(grep -v ^WARNING >&2) | $(DOTS)
