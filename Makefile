@@ -6,6 +6,8 @@ SHELL := /bin/bash
 
 # Any Python 3.11 will do: make install PYTHON=/path/to/python3.11
 PYTHON ?=
+# What test, bench, bench-converters, conformance and zoo get besides, e.g. make bench ARGS='--quick startup'
+ARGS ?=
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -44,7 +46,7 @@ repro: install
 	@edgepress results
 
 test: install
-	@pytest --numprocesses 2 --dist loadfile
+	@pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 check: install
 	@ruff format --check --quiet .
@@ -54,11 +56,11 @@ check: install
 	@edgepress check
 
 bench: install
-	@python -m tests.bench.bench
+	@python -m tests.bench.bench $(ARGS)
 
 # Against litert-torch, onnx2tf, onnx-tf and ai-edge-quantizer, in environments of their own in .bench/.
 bench-converters: install
-	@python -m tests.bench.peers.converters
+	@python -m tests.bench.peers.converters $(ARGS)
 
 # 50,000 mutated files through every reader of what users and devices hand over: minutes.
 fuzz: install
@@ -66,11 +68,11 @@ fuzz: install
 
 # The ONNX standard's node tests through both converters.
 conformance: install
-	@python -m tests.conformance.conformance
+	@python -m tests.conformance.conformance $(ARGS)
 
 # 70 architectures of torchvision and timm, float32 and int8, into docs/architectures.md: more than an hour.
 zoo: install
-	@python -m tests.zoo.zoo
+	@python -m tests.zoo.zoo $(ARGS)
 
 # Pins what .venv holds now, after dependencies were changed by hand: by version, and by the hashes of all files
 # of that version, so that one lock serves all machines. The runtimes are pinned for boards of any Python, too.

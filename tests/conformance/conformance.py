@@ -1,5 +1,7 @@
 """`make conformance`: the ONNX standard's node tests through both converters, as tables.
 
+    python -m tests.conformance.conformance [CASE ...]
+
 Each case runs in a worker process, since a converter or runtime may abort; an abort is a failure.
 """
 
@@ -19,7 +21,7 @@ SECONDS = 120
 
 def main() -> int:
     """Print the tables; 1 if the translator misses the goal or is not ahead of onnx-tf."""
-    found, skipped = cases()
+    found, skipped = _chosen(sys.argv[1:])
     with ThreadPoolExecutor(len(CONVERTERS)) as threads:
         results = dict(zip(CONVERTERS, threads.map(lambda c: _results(found, c), CONVERTERS), strict=True))
     _print_operators(found, results)
@@ -28,6 +30,13 @@ def main() -> int:
     rates = {name: _rate(failures) for name, failures in results.items()}
     print(", ".join(f"{name}: {rate:.1%} of {len(found)}" for name, rate in rates.items()))
     return 0 if rates["nhwc"] >= GOAL and rates["nhwc"] > rates["onnx_tf"] else 1
+
+
+def _chosen(names: list[str]) -> tuple[list[Case], dict[str, str]]:
+    found, skipped = cases()
+    if unknown := set(names) - {case.name for case in found}:
+        sys.exit(f"error: no applicable case {', '.join(sorted(unknown))}; one is {found[0].name}")
+    return ([case for case in found if case.name in names], {}) if names else (found, skipped)
 
 
 def _results(found: list[Case], converter: str) -> dict[str, str | None]:

@@ -21,6 +21,8 @@ Contestant = Callable[[Path, str, Path], Cost]
 """Converts network `name` of a folder to the target; raises RuntimeError, with the reason, if it cannot."""
 
 OURS = "edgepress"
+HERE = (OURS, "onnx-tf")
+"""Those that this project's own environment holds."""
 
 
 def edgepress(folder: Path, name: str, target: Path, *options: str) -> Cost:

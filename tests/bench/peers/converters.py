@@ -1,10 +1,11 @@
 """This converter against its peers, in one run, on one thread: what converting costs, and what comes of it.
 
     make bench-converters
-    .venv/bin/python -m tests.bench.peers.converters --quick mobilenet_v2
+    .venv/bin/python -m tests.bench.peers.converters --quick --here mobilenet_v2
 
 The peers are installed into environments of their own in .bench/ first: 4 GB, once. Networks have random
 weights; images are crops of scikit-learn's photographs. Nothing but the peers' packages is downloaded.
+`--here` leaves out the peers that are not in this environment, and downloads nothing.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import numpy as np
 
 from edgepress.convert.flatbuffer import tflite_metrics
 from tests.bench.figures import machine_line, table
-from tests.bench.peers.contestants import CALIBRATION, FLOAT, INT8, Contestant, edgepress
+from tests.bench.peers.contestants import CALIBRATION, FLOAT, HERE, INT8, Contestant, edgepress
 from tests.bench.peers.large import write_large
 from tests.bench.peers.latency import outputs, timed
 from tests.bench.peers.processes import Cost, run
@@ -86,7 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _write_inputs(folder, options.networks)
         targets: list[str] = []
         for title, contestants in (("float32", FLOAT), ("int8", INT8)):
-            groups = [_measured(folder, network, contestants, options.quick) for network in options.networks]
+            taking_part = {n: c for n, c in contestants.items() if n in HERE or not options.here}
+            groups = [_measured(folder, network, taking_part, options.quick) for network in options.networks]
             rows = [_row(entry, group[0]) for group in groups for entry in group]
             print(f"\n{title}\n\n{table(_HEADS, rows)}", flush=True)
             targets += [line for group in groups for line in _targets(title, group, folder)]
@@ -98,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="bench-converters", description=__doc__, formatter_class=form)
     parser.add_argument("--quick", action="store_true", help="each conversion once, few inferences")
+    parser.add_argument("--here", action="store_true", help=f"only {' and '.join(HERE)}")
     known = ", ".join(NETWORKS)
     parser.add_argument("networks", nargs="*", metavar="network", default=list(NETWORKS), help=f"of: {known}")
     return parser
