@@ -125,7 +125,9 @@ def test_a_command_of_the_documents_works(documented: Project, document: str, co
 def _smaller(command: str) -> str:
     for part, instead in SMALLER.items():
         command = command.replace(part, instead)
-    command = next((f"{first} && " for start, first in FIRST.items() if command.startswith(start)), "") + command
+    command = (
+        next((f"{first} && " for start, first in FIRST.items() if command.startswith(start)), "") + command
+    )
     trains = re.search(r"-S (model|data)=", command) and "prune" not in command
     return command + WITHOUT_TRAINING_AGAIN if trains else command
 
