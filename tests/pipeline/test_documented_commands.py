@@ -43,7 +43,7 @@ SMALLER = {
     "data.size=224": "data.size=32",
     "s3://bucket/edgepress": "../remote",
     "/data/photos.zip": "$PWD/../photos.zip",
-    "torchvision/resnet18": "torchvision/squeezenet1_1",
+    "torchvision/resnet18": "torchvision/mobilenet_v3_small",
     "--baseline float.tflite": "--baseline baseline.tflite",
 }
 """Parts of commands, and what is run instead."""
