@@ -19,6 +19,7 @@ from edgepress.errors import TrainingError
 from edgepress.training.record import Epoch
 
 EVALUATION_BATCH = 256
+_SAFE_CHANNELS = 16
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,13 @@ def train(net: nn.Module, training: Split, validation: Split, config: Train, see
     Raises:
         TrainingError: a loss is not finite.
     """
-    prefer_channels_last(net)
+    stored = prefer_channels_last(net)
     rng = np.random.default_rng(seed)
     optimiser, schedule = _optimiser(net, len(training), config)
     curve: list[Epoch] = []
     best, weights = None, net.state_dict()
     for number in (progress := tqdm(range(1, config.epochs + 1), desc="train", unit="epoch", disable=None)):
-        train_loss = _run_epoch(net, optimiser, schedule, training, config, rng)
+        train_loss = _run_epoch(net, optimiser, schedule, training, config, rng, stored)
         epoch = _evaluated(net, validation, number, train_loss)
         _require_finite(epoch, config)
         curve.append(epoch)
@@ -65,14 +66,28 @@ def train(net: nn.Module, training: Split, validation: Split, config: Train, see
     return TrainResult(net, best, tuple(curve))
 
 
-def prefer_channels_last(net: nn.Module) -> None:
-    """Store kernels with their channels last, in place, which is a quarter faster on a CPU.
+def prefer_channels_last(net: nn.Module) -> torch.memory_format:
+    """Store kernels with their channels last, in place, where that is safe: it is a quarter faster on a CPU.
 
-    `nn.Module.to` would refuse a network with tensors of five axes.
+    In the gradient of a 1×1 convolution that has a stride and few channels, PyTorch 2.13's oneDNN writes past
+    its memory if these are stored last. `nn.Module.to` would refuse a network with tensors of five axes.
+
+    Returns:
+        The format of the kernels, which inputs have to have in training.
     """
+    if any(_overflows(module) for module in net.modules()):
+        return torch.contiguous_format
     for value in (*net.parameters(), *net.buffers()):
         if value.ndim == 4:
             value.data = value.data.contiguous(memory_format=torch.channels_last)
+    return torch.channels_last
+
+
+def _overflows(module: nn.Module) -> bool:
+    """Whether oneDNN may write past its memory, with a margin: it was seen with 4 and 8 channels."""
+    if not isinstance(module, nn.Conv2d) or module.in_channels >= _SAFE_CHANNELS:
+        return False
+    return set(module.kernel_size) == {1} and set(module.stride) != {1}
 
 
 def predict(net: nn.Module, split: Split) -> Array:
@@ -109,6 +124,7 @@ def _run_epoch(
     training: Split,
     config: Train,
     rng: np.random.Generator,
+    stored: torch.memory_format,
 ) -> float:
     """One pass over the training split; the mean loss of its batches, NaN or infinite where one was."""
     net.train()
@@ -117,7 +133,7 @@ def _run_epoch(
     for start, end in batch_bounds(len(training), config.batch_size):
         chosen = order[start:end]
         inputs = augment(training.inputs(chosen), rng, config.augment)
-        loss = functional.cross_entropy(net(tensor(inputs)), torch.from_numpy(training.y[chosen]))
+        loss = functional.cross_entropy(net(tensor(inputs, stored)), torch.from_numpy(training.y[chosen]))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -145,6 +161,6 @@ def _require_finite(epoch: Epoch, config: Train) -> None:
             )
 
 
-def tensor(inputs: Array) -> torch.Tensor:
-    """Inputs (N, C, H, W) as PyTorch takes them, stored with their channels last."""
-    return torch.from_numpy(inputs).to(memory_format=torch.channels_last)
+def tensor(inputs: Array, stored: torch.memory_format = torch.channels_last) -> torch.Tensor:
+    """Inputs (N, C, H, W) as PyTorch takes them, stored with their channels last unless told otherwise."""
+    return torch.from_numpy(inputs).to(memory_format=stored)

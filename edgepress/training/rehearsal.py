@@ -23,9 +23,8 @@ def rehearse_training(net: nn.Module, training: Split) -> None:
             than logits in training mode, or shares instead of logits.
     """
     _require_float32_parameters(net)
-    inputs = tensor(training.inputs(slice(_SAMPLES)))
+    inputs = tensor(training.inputs(slice(_SAMPLES)), prefer_channels_last(net))
     classes = torch.from_numpy(training.y[:_SAMPLES].copy())
-    prefer_channels_last(net)
     try:
         outputs = net.train()(inputs)
     except Exception as error:  # the user's code may raise anything

@@ -18,7 +18,15 @@ from edgepress.config.train import Augment, Train
 from edgepress.datasets.prepared import Split
 from edgepress.errors import ArtifactError, TrainingError
 from edgepress.training.checkpoint import load_weights, save_weights
-from edgepress.training.loop import Epoch, TrainResult, batch_bounds, predict, prepare_torch, train
+from edgepress.training.loop import (
+    Epoch,
+    TrainResult,
+    batch_bounds,
+    predict,
+    prefer_channels_last,
+    prepare_torch,
+    train,
+)
 from edgepress.training.normalised import Normalised
 from edgepress.training.record import train_metrics, write_curve
 
@@ -185,3 +193,20 @@ class TestRecord:
         metrics = train_metrics(TrainResult(network(), self.CURVE[0], self.CURVE))
         expected = {"accuracy": 0.75, "parameters": 36 + 16 + 10 + 2, "epochs": 2, "best_epoch": 1}
         assert metrics == expected
+
+
+@pytest.mark.parametrize(
+    ("channels", "kernel", "stride", "expected"),
+    [
+        (4, 1, 2, torch.contiguous_format),
+        (15, 1, 2, torch.contiguous_format),
+        (16, 1, 2, torch.channels_last),
+        (4, 3, 2, torch.channels_last),
+        (4, 1, 1, torch.channels_last),
+    ],
+)
+def test_kernels_whose_gradient_overflows_keep_their_channels_first(channels, kernel, stride, expected):
+    """With 4 channels of 64 by 64 the process ended in "corrupted size vs. prev_size"."""
+    net = nn.Sequential(nn.Conv2d(channels, 8, kernel, stride=stride))
+    assert prefer_channels_last(net) == expected
+    assert net[0].weight.is_contiguous(memory_format=expected)
