@@ -9,7 +9,7 @@ from pathlib import Path
 from edgepress.cli import compare, completion, device, profile
 from edgepress.cli.output import OUTPUT, add_json, say, tell
 from edgepress.cli.parsing import Commands, Parser, Version, general_options
-from edgepress.config import composition, validation
+from edgepress.config import agreement, composition, validation
 from edgepress.config.load import PARAMS
 from edgepress.config.unseen import show_to_git
 from edgepress.standalone.request import CONVERTERS, IO_DTYPES, MIN_SNR_DB, QUANTS, Request
@@ -43,7 +43,9 @@ def command_line() -> Parser:
     parser = Parser(prog="edgepress", description=__doc__, parents=[general])
     parser.add_argument("--version", action=Version)
     commands = Commands(parser.add_subparsers(required=True, metavar="command"), general)
-    check = commands.add("check", "prove that params.yaml is valid and equals conf/ composed")
+    check = commands.add(
+        "check", "prove that params.yaml is valid, and equals conf/ composed or is a variant of it"
+    )
     check.set_defaults(run=_check)
     compose = commands.add("compose", "compose conf/ into params.yaml, as dvc exp run does")
     compose.add_argument(
@@ -86,8 +88,11 @@ def _add_convert(commands: Commands) -> None:
 
 def _check(_: argparse.Namespace) -> None:
     show_to_git()
-    composition.check()
-    print(f"{PARAMS} is valid and equals conf/")
+    differing = agreement.check()
+    for each in differing:
+        print(each)
+    what = "a variant of conf/, composed with other values or edited" if differing else "equals conf/"
+    print(f"{PARAMS} is valid and {what}")
 
 
 def _compose(options: argparse.Namespace) -> None:

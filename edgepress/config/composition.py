@@ -1,19 +1,14 @@
-"""`conf/` → the content of `params.yaml`, composed by Hydra as `dvc exp run` does it; and the check of both.
-
-`dvc repro` composes nothing, so an edit in `conf/` alone would silently change nothing.
-"""
+"""`conf/` → the content of `params.yaml`, composed by Hydra as `dvc exp run` does it."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from edgepress.config.load import PARAMS, read
 from edgepress.config.readings import leaves, refuse_another_reading, refuse_two_readings
 from edgepress.config.schema import unknown
-from edgepress.config.validation import SECTIONS, validate
+from edgepress.config.validation import SECTIONS
 from edgepress.config.yaml_text import parse_yaml
 from edgepress.errors import ConfigError
 from edgepress.text import one_line, shown
@@ -21,13 +16,6 @@ from edgepress.text import one_line, shown
 CONF = Path("conf")
 
 _SEE_CONF = "For groups, choices and keys see conf/"
-
-_ABSENT = object()
-_SHOWN = 4
-_REMEDIES = (
-    "To return to conf/, after an edit there or an experiment with -S: edgepress compose. "
-    "To keep the values of params.yaml, make them the default in conf/"
-)
 
 
 def compose(overrides: Sequence[str] = (), conf: Path = CONF) -> str:
@@ -60,21 +48,6 @@ def compose(overrides: Sequence[str] = (), conf: Path = CONF) -> str:
     return text
 
 
-def check(params: Path = PARAMS, conf: Path = CONF) -> None:
-    """Refuse a `params.yaml` that is not valid or not what `conf/` composes to.
-
-    Raises:
-        ConfigError: naming the values that differ and both remedies.
-    """
-    validate(params)
-    differing = list(_differences(read(params), parse_yaml(compose(conf=conf), "conf/"), params.name))
-    if differing:
-        more = f" and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
-        raise ConfigError(
-            f"{params.name} differs from conf/: {', '.join(differing[:_SHOWN])}{more}. {_REMEDIES}"
-        )
-
-
 def _refuse_nameless_choices(overrides: Sequence[str], conf: Path) -> None:
     """Refuse for a group what is no name of a choice, such as `quant=null` or `quant=[int8]`."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -93,18 +66,6 @@ def _refuse_nameless_choices(overrides: Sequence[str], conf: Path) -> None:
                 f"{override.key_or_group}={shown(value)} is no name of a choice; expected one of: "
                 f"{', '.join(choices)}.{off}"
             )
-
-
-def _differences(params: Mapping[str, Any], composed: Mapping[str, Any], name: str) -> Iterator[str]:
-    ours, theirs = dict(leaves(params)), dict(leaves(composed))
-    for key in [*theirs, *(key for key in ours if key not in theirs)]:
-        here, there = ours.get(key, _ABSENT), theirs.get(key, _ABSENT)
-        if here != there or type(here) is not type(there):
-            yield f"{key} is {_show(here)} in {name} but {_show(there)} in conf/"
-
-
-def _show(value: object) -> str:
-    return "absent" if value is _ABSENT else repr(value)
 
 
 def _explain(error: Exception, overrides: Sequence[str], conf: Path) -> ConfigError:

@@ -98,7 +98,7 @@ def test_an_edit_in_conf_alone_is_found(project: Project) -> None:
     assert result.returncode == 1
     assert error_lines(result) == [
         "error: params.yaml differs from conf/: quant.per_channel is True in params.yaml but False in conf/. "
-        "To return to conf/, after an edit there or an experiment with -S: edgepress compose. "
+        "To take over an edit in conf/, or to return to conf/: edgepress compose. "
         "To keep the values of params.yaml, make them the default in conf/"
     ]
 

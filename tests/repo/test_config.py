@@ -2,6 +2,7 @@
 
 import copy
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from edgepress.config import composition, validation
+from edgepress.config import agreement, composition, validation
 from edgepress.config.load import load_choice
 from edgepress.errors import ConfigError
 from tests.repo.closure import ROOT
@@ -64,29 +65,84 @@ def test_params_yaml_is_the_composition_to_the_letter() -> None:
 
 
 def test_check_accepts_the_repository() -> None:
-    composition.check(ROOT / "params.yaml", CONF)
+    assert agreement.check(ROOT / "params.yaml", CONF) == []
 
 
-def test_check_names_the_keys_that_differ_and_the_remedies(tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigError,
-        match=r"^params\.yaml differs from conf/: prune\.sparsity is 0\.8 in params\.yaml but 0\.5 in conf/"
-        r"\. To return to conf/, .*: edgepress compose\. To keep .*, make them the default in conf/$",
-    ):
-        composition.check(_written(tmp_path, "prune.sparsity=0.8"), CONF)
+@pytest.mark.parametrize(
+    ("variant", "told"),
+    [
+        (["prune.sparsity=0.8"], ["prune.sparsity is 0.8 in params.yaml but 0.5 in conf/"]),
+        (["prune=m_by_n"], ["prune is 'm_by_n' in params.yaml but 'magnitude' in conf/"]),
+        (["train.weight_decay=0"], ["train.weight_decay is 0 in params.yaml but 0.0001 in conf/"]),
+        (
+            ["quant=fp16", "model=mobilenet_v1", "model.width=0.5"],
+            [
+                "model.width is 0.5 in params.yaml but 0.25 in conf/",
+                "model is 'mobilenet_v1' in params.yaml but 'resnet8' in conf/",
+                "quant is 'fp16' in params.yaml but 'int8' in conf/",
+            ],
+        ),
+        (
+            ["model=timm", "device=ssh", "device.board=pi4"],
+            [
+                "device.board is 'pi4' in params.yaml but '???' in conf/",
+                "model is 'timm' in params.yaml but 'resnet8' in conf/",
+                "device is 'ssh' in params.yaml but 'local' in conf/",
+            ],
+        ),
+    ],
+)
+def test_check_tells_how_a_variant_differs(tmp_path: Path, variant: list[str], told: list[str]) -> None:
+    assert agreement.check(_written(tmp_path, *variant), _committed(tmp_path)) == told
 
 
-def test_check_names_keys_of_one_side_only(tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigError, match=r"prune\.sparsity is absent in params\.yaml but 0\.5 in conf/"
-    ) as error:
-        composition.check(_written(tmp_path, "prune=m_by_n"), CONF)
-    assert "prune.m is 2 in params.yaml but absent in conf/" in str(error.value)
+def test_an_edit_in_conf_that_was_not_composed_is_no_variant(tmp_path: Path) -> None:
+    """Neither before it is committed nor after, nor in a choice other than the default."""
+    variant = ["quant=int8_qat", "prune.sparsity=0.8"]
+    conf, params = _committed(tmp_path), _written(tmp_path, *variant)
+    choice = conf / "quant" / "int8_qat.yaml"
+    choice.write_text(choice.read_text().replace("range_momentum: 0.99", "range_momentum: 0.9"))
+    _assert_not_composed(params, conf)
+    _git(conf, "commit", "--quiet", "--all", "--message", "Edit")
+    _assert_not_composed(params, conf)
+    params.write_text(composition.compose(variant, conf))
+    assert len(agreement.check(params, conf)) == 2
 
 
-def test_check_tells_an_integer_from_a_number(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"weight_decay is 0 in params\.yaml but 0\.0001 in conf/"):
-        composition.check(_written(tmp_path, "train.weight_decay=0"), CONF)
+def _assert_not_composed(params: Path, conf: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^params\.yaml differs from conf/: ") as error:
+        agreement.check(params, conf)
+    assert "quant.range_momentum is 0.99 in params.yaml but 0.9 in conf/. To take over" in str(error.value)
+    assert "sparsity" not in str(error.value)
+
+
+def test_another_default_choice_that_was_not_composed_is_no_variant(tmp_path: Path) -> None:
+    conf, params = _committed(tmp_path), _written(tmp_path)
+    config = conf / "config.yaml"
+    config.write_text(config.read_text().replace("quant: int8", "quant: fp16"))
+    with pytest.raises(ConfigError, match=r"quant is 'int8' in params\.yaml but 'fp16' in conf/"):
+        agreement.check(params, conf)
+
+
+def test_without_git_any_difference_is_refused(tmp_path: Path) -> None:
+    shutil.copytree(CONF, tmp_path / "conf")
+    with pytest.raises(ConfigError, match=r"prune\.sparsity is 0\.8 in params\.yaml but 0\.5 in conf/"):
+        agreement.check(_written(tmp_path, "prune.sparsity=0.8"), tmp_path / "conf")
+
+
+def _committed(folder: Path) -> Path:
+    """A copy of conf/ in a repository of its own."""
+    conf = folder / "conf"
+    shutil.copytree(CONF, conf)
+    _git(folder, "init", "--quiet")
+    _git(folder, "add", "conf")
+    _git(folder, "commit", "--quiet", "--message", "Start")
+    return conf
+
+
+def _git(folder: Path, *arguments: str) -> None:
+    identity = ("-c", "user.name=Test", "-c", "user.email=test@example.invalid")
+    subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True)
 
 
 MISTAKES = {
@@ -291,9 +347,9 @@ def test_a_hand_written_choice_is_refused_by_name(tmp_path: Path) -> None:
         load_choice("quant", validation.CHOICES["quant"], params)
 
 
-def _written(folder: Path, override: str) -> Path:
+def _written(folder: Path, *overrides: str) -> Path:
     params = folder / "params.yaml"
-    params.write_text(composition.compose([override], CONF))
+    params.write_text(composition.compose(overrides, CONF))
     return params
 
 
