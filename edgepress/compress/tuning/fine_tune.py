@@ -96,7 +96,7 @@ def _train(
     schedule = _schedule(rate, config.epochs * data.steps_per_epoch(config.batch_size))
     watchers = keras.callbacks.CallbackList([ramp.callback] if ramp else [], model=training.model)
     watchers.on_train_begin()
-    for epoch in tqdm(range(1, config.epochs + 1), desc=f"{stage}: fine-tuning", unit="epoch"):
+    for epoch in tqdm(range(1, config.epochs + 1), desc=f"{stage}: fine-tuning", unit="epoch", disable=None):
         losses = _run_epoch(training, data.batches(config.batch_size, epoch - 1), schedule, watchers)
         if not np.isfinite(losses).all():
             raise _diverged(stage, f"the loss became {losses[-1]} in epoch {epoch}", rate)

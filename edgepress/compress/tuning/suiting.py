@@ -41,9 +41,11 @@ class Suited:
 def suited_network(model: onnx.ModelProto, plan: Plan, data: TuningData, config: FineTune) -> Suited:
     """The network with BatchNormalization behind its trainable layers, which computes the same.
 
-    It stays as it is where nothing is trained, or where batches are too small to tell statistics by.
+    It stays as it is where nothing is trained, where batches are too small to tell statistics by, and where
+    some BatchNormalization is left: none was folded then, and layers without, as the last, were trained so.
     """
-    if not config.epochs or min(config.batch_size, len(data.train)) < _FEWEST_IN_A_BATCH:
+    kept = any(node.op_type == "BatchNormalization" for node in model.graph.node)
+    if kept or not config.epochs or min(config.batch_size, len(data.train)) < _FEWEST_IN_A_BATCH:
         return Suited(model, ())
     own = {str(step.weights["kernel"].initializer) for step in plan.steps if has_own_kernel(step)}
     outputs = layers_without_batchnorm(model, own)
