@@ -246,7 +246,7 @@ class Fleet:
     members: Mapping[str, DeviceConfig] = field(metadata={"choices": DEVICES})
 
     def __post_init__(self) -> None:
-        require(1 <= len(self.members) <= 64, "members", list(self.members), "1 to 64 devices by name")
+        require(1 <= len(self.members) <= 64, "members", dict(self.members), "1 to 64 devices by name")
         for name in self.members:
             plain = re.fullmatch(r"[A-Za-z0-9_-]+", name) is not None
             require(plain, "members", name, "names of letters, digits, - and _")

@@ -93,7 +93,7 @@ def test_members_are_devices_of_their_own():
 
 
 WRONG = {
-    "an empty one": ({}, "device.members is {}; expected devices by name, at least one"),
+    "an empty one": ({}, "device.members is {}; expected 1 to 64 devices by name"),
     "no members": (None, "device.members is None; expected a section with keys"),
     "no section": ({"pi": 3}, "device.members.pi is 3; expected a section with keys"),
     "a fleet": ({"pi": {"name": "fleet"}}, "device.members.pi.name 'fleet' is unknown; expected one of: "),
