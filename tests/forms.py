@@ -280,7 +280,7 @@ COMPARED = [plain(floats(4, 6, 6)), plain(floats(4, 1, 1))]
 SOFTMAX = [
     plain(),
     *(plain(axis=axis) for axis in (1, 2, 3)),
-    refused(on((1, 4, 6), axis=0, until=12), "not fixed"),
+    on((1, 4, 6), axis=0, until=12),
     plain(axis=-1, since=11),
     plain(axis=-2, since=11),
     on(FLAT, axis=1),

@@ -31,6 +31,7 @@ def staged(code: str, **environment: str) -> "subprocess.CompletedProcess[str]":
         text=True,
         timeout=60,
         check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run behind a &
     )
 
 

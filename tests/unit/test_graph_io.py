@@ -35,7 +35,7 @@ def test_an_absent_file_is_named(tmp_path):
 
 
 def test_a_folder_is_not_a_model(tmp_path):
-    with pytest.raises(ArtifactError, match=r"cannot read .*Is a directory"):
+    with pytest.raises(ArtifactError, match=r"is a folder; expected a regular file"):
         load_model(tmp_path)
 
 
