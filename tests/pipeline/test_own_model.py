@@ -55,7 +55,7 @@ def test_a_network_from_a_file_goes_through_the_whole_pipeline(
 
     onnx.save(network(seed=1), keras_like)
     result = project.dvc("repro", check=False)
-    assert stages_run(result)[0] == "train"
+    assert stages_run(result)[:2] == ["rehearse", "train"]
     assert "prepare-data" not in stages_run(result)
 
 
@@ -65,12 +65,12 @@ def test_weights_beside_the_file_are_watched_too(ran: Project, data: list[str], 
     _save_external(network(), folder)
     path, source = f"model.path={folder / 'net.onnx'}", f"model.source={folder}"
     project = _composed(ran, tmp_path, "model=onnx", path, source, *data)
-    assert stages_run(project.dvc("repro", "export-onnx")) == STAGES[:3]
+    assert stages_run(project.dvc("repro", "export-onnx")) == STAGES[: STAGES.index("export-onnx") + 1]
     before = project.hashes()["models/export-onnx/model.onnx"]
     weights = bytearray((folder / "weights.bin").read_bytes())
     weights[3] ^= 0x80  # the sign of the first number
     (folder / "weights.bin").write_bytes(weights)
-    assert stages_run(project.dvc("repro", "export-onnx")) == STAGES[1:3]
+    assert stages_run(project.dvc("repro", "export-onnx")) == ["rehearse", "train", "export-onnx"]
     assert project.hashes()["models/export-onnx/model.onnx"] != before
 
 
@@ -91,7 +91,7 @@ def test_a_network_that_does_not_fit_the_data_is_refused_in_one_line(
 def test_no_path_is_named(project: Project) -> None:
     result = project.dvc("exp", "run", "-S", "model=onnx", check=False)
     assert result.returncode != 0
-    assert "model.path-is-not-set" in result.stderr
+    assert "error: model.path is not set; give it a value" in result.stderr
     assert "Traceback" not in result.stderr
 
 
@@ -114,7 +114,7 @@ def test_inputs_without_classes_calibrate_and_compare(ran: Project, keras_like: 
     teaching = ["prune.sparsity=0.2", "prune.fine_tune.distillation=1", "cluster.fine_tune.epochs=0"]
     project = _composed(ran, tmp_path, *model, *data, *teaching)
     assert stages_run(project.dvc("repro")) == STAGES
-    for stage in (*STAGES[1:7], "accuracy"):
+    for stage in (*STAGES[STAGES.index("train") : -1], "accuracy"):
         assert set(_accuracies(json.loads(project.read(f"metrics/{stage}.json")))) == {None}
     assert json.loads(project.read("metrics/prune.json"))["sparsity"] == pytest.approx(0.2, abs=0.01)
     report = json.loads(project.read("metrics/accuracy.json"))
