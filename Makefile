@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 # Any Python 3.11 will do: make install PYTHON=/path/to/python3.11
 PYTHON ?=
-# What test, bench, bench-converters, conformance and zoo get besides, e.g. make bench ARGS='--quick startup'
+# What test, bench, bench-converters, conformance, zoo and fuzz get besides, e.g. make bench ARGS='--quick startup'
 ARGS ?=
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -64,7 +64,7 @@ bench-converters: install
 
 # 50,000 mutated files through every reader of what users and devices hand over: minutes.
 fuzz: install
-	@python -m tests.mutations $(or $(CASES),50000)
+	@python -m tests.mutations $(or $(ARGS),50000)
 
 # The ONNX standard's node tests through both converters.
 conformance: install

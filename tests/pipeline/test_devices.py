@@ -18,6 +18,9 @@ from edgepress.report.evaluation import PAIRS
 from tests.board import Board
 from tests.pipeline.project import BEFORE_ANY_RUN, Project, error_lines, stages_run
 
+MEASURED = ["check-params", "check-data", "evaluate-on-device"]
+"""What a new device runs: the checks see all parameters."""
+
 ON_BOARD = ("-S", "device=ssh", "-S", "device.board=board")
 FLEET = ["-S", "device=fleet", "-S", "device.members.xnnpack.kernels.delegate=/absent/library.so"]
 
@@ -29,7 +32,7 @@ def compare(project: Project, *arguments: str, check: bool = True) -> "subproces
 def test_another_device_runs_the_last_stage_and_the_way_back_runs_nothing(project: Project) -> None:
     default = project.hashes()
     result = project.dvc("exp", "run", *FLEET)
-    assert stages_run(result) == ["evaluate-on-device"]
+    assert stages_run(result) == MEASURED
     assert "warning: member xnnpack failed: " in result.stderr
     members = json.loads(project.read("metrics/latency.json"))["members"]
     assert "delegate /absent/library.so cannot be loaded" in members["xnnpack"]["error"]
@@ -48,7 +51,7 @@ def test_another_device_runs_the_last_stage_and_the_way_back_runs_nothing(projec
 def test_what_was_measured_on_a_board_comes_back_without_it(project: Project, board: Board) -> None:
     local = {name: json.loads(project.read(f"metrics/{name}.json")) for name in ("accuracy", "latency")}
     project = dataclasses.replace(project, environment={"EDGEPRESS_SSH": board.command})
-    assert stages_run(project.dvc("exp", "run", *ON_BOARD)) == ["evaluate-on-device"]
+    assert stages_run(project.dvc("exp", "run", *ON_BOARD)) == MEASURED
     there = {name: json.loads(project.read(f"metrics/{name}.json")) for name in ("accuracy", "latency")}
     assert there["accuracy"] == local["accuracy"]
     assert there["latency"].keys() == local["latency"].keys()
@@ -75,7 +78,7 @@ def test_an_emulated_board_predicts_as_this_computer_and_claims_no_time(
     board.emulate("pi")
     for device in (["device=qemu_aarch64"], ["device=ssh", "device.board=board", "device.directory=pi"]):
         options = [part for override in device for part in ("-S", override)]
-        assert stages_run(project.dvc("exp", "run", *options)) == ["evaluate-on-device"]
+        assert stages_run(project.dvc("exp", "run", *options)) == MEASURED
         accuracy, latency = (json.loads(project.read(f"metrics/{n}.json")) for n in ("accuracy", "latency"))
         assert (latency["kind"], latency["device"]["architecture"]) == ("emulated", "aarch64")
         for runtime in ("tflite", "onnxruntime"):
@@ -103,7 +106,7 @@ def test_layers_are_profiled_when_asked(project: Project) -> None:
     head = project.read("metrics/profile.csv")
     assert len(head.splitlines()) == 1
     result = project.dvc("exp", "run", "-S", "device.timing.profile=true")
-    assert stages_run(result) == ["evaluate-on-device"]
+    assert stages_run(result) == MEASURED
     lines = project.read("metrics/profile.csv").splitlines()
     assert lines[0] == head.strip()
     plots = json.loads(project.dvc("plots", "show", "--json").stdout)["data"]

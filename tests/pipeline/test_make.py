@@ -15,6 +15,7 @@ SMALLEST = {
     "bench": ("--quick", "The default converter against onnx-tf"),
     "bench-converters": ("--quick --here mobilenet_v2", "yes  mobilenet_v2 float32: latency"),
     "conformance": ("test_relu", "nhwc: 100.0% of 1"),
+    "fuzz": ("110 1", "onnx"),
     "zoo": ("--only float squeezenet1_1", "| squeezenet1_1 | SqueezeNet |"),
 }
 """The arguments of a target, and what it then prints."""

@@ -12,7 +12,7 @@ from onnx import helper
 
 from tests.pipeline.project import STAGES, Project, error_lines, stages_run
 
-FULL_AT_BYTES = 10
+FULL_AT_BYTES = 3
 
 REFUSED_BY_HYDRA = {
     "quant=in8": [
