@@ -13,8 +13,11 @@ def without_weights(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[Tenso
     """A copy in which large initializers are inputs, and these initializers."""
     light = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
     light.graph.name = model.graph.name or "graph"
-    for field in ("node", "input", "output", "value_info"):
+    for field in ("node", "input", "output"):
         getattr(light.graph, field).extend(getattr(model.graph, field))
+    # A constant tells its shape itself; what is noted under its name may be of one that was replaced.
+    constants = {tensor.name for tensor in model.graph.initializer}
+    light.graph.value_info.extend(info for info in model.graph.value_info if info.name not in constants)
     heavy, declared = [], {entry.name for entry in model.graph.input}
     for tensor in model.graph.initializer:
         if math.prod(tensor.dims) <= LARGE:

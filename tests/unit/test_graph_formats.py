@@ -6,6 +6,7 @@ import pytest
 
 from edgepress.graph.batchnorm import fold_batchnorm
 from edgepress.graph.formats import dequantise, number_format, restore_activations, to_float
+from edgepress.graph.shapes import inferred_infos
 from edgepress.graph.view import initializers
 from edgepress.graph.weights import kernels
 from tests.networks import FORMATS, Graph, assert_close, network, quantise, run_onnx, task
@@ -127,3 +128,14 @@ def test_an_output_that_is_dequantised_last_keeps_its_name():
     name = quantised.graph.output[0].name
     assert quantised.graph.node[-1].op_type == "DequantizeLinear"
     assert to_float(quantised).graph.node[-1].output[0] == name
+
+
+def test_what_is_noted_of_a_constant_that_was_replaced_does_not_matter():
+    """A quantised network has its own `input_scale` where the float one had another of four axes."""
+    model = network()
+    constant = model.graph.initializer[0]
+    wrong = [1] * (len(constant.dims) + 1)
+    model.graph.value_info.append(
+        onnx.helper.make_tensor_value_info(constant.name, constant.data_type, wrong)
+    )
+    assert inferred_infos(model).keys() >= {output.name for output in model.graph.output}
