@@ -79,7 +79,7 @@ class Graph:
 
 def single(
     op: str, *constants: Operand, shape: tuple[int, ...] = (4, 5, 6), opset: int = 15, **attributes: Any
-):
+) -> onnx.ModelProto:
     """A model of one node on the input, followed by the other operands."""
     graph = Graph(*shape, opset=opset)
     graph.add(op, "input", *constants, **attributes)
@@ -99,7 +99,7 @@ def run_onnx(model: onnx.ModelProto, inputs: np.ndarray) -> np.ndarray:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
-    outputs = session.run(None, {model.graph.input[0].name: inputs})[0]
+    outputs = np.asarray(session.run(None, {model.graph.input[0].name: inputs})[0])
     assert np.isfinite(outputs).all() and np.ptp(outputs, axis=0 if len(inputs) > 1 else None).max() > 0
     return outputs
 
@@ -234,7 +234,7 @@ def network(
         return graph.add("BatchNormalization", source, gamma, 0.3 * graph.weights(width), mean, variance)
 
     scaled = graph.add(
-        "Div", graph.add("Sub", "input", np.float32(128)), np.full((1, 2, 1, 1), 50, np.float32)
+        "Div", graph.add("Sub", "input", np.array(128, np.float32)), np.full((1, 2, 1, 1), 50, np.float32)
     )
     stem = graph.add("Conv", scaled, 0.3 * w(width, 2, 3, 3), strides=[2, 2], pads=[1, 1, 1, 1], name="stem")
     stem = body = graph.add(activation, normed(stem), *bounds)
