@@ -42,6 +42,7 @@ OWN_FILES = {
     "edgepress/system.py": "files of the system",
     "edgepress/watcher.py": "files of the system",
     "edgepress/writing.py": "opens what it writes",
+    "edgepress/config/agreement.py": "what Git has just packed of conf/, in memory",
     "edgepress/compress/quantisation/dynamic.py": "what onnxruntime has just written for us",
     "edgepress/compress/quantisation/qdq.py": "what onnxruntime has just written for us",
     "edgepress/devices/host.py": "the program's own sources",
