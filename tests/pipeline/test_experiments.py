@@ -52,7 +52,7 @@ def test_metrics_params_and_plots_can_be_compared_between_commits(project: Proje
     assert params["params.yaml"]["quant.name"] == {"old": "int8", "new": "none"}
     pictures = json.loads(project.dvc("plots", "diff", "HEAD~1", "--json").stdout)["data"]
     assert pictures.pop(WITHOUT_ROWS) == []
-    assert len(pictures) == 3
+    assert len(pictures) == 7
     for name, (picture,) in pictures.items():
         values = picture["content"]["data"]["values"]
         assert {value["rev"] for value in values} == {"workspace", "HEAD~1"}, name

@@ -3,8 +3,9 @@
 import ast
 import re
 import sys
+import sysconfig
 import tomllib
-from importlib.metadata import distribution, distributions, packages_distributions
+from importlib.metadata import Distribution, distribution, distributions, packages_distributions
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,7 @@ def test_every_declared_package_is_pinned_as_in_the_lock() -> None:
 
 
 def test_what_is_installed_is_what_the_lock_pins() -> None:
-    installed = {f"{_normal(each.name)}=={each.version}" for each in distributions()}
+    installed = {f"{_normal(each.name)}=={each.version}" for each in _installed()}
     assert {_exact(line) for line in _pinned(LOCK)} - installed == set()
 
 
@@ -88,7 +89,7 @@ def test_packages_are_built_with_what_the_lock_pins() -> None:
 
 def test_no_licence_forbids_what_we_do() -> None:
     """Use and pass on, in a program of any licence: so none that wants the whole program under its own."""
-    told = {each.name: licences(each.name) for each in distributions()}
+    told = {each.name: licences(each.name) for each in _installed()}
     assert len(told) > 100
     unknown = sorted(name for name, found in told.items() if not found)
     assert unknown == [], "they name no licence; look it up and add it to LICENCES_LOOKED_UP"
@@ -109,6 +110,11 @@ def test_no_licence_forbids_what_we_do() -> None:
 )
 def test_licences_are_told_apart(licence: str, permits: bool) -> None:
     assert _permits(licence) is permits
+
+
+def _installed() -> list[Distribution]:
+    """What pip installed; setuptools, once imported, adds to `sys.path` the copies that it works with."""
+    return list(distributions(path=sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})))
 
 
 def licences(package: str) -> set[str]:
