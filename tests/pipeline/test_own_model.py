@@ -91,7 +91,7 @@ def test_a_network_that_does_not_fit_the_data_is_refused_in_one_line(
 def test_no_path_is_named(project: Project) -> None:
     result = project.dvc("exp", "run", "-S", "model=onnx", check=False)
     assert result.returncode != 0
-    assert "error: model.path is not set; give it a value" in result.stderr
+    assert "ERROR: model.path is not set; give it a value" in result.stderr
     assert "Traceback" not in result.stderr
 
 
