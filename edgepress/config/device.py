@@ -49,6 +49,30 @@ MemoryMode = Literal[
 ]
 OpResolver = Literal["xnnpack", "builtin", "reference"]
 Clock = Literal["host", "device"]
+ExecutionProvider = Literal[
+    "ACLExecutionProvider",
+    "AzureExecutionProvider",
+    "CANNExecutionProvider",
+    "CPUExecutionProvider",
+    "CUDAExecutionProvider",
+    "CoreMLExecutionProvider",
+    "DmlExecutionProvider",
+    "DnnlExecutionProvider",
+    "JsExecutionProvider",
+    "MIGraphXExecutionProvider",
+    "NnapiExecutionProvider",
+    "NvTensorRTRTXExecutionProvider",
+    "OpenVINOExecutionProvider",
+    "QNNExecutionProvider",
+    "RknpuExecutionProvider",
+    "TensorrtExecutionProvider",
+    "VSINPUExecutionProvider",
+    "VitisAIExecutionProvider",
+    "WebGpuExecutionProvider",
+    "WebNNExecutionProvider",
+    "XnnpackExecutionProvider",
+]
+"""All that onnxruntime knows, whichever of them a device's build has."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +141,7 @@ class Kernels:
     cpus: tuple[int, ...] | None
     op_resolver: OpResolver
     delegate: str | None
-    execution_provider: str
+    execution_provider: ExecutionProvider
 
     def __post_init__(self) -> None:
         require_integer("threads", self.threads, 1, MOST_THREADS)

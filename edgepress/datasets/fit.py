@@ -4,21 +4,39 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from edgepress.config import validation
+from edgepress.config.load import load_section
+from edgepress.config.train import Augment
 from edgepress.datasets.prepared import Description
 from edgepress.errors import ConfigError, DataError
 
 SMALL_BATCH = 32
 """A batch of so many samples, the default, may be larger than a small split, which is then one batch."""
 
+SMALL_SHIFT = 2
+"""Pixels by which images of any size may be moved: the default."""
+
 
 def fit(values: Mapping[str, Any], data: Description) -> tuple[str, ...]:
     """What small data makes of valid parameters, for the user.
 
     Raises:
-        ConfigError: a batch is larger than the training split, but for small ones.
+        ConfigError: a batch is larger than the training split, but for small ones; or images are moved by
+            more than their size.
         DataError: there is nothing to learn from or to calibrate with.
     """
+    _refuse_far_shift(values, data)
     return (*_batches(values, data), *_calibration(values, data))
+
+
+def _refuse_far_shift(values: Mapping[str, Any], data: Description) -> None:
+    """Vectors, images of one pixel, may keep the default, which does not change them."""
+    shift, (height, width) = load_section("train.augment", Augment, values).shift, data.input_shape[1:]
+    most = max(height, width, SMALL_SHIFT)
+    if shift > most and any(validation.batch_sizes(values)):
+        raise ConfigError(
+            f"train.augment.shift is {shift}, but the images are {height}×{width}; expected at most {most} "
+            "pixels. Set it in conf/train/ or with -S."
+        )
 
 
 def _batches(values: Mapping[str, Any], data: Description) -> Iterator[str]:

@@ -260,6 +260,7 @@ def test_validate_refuses_what_no_stage_can_take(override: str, tmp_path: Path) 
 NUMBERS = (float("inf"), float("-inf"), float("nan"), 1e30, -1, 2**63, 10**400)
 MAY_BE_NEGATIVE = {"mean": "a mean of inputs lies where they lie"}
 TEXTS = ("", " ", "a\nb", "a\x00", "a\u2028b", "\ud800", "a" * 5000)
+OTHER_TYPES = (True, 1.5, "text", [[1]], {"a": 1})
 FREE = {"arguments": "the user's own class takes what it likes"}
 FILLED: dict[tuple[str, str], list[str]] = {
     ("model", "onnx"): ["model.mean=[1.5]", "model.std=[2.5]"],
@@ -269,7 +270,10 @@ FILLED: dict[tuple[str, str], list[str]] = {
 
 @pytest.mark.parametrize(("group", "choice"), [*OPTIONS, ("seed", ""), ("threads", "")])
 def test_no_number_is_without_bounds_and_no_text_without_form(group: str, choice: str) -> None:
-    """Each number of each section in turn is infinite, huge, negative or NaN; each text is no line."""
+    """Each number of each section in turn is infinite, huge, negative or NaN; each text is no line.
+
+    And each value is of another type.
+    """
     filled = [*REQUIRED.get((group, choice), []), *FILLED.get((group, choice), [])]
     composed = yaml.safe_load(composition.compose([f"{group}={choice}", *filled] if choice else [], CONF))
     validation.validate(composed)
@@ -277,8 +281,10 @@ def test_no_number_is_without_bounds_and_no_text_without_form(group: str, choice
     for path, value in _leaves(composed[group], (group,)):
         if set(path) & FREE.keys():
             continue
-        wrong = NUMBERS if type(value) in (int, float) else TEXTS if isinstance(value, str) else ()
-        for bad in wrong:
+        wrong: tuple[object, ...] = (
+            NUMBERS if type(value) in (int, float) else TEXTS if isinstance(value, str) else ()
+        )
+        for bad in (*wrong, *_of_other_types(value)):
             changed = copy.deepcopy(composed)
             _set(changed, path, bad)
             if bad == -1 and set(path) & MAY_BE_NEGATIVE.keys():
@@ -287,9 +293,15 @@ def test_no_number_is_without_bounds_and_no_text_without_form(group: str, choice
             with pytest.raises(ConfigError) as error:
                 validation.validate(changed)
             assert str(error.value).isprintable(), (path, bad)
-            assert len(str(error.value)) < 600
+            assert any(str(key) in str(error.value) for key in path[-2:]), (path, bad)
+            assert len(str(error.value)) < 800
             tried += 1
     assert tried
+
+
+def _of_other_types(value: object) -> list[object]:
+    optional = "text" if value is None else value
+    return [other for other in OTHER_TYPES if type(other) is not type(optional)]
 
 
 def _leaves(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], object]]:
