@@ -300,8 +300,9 @@ def test_no_number_is_without_bounds_and_no_text_without_form(group: str, choice
 
 
 def _of_other_types(value: object) -> list[object]:
-    optional = "text" if value is None else value
-    return [other for other in OTHER_TYPES if type(other) is not type(optional)]
+    """An integer may stand for a number, and a text for null."""
+    like = 1.5 if type(value) is int else "text" if value is None else value
+    return [other for other in OTHER_TYPES if type(other) is not type(like)]
 
 
 def _leaves(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], object]]:
