@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import onnx
 
+from edgepress.artifacts import model_path
 from edgepress.compress.quantisation.registry import Sources, quantiser
 from edgepress.config.load import Off, Runtime
 from edgepress.config.model import ModelConfig, Onnx
@@ -16,15 +17,16 @@ from edgepress.config.quant import Int8, Int8Qat, QuantConfig
 from edgepress.convert.nhwc import planned
 from edgepress.datasets.prepared import Array, Description, Split
 from edgepress.errors import UnsupportedModelError
+from edgepress.graph.imported.ending import SHARES, TAKE_OFF, shares_in
 from edgepress.graph.imported.network import imported, read_source
-from edgepress.graph.view import last_operator
+from edgepress.graph.view import last_operator, producers
+from edgepress.measure.inference import logits_of
+from edgepress.measure.parity import PYTORCH, require_alike
 from edgepress.translate.planning import make_plan
 from edgepress.translate.trainable import steps_with_kernels
 
 SAMPLES = 4
 """So few calibration inputs: their ranges are of no use, but the places where ranges go are seen."""
-
-_SHARES = ("Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid")
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ def rehearse(
     """
     if isinstance(choices.model, Onnx):
         network = imported(read_source(choices.model), choices.model, data.input_shape, data.classes).model
+        _refuse_shares(network, logits_of(network, calibration[:SAMPLES], runtime.threads))
         went = ["read"]
     else:
         network = _trained_and_exported(choices.model, data, training, runtime)
@@ -72,22 +75,37 @@ def _trained_and_exported(
 ) -> onnx.ModelProto:
     """The network as `export-onnx` would make it, after one step of training instead of all."""
     from edgepress.architectures.registry import build, input_scaling
+    from edgepress.training.checkpoint import restore, saved
     from edgepress.training.export import export
     from edgepress.training.loop import prepare_torch
     from edgepress.training.normalised import Normalised
-    from edgepress.training.rehearsal import TAKE_OFF, rehearse_training
+    from edgepress.training.rehearsal import outputs_of, refuse_bounded, rehearse_training
 
     def fresh() -> Normalised:
         net = build(config, data.input_shape, data.classes)
         return Normalised(net, *input_scaling(config, data.mean, data.std, data.value_range))
 
     prepare_torch(runtime)
-    rehearse_training(fresh(), training)
-    model = export(fresh(), data.input_shape)
-    last = last_operator(model)
-    if last is not None and last.op_type in _SHARES:
-        raise UnsupportedModelError(f"the network ends in {last.op_type} (node {last.name!r}). {TAKE_OFF}")
+    trained, again = fresh(), fresh()
+    rehearse_training(trained, training)
+    restore(again, saved(trained), model_path("train", "model.pt"))
+    model, inputs = export(again, data.input_shape), training.inputs(slice(SAMPLES))
+    outputs = outputs_of(again, inputs)
+    _refuse_shares(model, outputs)
+    refuse_bounded(trained, inputs)
+    require_alike(PYTORCH, outputs, logits_of(model, inputs, runtime.threads))
     return model
+
+
+def _refuse_shares(model: onnx.ModelProto, outputs: Array) -> None:
+    """Refuse what ends in a Softmax or the like, by its operators or by what it gives (n, classes)."""
+    last = last_operator(model)
+    if last is not None and last.op_type == "Log":  # of a Sigmoid
+        last = producers(model).get(last.input[0])
+    if last is not None and last.op_type in SHARES:
+        raise UnsupportedModelError(f"the network ends in {last.op_type} (node {last.name!r}). {TAKE_OFF}")
+    if what := shares_in(outputs):
+        raise UnsupportedModelError(f"the network ends in a {what}: its outputs add up to 1. {TAKE_OFF}")
 
 
 def _quantised(network: onnx.ModelProto, config: QuantConfig, calibration: Array) -> onnx.ModelProto:

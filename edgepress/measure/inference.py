@@ -1,13 +1,16 @@
 """Running an ONNX model on the host, for accuracies and parities."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 
 from edgepress.artifacts import broken, read_bytes
 from edgepress.datasets.prepared import UNKNOWN, Array, Split
+from edgepress.errors import UnsupportedModelError
+from edgepress.text import one_line
 
 
 def session(path: Path, threads: int) -> ort.InferenceSession:
@@ -16,14 +19,19 @@ def session(path: Path, threads: int) -> ort.InferenceSession:
     Raises:
         ArtifactError: the file is absent or ONNX Runtime refuses it.
     """
+    content = read_bytes(path)
+    try:
+        return _session(content, threads)
+    except Exception as error:  # onnxruntime's exceptions share no public base
+        raise broken(path, "a model that ONNX Runtime can run", error) from error
+
+
+def _session(content: bytes, threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    try:
-        return ort.InferenceSession(read_bytes(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions share no public base
-        raise broken(path, "a model that ONNX Runtime can run", error) from error
+    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def logits(path: Path, split: Split, threads: int) -> Array:
@@ -31,9 +39,24 @@ def logits(path: Path, split: Split, threads: int) -> Array:
 
     Samples run through it one by one, as on a device: there are networks in which those of a batch mix.
     """
-    running = session(path, threads)
+    return _one_by_one(session(path, threads), (split.inputs(slice(i, i + 1)) for i in range(len(split))))
+
+
+def logits_of(model: onnx.ModelProto, inputs: Array, threads: int) -> Array:
+    """As `logits`, of a model in memory for raw inputs (n, C, H, W).
+
+    Raises:
+        UnsupportedModelError: ONNX Runtime cannot run it.
+    """
+    try:
+        running = _session(model.SerializeToString(), threads)
+        return _one_by_one(running, (inputs[i : i + 1] for i in range(len(inputs))))
+    except Exception as error:  # onnxruntime's exceptions share no public base
+        raise UnsupportedModelError(f"ONNX Runtime cannot run the network: {one_line(error, 300)}") from error
+
+
+def _one_by_one(running: ort.InferenceSession, samples: Iterable[Array]) -> Array:
     name = running.get_inputs()[0].name
-    samples = (split.inputs(slice(i, i + 1)) for i in range(len(split)))
     return np.concatenate([running.run(None, {name: sample})[0] for sample in samples])
 
 

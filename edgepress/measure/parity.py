@@ -54,6 +54,16 @@ def parity(reference: Reference, logits: Array) -> dict[str, float]:
         raise UnsupportedModelError(
             f"the network gives the same logits for every sample; expected them to vary. {origin.if_constant}"
         )
+    difference = require_alike(origin, expected, exported)
+    return {"max_abs_diff": difference, "top1_agreement": same_class(expected, exported)}
+
+
+def require_alike(origin: Origin, expected: Array, exported: Array) -> float:
+    """The largest difference of an exported model's outputs from those that it should have.
+
+    Raises:
+        UnsupportedModelError: it is too large.
+    """
     difference = float(np.abs(expected - exported).max())
     limit = TOLERANCE * float(np.abs(expected).max())
     if not difference <= limit:
@@ -61,4 +71,4 @@ def parity(reference: Reference, logits: Array) -> dict[str, float]:
             f"the exported model's logits are {difference:g} from {origin.name}; expected at most {limit:g}. "
             f"{origin.if_apart}"
         )
-    return {"max_abs_diff": difference, "top1_agreement": same_class(expected, exported)}
+    return difference

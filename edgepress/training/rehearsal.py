@@ -2,17 +2,20 @@
 
 import math
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
 from edgepress.architectures.registry import reason
-from edgepress.datasets.prepared import Split
+from edgepress.datasets.prepared import Array, Split
 from edgepress.errors import UnsupportedModelError
-from edgepress.training.loop import prefer_channels_last, tensor
+from edgepress.graph.imported.ending import TAKE_OFF
+from edgepress.training.loop import storage, tensor
 
 _SAMPLES = 8
-_ALIKE = 1e-3
+_LEARNING_RATE = 1e-3
+_LARGER, _ENLARGED = 10, 4
 
 
 def rehearse_training(net: nn.Module, training: Split) -> None:
@@ -20,10 +23,11 @@ def rehearse_training(net: nn.Module, training: Split) -> None:
 
     Raises:
         UnsupportedModelError: it has nothing to train, numbers that are not float32, gives something else
-            than logits in training mode, or shares instead of logits.
+            than logits in training mode.
     """
     _require_float32_parameters(net)
-    inputs = tensor(training.inputs(slice(_SAMPLES)), prefer_channels_last(net))
+    samples = training.inputs(slice(_SAMPLES))
+    inputs = tensor(samples, storage(net, samples))
     classes = torch.from_numpy(training.y[:_SAMPLES].copy())
     try:
         outputs = net.train()(inputs)
@@ -38,7 +42,7 @@ def rehearse_training(net: nn.Module, training: Split) -> None:
             "number. Look for a division by zero or a logarithm of zero in its forward"
         )
     _require_gradients(net, loss)
-    _refuse_shares(net, inputs)
+    _step(net)
 
 
 def _require_float32_parameters(net: nn.Module) -> None:
@@ -102,17 +106,63 @@ def _require_gradients(net: nn.Module, loss: torch.Tensor) -> None:
             )
 
 
-def _refuse_shares(net: nn.Module, inputs: torch.Tensor) -> None:
-    """Refuse what ends in a Softmax or LogSoftmax in any spelling: rows are shares, or their logarithms."""
+def _step(net: nn.Module) -> None:
+    """Move all that has a gradient, as the first step of training does."""
+    torch.optim.AdamW((p for p in net.parameters() if p.grad is not None), lr=_LEARNING_RATE).step()
+
+
+def outputs_of(net: nn.Module, inputs: Array) -> Array:
+    """The network's logits (n, classes) for inputs (n, C, H, W), in evaluation mode, one by one.
+
+    Raises:
+        UnsupportedModelError: it takes no single input, or gives other logits for the same one.
+    """
+    outputs = [_evaluated(net, torch.from_numpy(inputs[i : i + 1])) for i in range(len(inputs))]
+    for i in (0, len(inputs) - 1):
+        if not torch.equal(outputs[i], _evaluated(net, torch.from_numpy(inputs[i : i + 1]))):
+            raise UnsupportedModelError(
+                "in evaluation mode the network gives other logits for the same input; expected the same. "
+                "Look for random numbers, a dropout that is always on, or a state that forward changes"
+            )
+    return np.asarray(torch.cat(outputs).numpy())
+
+
+def _evaluated(net: nn.Module, one: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
-        outputs = net.eval()(inputs).double()
-    for what, shares in (("Softmax", outputs), ("LogSoftmax", outputs.exp())):
-        if bool((shares >= 0).all()) and bool(((shares.sum(1) - 1).abs() < _ALIKE).all()):
-            raise UnsupportedModelError(f"the network ends in a {what}: its outputs add up to 1. {TAKE_OFF}")
+        try:
+            outputs = net.eval()(one.clone())
+        except Exception as error:  # the user's code may raise anything
+            raise UnsupportedModelError(
+                f"the network cannot take a single input in evaluation mode: {reason(error)}; expected any "
+                "number of them"
+            ) from error
+    if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2 or len(outputs) != 1:
+        raise UnsupportedModelError(
+            f"for a single input the network gives {_shape(outputs)}; expected logits (1, classes). Look for "
+            "squeeze() without an axis in its forward"
+        )
+    return outputs
 
 
-TAKE_OFF = (
-    "Training takes the Softmax itself, so expected are logits: take the last activation off the network; "
-    "finished models give logits, of which the largest is the class"
-)
-"""The remedy for a network that ends in an activation."""
+def refuse_bounded(net: nn.Module, inputs: Array) -> None:
+    """Refuse what ends in a Sigmoid in any spelling; the network's weights are lost.
+
+    Raises:
+        UnsupportedModelError: it gives values from 0 to 1 however large its weights are.
+    """
+    outputs = []
+    with torch.no_grad():
+        for _ in range(_ENLARGED):
+            outputs.append(net.eval()(torch.from_numpy(inputs.copy())))
+            for parameter in net.parameters():
+                parameter.mul_(_LARGER)
+    given = torch.cat(outputs)
+    given = given[given.isfinite()]
+    if len(given) and 0 <= float(given.min()) < float(given.max()) <= 1:
+        raise UnsupportedModelError(
+            "the network gives values from 0 to 1 whatever its weights are, as behind a Sigmoid. " + TAKE_OFF
+        )
+
+
+def _shape(outputs: object) -> str:
+    return str(tuple(outputs.shape)) if isinstance(outputs, torch.Tensor) else _described(outputs)

@@ -12,8 +12,9 @@ from edgepress.config.load import Off, Runtime
 from edgepress.config.model import Custom, Onnx
 from edgepress.config.quant import Calibration, Int8, QuantConfig
 from edgepress.datasets.prepared import Description, Split
-from edgepress.errors import EdgepressError
-from edgepress.graph.imported.network import imported
+from edgepress.errors import EdgepressError, UnsupportedModelError
+from edgepress.graph.imported.network import ImportedNetwork, imported
+from edgepress.graph.view import set_initializer
 from edgepress.rehearsal import Choices, rehearse
 from tests.networks import CLASSES, network, run_onnx, task
 
@@ -87,7 +88,7 @@ REFUSED = {
         "return self.head(self.features(x)) / 0 * 0",
         "the loss is nan with the network's initial weights; expected a finite number",
     ),
-    "Softmax": ("pass", "return self.head(self.features(x)).softmax(1)", "the network ends in a Softmax"),
+    "Softmax": ("pass", "return self.head(self.features(x)).softmax(1)", "the network ends in Softmax (node"),
     "a Softmax by hand": (
         "pass",
         "e = self.head(self.features(x)).exp(); return e / e.sum(1, keepdim=True)",
@@ -96,7 +97,57 @@ REFUSED = {
     "LogSoftmax": (
         "pass",
         "return self.head(self.features(x)).log_softmax(1)",
-        "the network ends in a LogSoftmax",
+        "the network ends in LogSoftmax (node",
+    ),
+    "a LogSoftmax by hand": (
+        "pass",
+        "y = self.head(self.features(x)); return y - y.logsumexp(1, keepdim=True)",
+        "the network ends in a LogSoftmax: its outputs add up to 1.",
+    ),
+    "a Softmax in evaluation mode": (
+        "pass",
+        "y = self.head(self.features(x)); return y if self.training else y.softmax(1)",
+        "the network ends in Softmax (node",
+    ),
+    "LogSigmoid": (
+        "pass",
+        "return nn.functional.logsigmoid(self.head(self.features(x)))",
+        "the network ends in Sigmoid (node",
+    ),
+    "a Sigmoid by hand": (
+        "pass",
+        "return 1 / (1 + torch.exp(-self.head(self.features(x))))",
+        "the network gives values from 0 to 1 whatever its weights are, as behind a Sigmoid. Training takes",
+    ),
+    "a clamped Sigmoid": (
+        "pass",
+        "return self.head(self.features(x)).sigmoid().clamp(1e-6, 1 - 1e-6)",
+        "the network gives values from 0 to 1 whatever its weights are",
+    ),
+    "an axis less for a single input": (
+        "pass",
+        "return self.head(self.features(x)).squeeze()",
+        "for a single input the network gives (3,); expected logits (1, classes). Look for squeeze() without",
+    ),
+    "a dropout that is always on": (
+        "pass",
+        "return self.head(nn.functional.dropout(self.features(x), 0.5))",
+        "in evaluation mode the network gives other logits for the same input; expected the same. Look for",
+    ),
+    "a state that is no tensor": (
+        "type(self).get_extra_state = lambda self: {'a': 1}",
+        PLAIN,
+        "the network's state holds _extra_state, which is a dict; expected tensors alone.",
+    ),
+    "BatchNorm of one value": (
+        "self.norm = nn.BatchNorm1d(4)",
+        "return torch.cat([self.head(self.norm(self.features(each[None]))) for each in x])",
+        "in training mode: ValueError: Expected more than 1 value per channel when training",
+    ),
+    "kernels of five axes": (
+        "self.deep = nn.Conv3d(1, 4, 3)",
+        "return self.head(self.deep(x[:, None].repeat(1, 1, 2, 1, 1)).mean((2, 3, 4)))",
+        "its kernel has rank 5; only 1-D and 2-D convolutions are translated",
     ),
     "Sigmoid": (
         "pass",
@@ -127,11 +178,31 @@ def test_what_would_end_a_later_stage_is_told_in_one_line(
     assert str(error.value).isprintable()
 
 
-def test_a_network_with_tensors_of_five_axes_goes_the_whole_way(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+TAKEN = {
+    "tensors of five axes": (
+        "self.register_buffer('five', torch.ones(1, 1, 1, 1, 4))",
+        "return self.head(self.features(x) * self.five.reshape(4))",
+    ),
+    "inputs that are changed in place": ("pass", "x -= 0.5; x.mul_(2); return self.head(self.features(x))"),
+    "a view between layers": (
+        "self.head = nn.Linear(4 * 36, classes)",
+        "return self.head(self.conv(x).view(x.shape[0], -1))",
+    ),
+    "BatchNorm of one value for each input": (
+        "self.norm = nn.BatchNorm1d(4)",
+        "return self.head(self.norm(self.features(x)))",
+    ),
+    "a Relu at the end": ("pass", "return self.head(self.features(x)).relu()"),
+    "weights that are computed": ("nn.utils.parametrizations.weight_norm(self.head)", PLAIN),
+    "weights that begin with zero": ("nn.init.zeros_(self.head.weight)", PLAIN),
+}
+
+
+@pytest.mark.parametrize("case", TAKEN)
+def test_what_all_stages_take_goes_the_whole_way(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    five = "self.register_buffer('five', torch.ones(1, 1, 1, 1, 4))"
-    went = rehearsed(tmp_path, monkeypatch, five, "return self.head(self.features(x) * self.five.reshape(4))")
+    went = rehearsed(tmp_path, monkeypatch, *TAKEN[case])
     assert went == "one step of training, exported, planned for training, quantised, planned for conversion"
 
 
@@ -143,23 +214,74 @@ def test_what_the_translator_lacks_is_no_matter_where_it_is_not_used(
     assert went == "one step of training, exported"
 
 
-@pytest.mark.parametrize("op", ["Softmax", "Sigmoid"])
+BEHIND: dict[str, list[tuple[str, dict[str, object]]]] = {
+    "Softmax": [],
+    "LogSoftmax": [("Identity", {})],
+    "Sigmoid": [("Flatten", {}), ("Dropout", {})],
+    "HardSigmoid": [("Cast", {"to": onnx.TensorProto.FLOAT})],
+}
+
+
+@pytest.mark.parametrize("op", BEHIND)
 def test_a_trained_network_from_a_file_is_only_read(op: str, tmp_path: Path) -> None:
+    """What shapes the shares afterwards does not hide the operator that makes them."""
     model, path = network(), tmp_path / "net.onnx"
-    model.graph.node.append(helper.make_node(op, [model.graph.output[0].name], ["shares"]))
-    model.graph.output[0].name = "shares"
+    for number, (each, given) in enumerate([(op, {}), *BEHIND[op]]):
+        model.graph.node.append(
+            helper.make_node(each, [model.graph.output[0].name], [f"shares{number}"], **given)
+        )
+        model.graph.output[0].name = f"shares{number}"
     onnx.save(model, path)
+    taken, split = from_file(path), task(20, seed=1)
+    assert taken.dropped is not None
+    assert taken.dropped.op_type == op
+    logits = run_onnx(taken.model, split.inputs())
+    np.testing.assert_allclose(taken.as_in_the_file(logits), run_onnx(model, split.inputs()), atol=1e-5)
+
+
+def test_a_softmax_over_the_channels_of_one_pixel_is_taken_off(tmp_path: Path) -> None:
+    model, path = network(), tmp_path / "net.onnx"
+    graph = model.graph
+    set_initializer(model, "image", np.array([-1, CLASSES, 1, 1]))
+    set_initializer(model, "row", np.array([0, -1]))
+    graph.node.append(helper.make_node("Reshape", [graph.output[0].name, "image"], ["pixel"]))
+    graph.node.append(helper.make_node("Softmax", ["pixel"], ["shares"], axis=1))
+    graph.node.append(helper.make_node("Reshape", ["shares", "row"], ["rows"]))
+    graph.output[0].name = "rows"
+    onnx.save(model, path)
+    taken = from_file(path)
+    assert taken.dropped is not None
+    assert not any(node.op_type == "Softmax" for node in taken.model.graph.node)
+    inputs = task(20, seed=1).inputs()
+    shares = taken.as_in_the_file(run_onnx(taken.model, inputs))
+    np.testing.assert_allclose(shares, run_onnx(model, inputs), atol=1e-5)
+
+
+def test_a_softmax_by_hand_in_a_file_is_refused(tmp_path: Path) -> None:
+    model, path = network(), tmp_path / "net.onnx"
+    graph = model.graph
+    graph.node.append(helper.make_node("Exp", [graph.output[0].name], ["powers"]))
+    graph.node.append(helper.make_node("ReduceL1", ["powers"], ["sum"], axes=[1]))
+    graph.node.append(helper.make_node("Div", ["powers", "sum"], ["shares"]))
+    graph.output[0].name = "shares"
+    onnx.save(model, path)
+    with pytest.raises(UnsupportedModelError, match=r"^the network ends in a Softmax: its outputs add up to"):
+        rehearsed_file(path)
+
+
+def from_file(path: Path) -> ImportedNetwork:
+    """A network of a file as the stages take it, proven to go the whole way."""
+    assert rehearsed_file(path) == "read, planned for training, quantised, planned for conversion"
+    return imported(onnx.load(path), Onnx(str(path), str(path)), (2, 8, 8), CLASSES)
+
+
+def rehearsed_file(path: Path) -> str:
     data = Description(
         "d", (2, 8, 8), tuple(map(str, range(CLASSES))), (0, 255), (0.0,) * 2, (1.0,) * 2, {}, "here", "none"
     )
     chosen = Choices(Onnx(str(path), str(path)), ("prune",), INT8, "nhwc")
     split = task(20, seed=1)
-    went = rehearse(chosen, data, split, split.inputs(slice(4)), Runtime(0, 1))
-    assert went == "read, planned for training, quantised, planned for conversion"
-    taken = imported(onnx.load(path), Onnx(str(path), str(path)), (2, 8, 8), CLASSES)
-    assert taken.dropped == op
-    logits = run_onnx(taken.model, split.inputs())
-    np.testing.assert_allclose(taken.as_in_the_file(logits), run_onnx(model, split.inputs()), atol=1e-5)
+    return rehearse(chosen, data, split, split.inputs(slice(4)), Runtime(0, 1))
 
 
 def rehearsed(

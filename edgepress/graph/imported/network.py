@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnx
 
 from edgepress.config.model import Onnx
@@ -11,6 +10,7 @@ from edgepress.errors import ConfigError, UnsupportedModelError
 from edgepress.graph.axes import Place
 from edgepress.graph.channels import channels_of
 from edgepress.graph.formats import number_format
+from edgepress.graph.imported.ending import activated, drop_activation
 from edgepress.graph.imported.entry import Entry, find_entry, fits_both
 from edgepress.graph.imported.layers import plain_layers
 from edgepress.graph.imported.tokens import pad_for_tokens
@@ -19,7 +19,7 @@ from edgepress.graph.normalise.files import external_files, read_onnx
 from edgepress.graph.normalise.native import check, inferred
 from edgepress.graph.normalise.normalise import normalise
 from edgepress.graph.normalise.structure import tidy_structure
-from edgepress.graph.view import Array, attributes, copy, initializers, replace_nodes
+from edgepress.graph.view import Array, copy, initializers
 
 INPUT, OUTPUT = "input", "logits"
 
@@ -30,24 +30,17 @@ _QUANTISED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QL
 class ImportedNetwork:
     """`model` maps raw inputs (batch, C, H, W) called `input` to `logits` (batch, classes), float32.
 
-    It computes what the file does for what `entry` feeds it, but for a Softmax (LogSoftmax, Sigmoid) at the
-    end: stages train on logits, so it is `dropped`.
+    It computes what the file does for what `entry` feeds it, but for a Softmax or the like at the end: stages
+    train on logits, so it is `dropped`.
     """
 
     model: onnx.ModelProto
     entry: Entry
-    dropped: str = ""
+    dropped: onnx.NodeProto | None = None
 
     def as_in_the_file(self, logits: Array) -> Array:
         """What the file's network gives where `model` gives these logits (N, classes)."""
-        if not self.dropped:
-            return logits
-        if self.dropped == "Sigmoid":
-            apart: Array = 1 / (1 + np.exp(-logits))
-            return apart
-        exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
-        shares: Array = exponents / exponents.sum(axis=1, keepdims=True)
-        return shares if self.dropped == "Softmax" else np.log(shares)
+        return logits if self.dropped is None else activated(self.dropped, logits)
 
 
 def read_source(config: Onnx) -> onnx.ModelProto:
@@ -94,7 +87,7 @@ def _imported(
     _check_batch(normal, config)
     _check_output(normal, classes, config)
     entry.put_before(normal, input_shape)
-    dropped = _drop_activation(normal)
+    dropped = drop_activation(normal)
     pad_for_tokens(normal)
     _rename_ends(normal)
     plain_layers(normal)
@@ -161,19 +154,6 @@ def _check_output(model: onnx.ModelProto, classes: int, config: Onnx) -> None:
             f"the network tells {sizes[0][0]} classes apart, but the data has {classes}; expected the same. "
             "Bring its data: -S data=image_folder -S data.path=FOLDER"
         )
-
-
-def _drop_activation(model: onnx.ModelProto) -> str:
-    """Take a Softmax or Sigmoid away from the end, in place; the result says which."""
-    name, nodes = model.graph.output[0].name, list(model.graph.node)
-    last = next((node for node in nodes if name in node.output), None)
-    if last is None or last.op_type not in ("Softmax", "LogSoftmax", "Sigmoid"):
-        return ""
-    if attributes(last).get("axis", -1) not in (-1, 1) or any(name in node.input for node in nodes):
-        return ""
-    model.graph.output[0].name = last.input[0]
-    replace_nodes(model, [node for node in nodes if name not in node.output])
-    return str(last.op_type)
 
 
 def _rename_ends(model: onnx.ModelProto) -> None:
