@@ -1,14 +1,13 @@
 """The last run's results as text, from the files in `metrics/`."""
 
 import itertools
-from pathlib import Path
 from typing import Any
 
-from edgepress.artifacts import broken, metrics_path, read_json
+from edgepress.artifacts import metrics_path, read_json
 from edgepress.config.device import MEASURE_AGAIN
-from edgepress.errors import ArtifactError
 from edgepress.measure.spending import overspent
 from edgepress.report import text
+from edgepress.report.metrics import Metrics
 from edgepress.text import one_line, shown
 
 STAGES = ("train", "export-onnx", "prune", "cluster", "quantize", "convert-tflite")
@@ -23,8 +22,8 @@ def render(max_drop: float = 1.0) -> str:
     Raises:
         ArtifactError: a file of `metrics/` is absent or damaged.
     """
-    stages = {stage: _Metrics(metrics_path(stage)) for stage in STAGES}
-    accuracy, latency = _Metrics(metrics_path("accuracy")), _Metrics(metrics_path("latency"))
+    stages = {stage: Metrics(metrics_path(stage)) for stage in STAGES}
+    accuracy, latency = Metrics(metrics_path("accuracy")), Metrics(metrics_path("latency"))
     table = "\n".join([_stage_table(stages), *_warnings(stages, max_drop)])
     head = ["After each stage (accuracy on the validation split):", table]
     if accuracy.any("members") is None:
@@ -44,9 +43,9 @@ def figures() -> dict[str, Any]:
     return {"stages": stages, **{name: read_json(metrics_path(name)) for name in ("accuracy", "latency")}}
 
 
-def _fleet(stages: dict[str, "_Metrics"], accuracy: "_Metrics", latency: "_Metrics") -> list[str]:
+def _fleet(stages: dict[str, Metrics], accuracy: Metrics, latency: Metrics) -> list[str]:
     """A part for each member, that of a failed one with what measures it anew."""
-    parts, measured = list[str](), list[_Metrics]()
+    parts, measured = list[str](), list[Metrics]()
     for name in accuracy.any("members"):
         ours, times = accuracy.below(f"members.{name}"), latency.below(f"members.{name}")
         error = ours.any("error")
@@ -61,63 +60,24 @@ def _fleet(stages: dict[str, "_Metrics"], accuracy: "_Metrics", latency: "_Metri
     return [*parts, *(_cost(stages, each) for each in measured[:1])]
 
 
-def _device(accuracy: "_Metrics", latency: "_Metrics") -> list[str]:
+def _device(accuracy: Metrics, latency: Metrics) -> list[str]:
     doubts = [(name, latency.any(f"{name}.warning")) for name in ("conditions", *RUNTIMES)]
     warnings = [f"warning: {name}: {one_line(doubt)}" for name, doubt in doubts if doubt]
     return [_device_title(accuracy, latency), "\n".join([_device_table(accuracy, latency), *warnings])]
 
 
-class _Metrics:
-    """A metrics file, whose values are got by dotted keys."""
-
-    def __init__(self, path: Path, values: dict[str, Any] | None = None) -> None:
-        self._path = path
-        self.values = read_json(path) if values is None else values
-
-    def below(self, key: str) -> "_Metrics":
-        """The part below a key."""
-        values = self.any(key)
-        if not isinstance(values, dict):
-            raise broken(self._path, "the metrics of this version", f"no section {key}")
-        return _Metrics(self._path, values)
-
-    def number(self, key: str) -> float:
-        """A value that must be there."""
-        value = self.optional(key)
-        if value is None:
-            raise self._no_number(key)
-        return value
-
-    def optional(self, key: str) -> float | None:
-        """A number, or None where there is none."""
-        value = self.any(key)
-        if value is not None and not isinstance(value, int | float):
-            raise self._no_number(key)
-        return value
-
-    def _no_number(self, key: str) -> ArtifactError:
-        return broken(self._path, "the metrics of this version", f"no number {key}")
-
-    def any(self, key: str) -> Any:
-        """Whatever is there."""
-        value: Any = self.values
-        for part in key.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-        return value
-
-
-def _stage_table(stages: dict[str, _Metrics]) -> str:
+def _stage_table(stages: dict[str, Metrics]) -> str:
     heads = ("stage", "accuracy", "size", "gzip", "zeros", "distinct weights", "parameters")
     return text.table([heads, *(_stage_row(stage, metrics) for stage, metrics in stages.items())])
 
 
-def _warnings(stages: dict[str, _Metrics], max_drop: float) -> list[str]:
+def _warnings(stages: dict[str, Metrics], max_drop: float) -> list[str]:
     pairs = itertools.pairwise(stages.items())
     found = (overspent(stage, before.values, after.values, max_drop) for (_, before), (stage, after) in pairs)
     return [f"warning: {warning}" for warning in found if warning]
 
 
-def _stage_row(stage: str, metrics: _Metrics) -> tuple[str, ...]:
+def _stage_row(stage: str, metrics: Metrics) -> tuple[str, ...]:
     return (
         stage,
         text.number(metrics.optional("accuracy"), ".4f"),
@@ -129,7 +89,7 @@ def _stage_row(stage: str, metrics: _Metrics) -> tuple[str, ...]:
     )
 
 
-def _device_title(accuracy: _Metrics, latency: _Metrics) -> str:
+def _device_title(accuracy: Metrics, latency: Metrics) -> str:
     samples, threads = int(accuracy.number("samples")), latency.any("threads")
     baseline = f"float32 accuracy {text.number(accuracy.optional('baseline_accuracy'), '.4f')}"
     kind, cpu, form = (shown(latency.any(key)) for key in ("kind", "device.cpu", "device.architecture"))
@@ -138,7 +98,7 @@ def _device_title(accuracy: _Metrics, latency: _Metrics) -> str:
     return f"{first}\n{place}{f', threads: {threads}' if threads else ''}:"
 
 
-def _device_table(accuracy: _Metrics, latency: _Metrics) -> str:
+def _device_table(accuracy: Metrics, latency: Metrics) -> str:
     """A row for each runtime, with a column for each figure that the device tells of any."""
     present = [name for name in RUNTIMES if accuracy.any(name) is not None]
     figures = (
@@ -167,7 +127,7 @@ def _device_table(accuracy: _Metrics, latency: _Metrics) -> str:
     return text.table([heads, *rows])
 
 
-def _accuracy_row(runtime: str, accuracy: _Metrics) -> tuple[str, ...]:
+def _accuracy_row(runtime: str, accuracy: Metrics) -> tuple[str, ...]:
     return (
         runtime,
         text.number(accuracy.optional(f"{runtime}.accuracy"), ".4f"),
@@ -178,7 +138,7 @@ def _accuracy_row(runtime: str, accuracy: _Metrics) -> tuple[str, ...]:
     )
 
 
-def _agreement(accuracy: _Metrics, latency: _Metrics) -> str:
+def _agreement(accuracy: Metrics, latency: Metrics) -> str:
     if accuracy.any("agreement") is None:
         return _of_one_runtime(latency)
     top1, logits = accuracy.number("agreement.top1"), accuracy.number("agreement.identical_logits")
@@ -187,7 +147,7 @@ def _agreement(accuracy: _Metrics, latency: _Metrics) -> str:
     return f"The runtimes agree on {top1:.1%} of classes and {logits:.1%} of logits{apart}."
 
 
-def _of_one_runtime(latency: _Metrics) -> str:
+def _of_one_runtime(latency: Metrics) -> str:
     """How far it agrees with LiteRT's reference kernels, or what an accelerator leaves to the CPU."""
     if latency.any("tflite.reference_agreement") is not None:
         keys = ("top1", "identical")
@@ -203,7 +163,7 @@ def _of_one_runtime(latency: _Metrics) -> str:
     )
 
 
-def _cost(stages: dict[str, _Metrics], accuracy: _Metrics) -> str:
+def _cost(stages: dict[str, Metrics], accuracy: Metrics) -> str:
     if accuracy.optional("baseline_accuracy") is not None:
         return _costliest(stages)
     reason = accuracy.any("tflite.reason")
@@ -213,7 +173,7 @@ def _cost(stages: dict[str, _Metrics], accuracy: _Metrics) -> str:
     return f"The data has no classes. The .tflite gives its float32 model's class for {top1:.1%} of samples."
 
 
-def _costliest(stages: dict[str, _Metrics]) -> str:
+def _costliest(stages: dict[str, Metrics]) -> str:
     """The stage after which accuracy had fallen most, against the stage before it."""
     accuracies = [(stage, metrics.number("accuracy")) for stage, metrics in stages.items()]
     steps = [

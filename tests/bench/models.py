@@ -4,7 +4,6 @@ import json
 import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -12,6 +11,7 @@ from tqdm import tqdm
 from edgepress.convert.flatbuffer import tflite_metrics
 from edgepress.devices.base import Pair
 from edgepress.devices.registry import open_device
+from edgepress.report.metrics import Metrics
 from tests.bench.figures import table
 from tests.bench.workspace import DEFAULT, RUNTIMES, Bench, compose, keep, repro, say
 
@@ -89,13 +89,13 @@ def _origin(bench: Bench) -> str:
 
 
 def _latency_rows(bench: Bench, name: str) -> list[tuple[str, ...]]:
-    report = json.loads((bench.kept / name / "metrics/latency.json").read_text(encoding="utf-8"))
-    return [(name, runtime, *_speedup(report[runtime])) for runtime in RUNTIMES]
+    latency = Metrics(bench.kept / name / "metrics/latency.json")
+    return [(name, runtime, *_speedup(latency.below(runtime))) for runtime in RUNTIMES]
 
 
-def _speedup(report: dict[str, Any]) -> tuple[str, ...]:
-    durations = (f"{report[key]:.3f}" for key in ("baseline_p50_ms", "p50_ms"))
-    speedups = (f"{report[key]:.2f}" for key in ("speedup", "speedup_low", "speedup_high"))
+def _speedup(latency: Metrics) -> tuple[str, ...]:
+    durations = (f"{latency.number(key):.3f}" for key in ("baseline_p50_ms", "p50_ms"))
+    speedups = (f"{latency.number(key):.2f}" for key in ("speedup", "speedup_low", "speedup_high"))
     return (*durations, *speedups)
 
 
