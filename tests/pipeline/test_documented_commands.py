@@ -30,7 +30,9 @@ ELSEWHERE = {
     r"dvc exp run -S device=qemu_aarch64.*": "tests/pipeline/test_devices.py",
     r"adb push .*|dvc exp run -S device=adb .*": "tests/contracts/test_device_adb.py",
     r"dvc exp run -S 'device.energy=.*": "tests/unit/test_energy.py",
-    r"dvc queue start -j 2": "tests/pipeline/test_experiments.py",
+    r"dvc queue start -j 2|dvc exp run .*-S quant=int8_qat": "tests/pipeline/test_experiments.py",
+    r"dvc exp run .*mobilenetv3_small_050": "tests/pipeline/test_own_model.py",
+    r"dvc exp run -n onnx-tf .*": "tests/pipeline/test_promises.py",
 }
 """What takes hardware, minutes or the internet, and the tests that do the same."""
 
@@ -51,8 +53,11 @@ SMALLER = {
 FIRST = {"edgepress profile": "edgepress compose && dvc repro && cp models/convert-tflite/*.tflite ."}
 """What the document supposes before a command: a pipeline that ran on a device with times."""
 
-WITHOUT_TRAINING_AGAIN = " -S prune=none -S cluster=none"
-"""Added where a command changes the network or the data and says nothing of these."""
+AS_FAR_AS = " rehearse"
+"""Added where a command changes the network or the data: the stage that goes through all of them quickly."""
+
+WHOLE = ("-S model=custom", "-S convert=onnx_tf")
+"""In commands that no other test takes to the end."""
 
 
 def _commands(document: str) -> list[str]:
@@ -128,8 +133,8 @@ def _smaller(command: str) -> str:
     command = (
         next((f"{first} && " for start, first in FIRST.items() if command.startswith(start)), "") + command
     )
-    trains = re.search(r"-S (model|data)=", command) and "prune" not in command
-    return command + WITHOUT_TRAINING_AGAIN if trains else command
+    new = re.search(r"-S (model|data)=", command) and not any(part in command for part in WHOLE)
+    return command + AS_FAR_AS if new else command
 
 
 def _write_photos(folder: Path) -> None:
