@@ -7,6 +7,7 @@ from edgepress import files
 from edgepress.config.schema import show
 from edgepress.config.yaml_text import parse_yaml
 from edgepress.errors import ConfigError
+from edgepress.text import one_line, shown
 
 _ABSENT = object()
 
@@ -29,12 +30,13 @@ def refuse_two_readings(conf: Path) -> None:
     Raises:
         ConfigError: naming file, key and both readings; or a file is no YAML.
     """
-    from omegaconf._utils import get_yaml_loader  # with which Hydra reads conf/
-
     for file in sorted(conf.rglob("*.yaml")):
         content = files.read(file, files.MAX_TEXT_BYTES, ConfigError)
-        by_dvc = dict(leaves(parse_yaml(content, str(file))))
-        by_hydra = dict(leaves(get_yaml_loader()(content).get_single_data()))
+        value = parse_yaml(content, str(file))
+        if not isinstance(value, Mapping | None):
+            raise ConfigError(f"{shown(file)} is {show(value)}; expected a section with keys")
+        _refuse_other_keys(value, file)
+        by_dvc, by_hydra = dict(leaves(value)), dict(leaves(_as_hydra_reads(content, file)))
         for key, value in by_dvc.items():
             other = by_hydra.get(key, _ABSENT)
             if not same(value, other):
@@ -44,6 +46,27 @@ def refuse_two_readings(conf: Path) -> None:
                     "expected what both take alike. Write numbers in full, true or false, and quotes around "
                     "texts"
                 )
+
+
+def _as_hydra_reads(content: bytes, file: Path) -> object:
+    from omegaconf._utils import get_yaml_loader  # with which Hydra reads conf/
+
+    try:
+        return get_yaml_loader()(content).get_single_data()
+    except Exception as error:  # the parser's, or of values that it cannot make
+        raise ConfigError(
+            f"{shown(file)} is not valid YAML 1.1, as Hydra reads it: {one_line(error, 400)}"
+        ) from None
+
+
+def _refuse_other_keys(value: object, file: Path) -> None:
+    """Refuse keys that Hydra has no use for, or none that it tells of, such as null and lists."""
+    for name, inner in value.items() if isinstance(value, Mapping) else ():
+        if not isinstance(name, str | int | float):
+            raise ConfigError(f"{shown(file)} has the key {show(name)}; expected a name")
+        _refuse_other_keys(inner, file)
+    for inner in value if isinstance(value, list) else ():
+        _refuse_other_keys(inner, file)
 
 
 def refuse_another_reading(text: str, composed: object) -> None:

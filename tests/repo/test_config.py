@@ -190,6 +190,9 @@ TWO_READINGS = {
     "shift: 2\n  shift: 3": "adamw_cosine.yaml is not valid YAML: .*found duplicate key",
     "\tshift: 3": "adamw_cosine.yaml is not valid YAML: .*cannot start any token",
     "shift: &a [*a]": "adamw_cosine.yaml holds more than",
+    "shift: 2\t": "adamw_cosine.yaml is not valid YAML 1.1, as Hydra reads it: .*cannot start any token",
+    "shift: {[1, 2]: 3}": "adamw_cosine.yaml has the key (1, 2); expected a name",
+    "shift: {~: 3}": "adamw_cosine.yaml has the key None; expected a name",
 }
 
 
@@ -199,6 +202,14 @@ def test_values_that_hydra_and_dvc_read_differently_are_refused(line: str, tmp_p
     with pytest.raises(ConfigError) as error:
         composition.compose([], conf)
     _assert_line(str(error.value), TWO_READINGS[line])
+
+
+@pytest.mark.parametrize("content", ["3", "[1]", "text"])
+def test_a_file_without_keys_is_refused(content: str, tmp_path: Path) -> None:
+    conf = _conf_with(tmp_path, "train/adamw_cosine.yaml", "shift: 2", "shift: 3")
+    (conf / "train" / "adamw_cosine.yaml").write_text(content)
+    with pytest.raises(ConfigError, match=r"adamw_cosine\.yaml is .*; expected a section with keys$"):
+        composition.compose([], conf)
 
 
 @pytest.mark.parametrize("line", ["shift: 1_0", "shift: 0x10", "shift: +2", "shift: !!int 3"])
