@@ -14,6 +14,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from edgepress import files
 from edgepress.config.composition import CONF, compose
 from edgepress.config.load import PARAMS, read
 from edgepress.config.readings import leaves
@@ -43,7 +44,8 @@ def check(params: Path = PARAMS, conf: Path = CONF) -> list[str]:
             taken for such an edit.
     """
     validate(params)
-    ours = _values(read(params))
+    values = read(params)
+    ours = {**_values(values), **_nearest_choices(values, conf)}
     now = _composed(ours, conf)
     differing = [key for key in {**now, **ours} if not _same(ours, now, key)]
     if not differing:
@@ -59,12 +61,48 @@ def check(params: Path = PARAMS, conf: Path = CONF) -> list[str]:
 
 def _composed(ours: Values, conf: Path) -> Values:
     """What `conf/` composes to with the choices of `ours`, but with its own default choices noted as such."""
-    defaults = _values(parse_yaml(compose(conf=conf), "conf/"))
-    choices = {group: ours.get(group) for group in CHOICES}
-    chosen = {group: name for group, name in choices.items() if name not in (None, defaults.get(group))}
+    text = parse_yaml(compose(conf=conf), "conf/")
+    own = {group: choice for group, choice in _defaults(conf).items() if group not in CHOICES}
+    defaults = {**_values(text), **own}
+    groups = (*CHOICES, *own)
+    chosen = {
+        group: ours.get(group) for group in groups if ours.get(group) not in (None, defaults.get(group))
+    }
     there = [f"{group}={name}" for group, name in chosen.items() if (conf / group / f"{name}.yaml").exists()]
     composed = _values(parse_yaml(compose(there, conf), "conf/")) if there else defaults
-    return {**composed, **{group: defaults.get(group) for group in CHOICES}}
+    return {**composed, **{group: defaults.get(group) for group in groups}}
+
+
+def _nearest_choices(values: Mapping[str, Any], conf: Path) -> Values:
+    """For each group that notes no choice, such as `train` or a user's own, what `values` are most like."""
+    nearest: Values = {}
+    for group, default in _defaults(conf).items():
+        if group not in CHOICES:
+            section: Any = values
+            for name in group.split("/"):
+                section = section.get(name) if isinstance(section, Mapping) else None
+            choices = [conf / group / f"{default}.yaml", *sorted((conf / group).glob("*.yaml"))]
+            there = dict(leaves(section or {}))
+            nearest[group] = max(choices, key=lambda file: _likeness(there, file)).stem
+    return nearest
+
+
+def _likeness(values: Values, file: Path) -> int:
+    """How many values in a section are those of a choice, less those that are not."""
+    choice = dict(leaves(parse_yaml(files.read(file, files.MAX_TEXT_BYTES), str(file)) or {}))
+    keys = {*values, *choice}
+    return 2 * sum(_same(values, choice, key) for key in keys) - len(keys)
+
+
+def _defaults(conf: Path) -> Values:
+    """The default choice of each group with a file for it, as the list in `config.yaml` has them."""
+    path, found = conf / "config.yaml", Values()
+    with suppress(FileNotFoundError):  # which is told when it is composed
+        config = parse_yaml(files.read(path, files.MAX_TEXT_BYTES), str(path))
+        listed = config.get("defaults") if isinstance(config, Mapping) else None
+        for entry in listed if isinstance(listed, list) else ():
+            found.update(entry if isinstance(entry, Mapping) else {})
+    return {group: choice for group, choice in found.items() if (conf / group / f"{choice}.yaml").is_file()}
 
 
 def _values(content: Mapping[str, Any]) -> Values:

@@ -96,6 +96,37 @@ def test_check_tells_how_a_variant_differs(tmp_path: Path, variant: list[str], t
     assert agreement.check(_written(tmp_path, *variant), _committed(tmp_path)) == told
 
 
+def test_a_choice_of_a_group_of_ones_own_is_a_variant(tmp_path: Path) -> None:
+    """Though `params.yaml` does not note which, as it does not for `train`."""
+    conf = _with_own_group(_committed(tmp_path))
+    params = tmp_path / "params.yaml"
+    for overrides, told in (
+        ([], []),
+        (["logger=files"], ["logger is 'files' in params.yaml but 'online' in conf/"]),
+        (["train=quick"], ["train is 'quick' in params.yaml but 'adamw_cosine' in conf/"]),
+        (["logger.project=b"], ["logger.project is 'b' in params.yaml but 'a' in conf/"]),
+    ):
+        params.write_text(composition.compose(overrides, conf))
+        assert agreement.check(params, conf) == told
+    _git(conf, "add", ".")
+    _git(conf, "commit", "--quiet", "--message", "A group of my own")
+    params.write_text(composition.compose(["logger=files"], conf))
+    (conf / "logger" / "files.yaml").write_text("folder: there\n")
+    with pytest.raises(ConfigError, match=r"logger\.folder is 'here' in params\.yaml but 'there' in conf/"):
+        agreement.check(params, conf)
+
+
+def _with_own_group(conf: Path) -> Path:
+    (conf / "logger").mkdir()
+    (conf / "logger" / "online.yaml").write_text("project: a\nsize: 3\n")
+    (conf / "logger" / "files.yaml").write_text("folder: here\n")
+    quick = (conf / "train" / "adamw_cosine.yaml").read_text().replace("epochs: 15", "epochs: 1")
+    (conf / "train" / "quick.yaml").write_text(quick.replace("patience: 10", "patience: 1"))
+    config = conf / "config.yaml"
+    config.write_text(config.read_text().replace("defaults:", "defaults:\n  - logger: online"))
+    return conf
+
+
 def test_an_edit_in_conf_that_was_not_composed_is_no_variant(tmp_path: Path) -> None:
     """Neither before it is committed nor after, nor in a choice other than the default."""
     variant = ["quant=int8_qat", "prune.sparsity=0.8"]
