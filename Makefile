@@ -36,7 +36,7 @@ BUILD_TOOLS := awk '/^[^ ]/ { wanted = /^(setuptools|wheel)==/ } wanted' require
 	  2> >(grep -v ^WARNING >&2) | $(DOTS)
 	@printf 'installing PyTorch '; $(PIP_INSTALL) $(PYTORCH) 2> >(grep -v ^WARNING >&2) | $(DOTS)
 	@$(PIP_INSTALL) -qq --no-deps --no-build-isolation --editable .
-	@git config core.hooksPath >/dev/null || git config core.hooksPath .githooks 2>/dev/null || true
+	@git config core.hooksPath >/dev/null || git config core.hooksPath "$$(git rev-parse --show-prefix).githooks" 2>/dev/null || true
 	@touch $@
 
 # The default pipeline, from data to a measured model, and what it measured.

@@ -1,6 +1,7 @@
 """What was measured at a revision of the project, read through DVC."""
 
 import logging
+import re
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -110,8 +111,17 @@ def _remote_trouble() -> str | None:
             store = repo.cloud.get_remote(name).odb
             there = store.fs.exists(store.path)
         except Exception as error:  # of any client of any server
-            return f"{one_line(error, 300) or type(error).__name__} ({url}); mend it, or see: dvc remote list"
-    return None if there else f"there is nothing at {url}; check it and the credentials, see: dvc remote list"
+            reason = (
+                f"{one_line(error, 300) or type(error).__name__} ({url}); mend it, or see: dvc remote list"
+            )
+            return _without_secrets(reason)
+    nothing = f"there is nothing at {url}; check it and the credentials, see: dvc remote list"
+    return None if there else _without_secrets(nothing)
+
+
+def _without_secrets(text: str) -> str:
+    """A text without the user and password that addresses in it may hold."""
+    return re.sub(r"://[^/\s]*(?:\s[^/\s]*)?@", "://…@", text)
 
 
 def _lock(files: Any) -> dict[str, Any]:

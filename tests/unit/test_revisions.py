@@ -58,6 +58,7 @@ def test_a_remote_that_is_of_no_help_is_named(below: Path) -> None:
     for url, words in (
         ("s3://bucket/x", r"requires 'dvc-s3' to be installed \(s3://bucket/x\)"),
         (os.fspath(below / "absent"), "there is nothing at .*/absent; check it"),
+        ("http://me:secret@127.0.0.1:9/x", "there is nothing at http://…@127.0.0.1:9/x; check it"),
     ):
         run("dvc", "remote", "add", "-q", "-f", "-d", "storage", url)
         with pytest.raises(ArtifactError, match=words):

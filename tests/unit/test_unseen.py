@@ -1,6 +1,7 @@
 """Edits that Git does not see after a failed `dvc exp run` are made visible, or end the commit."""
 
 import os
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -17,21 +18,24 @@ def git(*arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str
     return subprocess.run(["git", *identity, *arguments], capture_output=True, text=True, check=check)
 
 
-@pytest.fixture
-def unseen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(params=["", "below/project/"], ids=["at Git's root", "below Git's root"])
+def unseen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Path:
     """A file with an edit of the same size and second as the index, which is newer: as DVC leaves it."""
     monkeypatch.chdir(tmp_path)
     git("init", "--quiet")
-    path = tmp_path / "conf" / "train.yaml"
-    path.parent.mkdir()
+    index = tmp_path / ".git" / "index"
+    path = tmp_path / request.param / "conf" / "train.yaml"
+    path.parent.mkdir(parents=True)
+    monkeypatch.chdir(path.parents[1])
+    shutil.copytree(HOOKS, ".githooks")
     for _ in range(20):
         time.sleep(1.05 - time.time() % 1)
         path.write_text("epochs: 15\n")
-        git("add", "conf")
+        git("add", "-A")
         git("commit", "--quiet", "--allow-empty", "-m", "start")
         path.write_text("epochs: 16\n")
         later = time.time() + 5
-        os.utime(".git/index", (later, later))
+        os.utime(index, (later, later))
         if not git("status", "--short").stdout:
             return path
     pytest.skip("this Git compares more than seconds")
@@ -42,19 +46,20 @@ def test_an_edit_that_git_does_not_see_is_seen_afterwards(unseen: Path) -> None:
     assert show_to_git() == [Path("conf/train.yaml")]
     assert git("status", "--short").stdout == " M conf/train.yaml\n"
     git("add", "-A")
-    assert "epochs: 16" in git("show", ":conf/train.yaml").stdout
+    assert "epochs: 16" in git("show", ":./conf/train.yaml").stdout
     assert show_to_git() == []
 
 
 def test_a_commit_does_not_leave_it_out(unseen: Path) -> None:
-    git("config", "core.hooksPath", str(HOOKS))
+    prefix = git("rev-parse", "--show-prefix").stdout.strip()  # as `make install` does it
+    git("config", "core.hooksPath", f"{prefix}.githooks")
     git("add", "-A")
     refused = git("commit", "--allow-empty", "-m", "without it", check=False)
     assert refused.returncode == 1
-    assert refused.stderr.startswith("error: Git had not seen the edits in conf/train.yaml, after")
+    assert refused.stderr.startswith(f"error: Git had not seen the edits in {prefix}conf/train.yaml, after")
     git("add", "-A")
     git("commit", "--quiet", "-m", "with it")
-    assert "epochs: 16" in git("show", "HEAD:conf/train.yaml").stdout
+    assert "epochs: 16" in git("show", "HEAD:./conf/train.yaml").stdout
 
 
 def test_outside_of_a_repository_there_is_nothing_to_do(
