@@ -115,7 +115,9 @@ KERNELS: dict[str, Callable[[], onnx.ModelProto]] = {
     "one uint8 zero point": lambda: layer(
         codes(np.uint8, 4, 4, 3, 3), np.uint8(131), scales=np.float32(0.01)
     ),
-    "uint8 around 128": lambda: layer(codes(np.uint8, 4, 4, 3, 3), np.full(4, 128, np.uint8)),
+    "uint8 around 128": lambda: layer(  # a code of 0 is -128 there
+        codes(np.uint8, 4, 4, 3, 3) * (np.indices((4, 4, 3, 3)).sum(0) > 0), np.full(4, 128, np.uint8)
+    ),
     "code -128": lambda: layer(
         np.where(codes(np.int8, 4, 4, 3, 3) > 100, -128, codes(np.int8, 4, 4, 3, 3)).astype(np.int8), NONE
     ),
@@ -469,6 +471,88 @@ GRAPHS: dict[str, Callable[[], onnx.ModelProto]] = {
             "factor": np.float32(0.037 * 0.02),
         },
         (1, 6),
+    ),
+}
+
+
+def clipping(
+    *middle: onnx.NodeProto,
+    constants: dict[str, Any] | None = None,
+    source: str = "layer",
+    scale: float = 0.011,
+) -> onnx.ModelProto:
+    """Nodes from `xd`, codes that clip what a layer (or the input) gives, to `c`, which gets other codes."""
+    known = {
+        "ns": np.float32(scale),
+        "nz": np.int8(-30),
+        "w": np.maximum(codes(np.int8, 4, 4, 3, 3), -127),
+        **W,
+    }
+    before = pair("x", "xd")
+    if source == "layer":
+        dequantised = node("DequantizeLinear", ["w", "ws", "wz"], ["wd"], "wd", axis=0)
+        before = [
+            *pair("x", "x0"),
+            dequantised,
+            node("Conv", ["x0", "wd"], ["a"], "layer", pads=[1] * 4),
+            *pair("a", "xd"),
+        ]
+    return build(
+        [*before, *middle, *pair("c", "y", "ns", "nz")], {**ACTIVATION, **known, **(constants or {})}
+    )
+
+
+_TO = {"to": np.array([1, 2, 128])}
+GRAPHS |= {
+    "other codes at once": lambda: clipping(node("Identity", ["xd"], ["c"], "i")),
+    "other codes behind a reshape": lambda: clipping(
+        node("Reshape", ["xd", "to"], ["c"], "r"), constants=_TO
+    ),
+    "other codes of a reshaped input": lambda: clipping(
+        node("Reshape", ["xd", "to"], ["c"], "r"), constants=_TO, source="input"
+    ),
+    "other codes behind a transpose": lambda: clipping(
+        node("Transpose", ["xd"], ["t"], "t", perm=[0, 2, 3, 1]),
+        node("Transpose", ["t"], ["c"], "b", perm=[0, 3, 2, 1]),
+    ),
+    "wider codes behind a Relu": lambda: clipping(node("Relu", ["xd"], ["c"], "r"), scale=0.1),
+    "other codes behind a factor of 1": lambda: clipping(
+        node("Mul", ["xd", "one"], ["c"], "m"), constants={"one": np.float32(1)}
+    ),
+    "joined under other codes": lambda: clipping(node("Concat", ["xd", "x0"], ["c"], "j", axis=1), scale=0.1),
+    "the larger under other codes": lambda: clipping(node("Max", ["xd", "x0"], ["c"], "j"), scale=0.1),
+    "a kernel that two layers share": lambda: clipping(
+        node("Conv", ["xd", "wd"], ["c"], "again"),
+        constants={"w": codes(np.int8, 4, 4, 3, 3) // 2},
+        scale=0.4,
+    ),
+    "a BatchNormalization behind a layer": lambda: around(
+        node("DequantizeLinear", ["w", "ws", "wz"], ["wd"], "wd", axis=0),
+        node("Conv", ["xd", "wd"], ["a"], "layer"),
+        node("BatchNormalization", ["a", "gamma", "ones", "none", "ones"], ["c"], "norm"),
+        constants={
+            **W,
+            "w": np.maximum(codes(np.int8, 4, 4, 3, 3), -127),
+            "gamma": np.array([1, -0.4, 2, 0.7], np.float32),
+            "ones": np.ones(4, np.float32),
+            "none": np.zeros(4, np.float32),
+        },
+    ),
+    "Gemm with factors": lambda: around(
+        node("DequantizeLinear", ["w", "ws", "wz"], ["wd"], "wd", axis=1),
+        node("Gemm", ["xd", "wd", "b"], ["c"], "layer", alpha=-0.5, beta=2.0),
+        constants={**W, "w": np.maximum(codes(np.int8, 36, 4), -127), "b": np.array([1.5], np.float32)},
+        shape=(1, 36),
+    ),
+    "a divisor of any code": lambda: around(
+        node("DequantizeLinear", ["k", "ks"], ["kd"], "kd"),
+        node("Div", ["xd", "kd"], ["c"], "d"),
+        constants={"k": np.uint8(70), "ks": np.float32(0.02)},
+    ),
+    "a divisor for each element": lambda: around(
+        node("DequantizeLinear", ["k", "ks", "kz"], ["kd"], "kd"),
+        node("Div", ["xd", "kd"], ["c"], "d"),
+        constants={"k": codes(np.uint8, 1, 4, 8, 8) // 2 + 80, "ks": np.float32(0.02), "kz": np.uint8(30)},
     ),
 }
 

@@ -1,16 +1,19 @@
 """The default converter: the project's own translator, NHWC throughout, with the ONNX model's ranges."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+import numpy as np
 import onnx
 
 from edgepress.convert.filling import filled
-from edgepress.convert.hollow import Kernel, hollow
+from edgepress.convert.hollow import LARGE, Kernel, hollow
 from edgepress.datasets.prepared import Array
 from edgepress.graph.batchnorm import fold_batchnorm
 from edgepress.graph.formats import NumberFormat, number_format, to_float
 from edgepress.translate.layout import Order
-from edgepress.translate.plan import Plan
+from edgepress.translate.plan import Plan, Step
 from edgepress.translate.planning import plan_graph
 
 Orders = Mapping[str, Order]
@@ -27,10 +30,29 @@ def convert(model: onnx.ModelProto, int8_io: bool, calibration: Array, orders: O
     plan, names = planned(model, orders), [output.name for output in model.graph.output]
     if form == "int8" and not any(step.op == "fake_quant" for step in plan.steps):
         form, int8_io = "float32", False  # else TensorFlow would make codes of the kernels as it likes
+    plan = _with_kernels_apart(plan)
     marked, kernels = hollow(plan)
     if kernels and (content := filled(written(marked, form, int8_io, names, kernels), kernels)):
         return content
     return written(plan, form, int8_io, names)
+
+
+_APART = 2.0**-20
+"""Of a kernel: far less than half a step of its codes."""
+
+
+def _with_kernels_apart(plan: Plan) -> Plan:
+    """No two layers with equal kernels: TensorFlow's converter gives codes that two share other scales."""
+    seen, steps = Counter[bytes](), list[Step]()
+    for step in plan.steps:
+        kernel = step.weights.get("kernel")
+        if kernel is not None and kernel.quantisation is not None and kernel.values.size < LARGE:
+            content = kernel.values.tobytes()
+            values = kernel.values * np.float32(1 + seen[content] * _APART)
+            seen[content] += 1
+            step = replace(step, weights={**step.weights, "kernel": replace(kernel, values=values)})
+        steps.append(step)
+    return replace(plan, steps=tuple(steps))
 
 
 def planned(model: onnx.ModelProto, orders: Orders | None = None) -> Plan:

@@ -12,7 +12,7 @@ from typing import Any
 import onnx
 
 from edgepress.convert.onnx_tf_compat import prepare
-from edgepress.convert.tflite import representative, run, set_format
+from edgepress.convert.tflite import representative, run, set_format, with_output_names
 from edgepress.datasets.prepared import Array
 from edgepress.errors import ConfigError, ConversionError, DataError, UnsupportedModelError
 from edgepress.graph.batchnorm import fold_batchnorm
@@ -59,7 +59,8 @@ def convert(
         set_format(converter, form, int8_io)
         if form == "int8":
             converter.representative_dataset = representative(calibration)
-        return run(converter, "onnx_tf")
+        content, names = run(converter, "onnx_tf"), [output.name for output in model.graph.output]
+    return content if len(names) == 1 else with_output_names(content, names, ordered=False)
 
 
 def _static(model: onnx.ModelProto) -> onnx.ModelProto:

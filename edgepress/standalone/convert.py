@@ -144,6 +144,11 @@ def _convert(request: Request, progress: Progress) -> Outcome:
     model = normalise(read)
     if original is not None:
         keep_input(original, read.graph.input[0].name)
+    if request.converter == "onnx_tf" and number_format(model) == "int8":
+        raise ConfigError(
+            f"--converter onnx_tf would find the ranges of {request.source}, which is int8 already, anew; "
+            "use --converter nhwc, which keeps them"
+        )
     shape = tuple(dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim[1:])
     channels = _explained(request, lambda: network_channels(model))
     orders = chosen_orders(request, read, model, channels)

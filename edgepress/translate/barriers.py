@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgepress.translate.layout import Layout
-from edgepress.translate.plan import Step
 from edgepress.translate.planner import Node, Planner, Value
 
 JOINS = ("Concat", "Max", "Min", "Where", "Pad")
@@ -31,10 +30,10 @@ def joins_in_floats(node: Node, planner: Planner) -> bool:
     if not planner.quantised or "QuantizeLinear" in kinds or np.dtype(planner.dtype(result)) != np.float32:
         return False
     operands = [planner.values[name].name for name in node.inputs if name in planner.values]
-    made = {step.output: step for step in planner.steps}
-    sources = [_source(made, name) for name in operands]
-    return any(name in planner.joined_in_floats for name in sources) or any(
-        name in made and made[name].op == "fake_quant" for name in sources
+    sources = [carried_from(planner, name) for name in operands]
+    made = [planner.step_of(name) for name in sources]
+    return not planner.joined_in_floats.isdisjoint(sources) or any(
+        step is not None and step.op == "fake_quant" for step in made
     )
 
 
@@ -59,9 +58,7 @@ def apart(node: Node, planner: Planner, values: Sequence[Value]) -> list[Value]:
 
 def before_codes(node: Node, planner: Planner, value: Value) -> Value:
     """The operand of a quantisation, cut off from the join in floats that it is a part of, if it is one."""
-    if not planner.joined_in_floats:
-        return value
-    source = _source({step.output: step for step in planner.steps}, value.name)
+    source = carried_from(planner, value.name) if planner.joined_in_floats else ""
     return _cut_off(node, planner, value, "apart") if source in planner.joined_in_floats else value
 
 
@@ -70,8 +67,8 @@ def _cut_off(node: Node, planner: Planner, value: Value, suffix: str) -> Value:
     return planner.emit_between(node, "neg", turned, suffix)
 
 
-def _source(made: dict[str, Step], name: str) -> str:
+def carried_from(planner: Planner, name: str) -> str:
     """The tensor that this one was moved from."""
-    while name in made and made[name].op in _MOVING:
-        name = made[name].inputs[0]
+    while (made := planner.step_of(name)) is not None and made.op in _MOVING:
+        name = made.inputs[0]
     return name

@@ -6,7 +6,7 @@ import numpy as np
 
 from edgepress.translate.operations import activations, arithmetic, moving, recurrent, reductions, windows
 from edgepress.translate.operations.base import Operation, Tensor, constant
-from edgepress.translate.plan import Step, Weight, matrix_parts
+from edgepress.translate.plan import Array, Step, Weight, matrix_parts
 from edgepress.translate.tensorflow_setup import tf
 
 
@@ -116,7 +116,7 @@ def _dense(step: Step, inputs: list[Tensor]) -> Tensor:
         tf.nn.conv2d(image, fake_quantised_kernel(part, part.values.shape), 1, "VALID") for part in parts
     ]
     if bias is not None:
-        biases = np.array_split(bias.values, len(parts))
+        biases = map(_of_several, np.array_split(bias.values, len(parts)))
         products = [tf.nn.bias_add(*pair) for pair in zip(products, map(tf.constant, biases), strict=True)]
     product = products[0] if len(products) == 1 else tf.concat(products, 3)
     return tf.reshape(product, (-1, *inputs[0].shape[1:-1], outputs))
@@ -124,7 +124,20 @@ def _dense(step: Step, inputs: list[Tensor]) -> Tensor:
 
 def _biased(step: Step, output: Tensor) -> Tensor:
     bias = step.weights.get("bias")
-    return output if bias is None else tf.nn.bias_add(output, tf.constant(bias.values))
+    if bias is None:
+        return output
+    codes = step.weights["kernel"].quantisation is not None
+    return tf.nn.bias_add(output, tf.constant(_of_several(bias.values) if codes else bias.values))
+
+
+def _of_several(values: Array) -> Array:
+    """The values, one of them moved by its last bit if all are equal.
+
+    TFLite's converter gives equal ones the first channel's code in all channels, whatever their scales.
+    """
+    return (
+        values if np.ptp(values) else np.where(np.arange(values.size) == 0, np.nextafter(values, 0), values)
+    )
 
 
 def _batch_norm(step: Step, inputs: list[Tensor]) -> Tensor:

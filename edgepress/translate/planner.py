@@ -90,6 +90,7 @@ class Planner:
         sizes = {name: constant.values.shape for name, constant in self.constants.items()}
         self.wishes = Wishes(self.readers, sizes, self.outputs, self.shape)
         self.joined_in_floats: set[str] = set()
+        self.left_to_joins = set[str]()
         self._moved: dict[tuple[str, tuple[int, ...]], str] = {}
         self.float_codes = set[str]()
         self.quantised = number_format(model) == "int8"
@@ -187,6 +188,10 @@ class Planner:
     def literal(self, values: Array) -> Constant:
         """A constant that the translation itself brings."""
         return Constant(np.asarray(values))
+
+    def step_of(self, name: str) -> Step | None:
+        """The step that made a tensor, None for an input; it is looked for from the last step on."""
+        return next((step for step in reversed(self.steps) if step.output == name), None)
 
     def alias(self, node: Node, value: Value) -> None:
         """The node changes nothing: its output is its input."""

@@ -9,6 +9,7 @@ import onnx
 from edgepress.errors import UnsupportedModelError
 from edgepress.graph.constants import fold_constants
 from edgepress.graph.view import attributes, copy
+from edgepress.translate.absorbing import absorbed
 from edgepress.translate.grouping import find_group_norms
 from edgepress.translate.layout import Layout, Order, channels_last
 from edgepress.translate.ops.table import PLANNERS
@@ -46,8 +47,9 @@ def plan_graph(model: onnx.ModelProto, orders: Mapping[str, Order] | None = None
     entries = tuple(_entry(planner, name, given) for name in inputs_of(folded))
     _plan_nodes(nodes, planner, PLANNERS)
     outputs = [_output(planner, output.name) for output in folded.graph.output]
-    stored = tuple(output.layout.order for output in outputs)
-    return Plan(entries, tuple(output.name for output in outputs), stored, tuple(planner.steps))
+    stored, names = tuple(output.layout.order for output in outputs), tuple(output.name for output in outputs)
+    steps = absorbed(planner.steps, names) if planner.quantised else planner.steps
+    return Plan(entries, names, stored, tuple(steps))
 
 
 def _entry(planner: Planner, name: str, orders: Mapping[str, Order]) -> Entry:

@@ -10,7 +10,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from edgepress.config.convert import CHOICES, Nhwc, OnnxTf
 from edgepress.convert.flatbuffer import TfliteModel, read_tflite
-from edgepress.convert.registry import convert_pair
+from edgepress.convert.registry import convert_pair, convert_single
 from edgepress.errors import ConfigError, ConversionError, DataError, EdgepressError, UnsupportedModelError
 from edgepress.graph.weights import kernels, weight_statistics
 from tests.compressed import ALL_FORMATS, CLUSTERS, clustered, quantised
@@ -231,6 +231,27 @@ class TestOnnxTf(ConverterContract):
             ConversionError, match=r"onnx-tf cannot translate this network: .*Odd.*convert=nhwc"
         ):
             convert_pair(model, tiny(), OnnxTf("auto"), CALIBRATION)
+
+    def test_several_outputs_keep_their_order_and_names(self):
+        tensorflow()
+        graph = Graph(2, 8, 8)
+        ends = [graph.add(op, "input", name=op) for op in ("Sigmoid", "Relu", "Abs", "Neg")]
+        model = graph.model(ends[0])
+        model.graph.output.extend(
+            onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", 2, 8, 8])
+            for name in ends[1:]
+        )
+        content = convert_single(model, OnnxTf("auto"), CALIBRATION)
+        interpreter = Interpreter(model_content=content)
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], TEST[:1].astype(np.float32) - 99)
+        interpreter.invoke()
+        details = interpreter.get_output_details()
+        assert [detail["name"] for detail in details] == ends
+        shifted = TEST[:1].astype(np.float32) - 99
+        expected = [1 / (1 + np.exp(-shifted)), np.maximum(shifted, 0), np.abs(shifted), -shifted]
+        for detail, right in zip(details, expected, strict=True):
+            np.testing.assert_allclose(interpreter.get_tensor(detail["index"]), right, rtol=1e-5, atol=1e-6)
 
     def test_newer_opsets_are_written_in_one_that_onnx_tf_knows(self):
         tensorflow()

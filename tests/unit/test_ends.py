@@ -14,6 +14,7 @@ from edgepress.standalone.request import Request
 from edgepress.translate.ends import end_orders, network_channels
 from edgepress.translate.planning import plan_graph
 from tests.networks import Graph, tensorflow
+from tests.quantised_files import GRAPHS
 
 KEPT, LAST = "kept", "last"
 
@@ -251,6 +252,14 @@ def test_onnx_tf_keeps_all_axes(tmp_path):
     path = saved(tmp_path, image_behind_scaling())
     request = Request(path, tmp_path / "model.tflite", converter="onnx_tf", layouts=("input=nhwc",))
     with pytest.raises(ConfigError, match="--converter onnx_tf keeps the axes of 'input' as they are"):
+        convert(request, lambda _: None)
+
+
+def test_onnx_tf_takes_no_file_that_is_int8_already(tmp_path):
+    """It knows no ranges but those that it finds itself, and clips none of what the file does."""
+    path = saved(tmp_path, GRAPHS["a pool"]())
+    request = Request(path, tmp_path / "model.tflite", converter="onnx_tf")
+    with pytest.raises(ConfigError, match="which is int8 already, anew; use --converter nhwc"):
         convert(request, lambda _: None)
 
 

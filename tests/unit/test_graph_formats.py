@@ -5,7 +5,8 @@ import onnx
 import pytest
 
 from edgepress.graph.batchnorm import fold_batchnorm
-from edgepress.graph.formats import dequantise, number_format, restore_activations, to_float
+from edgepress.graph.codes import dequantise
+from edgepress.graph.formats import number_format, restore_activations, to_float
 from edgepress.graph.shapes import inferred_infos
 from edgepress.graph.view import initializers
 from edgepress.graph.weights import kernels

@@ -16,6 +16,7 @@ from tests.networks import (
     inputs_for,
     run_function,
     run_onnx,
+    run_tflite,
     single,
     stored,
     tensorflow,
@@ -667,6 +668,31 @@ def test_pools_of_any_geometry(size, kernel, stride, pad):
         model = single(op, shape=(3, *size), **attributes, **more)
         inputs = inputs_for(model)
         assert_close(run_function(make_plan(model), inputs), run_onnx(model, inputs))
+
+
+def test_each_activation_behind_a_negation():
+    """TensorFlow made erfc of an exact Gelu's, for which TFLite has no kernel."""
+    tensorflow()
+    from edgepress.convert.nhwc import convert
+
+    graph = Graph(4, 5, 6, opset=20)
+    negative = graph.add("Neg", graph.add("Conv", "input", graph.weights(4, 4, 1, 1)))
+    forms = [
+        ("Gelu", {}),
+        ("Gelu", {"approximate": "tanh"}),
+        ("Erf", {}),
+        ("Mish", {}),
+        ("Softplus", {}),
+        ("Elu", {}),
+    ]
+    ends = [graph.add(op, negative, **attributes) for op, attributes in forms]
+    moved = graph.add("Gelu", graph.add("Transpose", negative, perm=[0, 2, 3, 1]))
+    graph.add("Concat", *ends, graph.add("Transpose", moved, perm=[0, 3, 1, 2]), axis=1)
+    model = graph.model()
+    inputs = inputs_for(model)
+    expected = run_onnx(model, inputs)
+    actual, _ = run_tflite(convert(model, False, np.zeros(0)), inputs)
+    assert_close(np.moveaxis(actual, -1, 1), expected)
 
 
 def test_unknown_operators_are_all_named_at_once():

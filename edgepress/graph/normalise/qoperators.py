@@ -11,8 +11,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from edgepress.graph.codes import code_limits
 from edgepress.graph.constants import constants_as_initializers
-from edgepress.graph.formats import code_limits
 from edgepress.graph.normalise.limits import refuse
 from edgepress.graph.normalise.structure import opset
 from edgepress.graph.view import Array, attributes, consumers, initializers, replace_nodes, set_initializer

@@ -76,6 +76,10 @@ def _erf(value: Tensor) -> Tensor:
     return x * _polynomial(square, _ERF_NUMERATOR) / _polynomial(square, _ERF_DENOMINATOR)
 
 
+def _gelu_of_negated(value: Tensor) -> Tensor:
+    return 0.5 * value * (1.0 + _erf(value * math.sqrt(0.5)))
+
+
 def _polynomial(x: Tensor, coefficients: tuple[float, ...]) -> Tensor:
     total: Any = coefficients[0]
     for coefficient in coefficients[1:]:
@@ -123,6 +127,7 @@ OPERATIONS: Table = {
     "softplus": unary(_softplus),
     "softsign": unary(tf.math.softsign),
     "gelu": unary(tf.nn.gelu),
+    "gelu_of_negated": unary(_gelu_of_negated),
     "mish": unary(_mish),
     "erf": unary(_erf),
     "exp": unary(tf.exp),

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from edgepress.translate.barriers import carried_from
 from edgepress.translate.ops.broadcast import aligned, ranked
 from edgepress.translate.planner import Node, OpPlanner, Planner, Value, unsupported
 
@@ -46,10 +47,17 @@ def plan_unary(node: Node, planner: Planner) -> None:
 
 
 def plan_gelu(node: Node, planner: Planner) -> None:
-    """Exact, by erf, or approximated by tanh, as the node says."""
+    """Exact, by erf, or approximated by tanh, as the node says.
+
+    TensorFlow would make erfc of the erf of what was negated, for which TFLite has no kernel.
+    """
     value = planner.value(node.inputs[0])
     approximate = node.attributes.get("approximate", "none") == "tanh"
-    planner.emit(node, "gelu", (value,), value.layout, approximate=approximate)
+    made = planner.step_of(carried_from(planner, value.name))
+    if made is not None and made.op == "neg" and not approximate:
+        planner.emit(node, "gelu_of_negated", (value,), value.layout)
+    else:
+        planner.emit(node, "gelu", (value,), value.layout, approximate=approximate)
 
 
 def plan_clip(node: Node, planner: Planner) -> None:

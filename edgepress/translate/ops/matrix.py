@@ -1,39 +1,57 @@
 """Gemm, MatMul and Einsum; constant matrices are weights, computed ones operands."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from edgepress.translate.layout import Layout, flattened_rows, plain
 from edgepress.translate.ops.convolution import bias, in_floats, quantisation
-from edgepress.translate.plan import Weight
+from edgepress.translate.plan import Quantisation, Weight
 from edgepress.translate.planner import Node, OpPlanner, Planner, Value, unsupported
 from edgepress.translate.wishes import nearest, turned
 
 
 def plan_gemm(node: Node, planner: Planner) -> None:
-    """y = alpha·x'·W' + beta·b; constant weights without factors become (in, out)."""
+    """y = alpha·x'·W' + beta·b; a constant W becomes (in, out), with alpha in it and beta in the bias."""
     if not _is_dense(node, planner):
         _plan_free_gemm(node, planner)
         return
-    value = planner.value(node.inputs[0])
-    kernel = _matrix(node, planner, value, bool(node.attributes.get("transB", 0)))
+    value, a = planner.value(node.inputs[0]), node.attributes
+    if a.get("transA", 0):
+        value = replace(
+            planner.stored_as(node, value, Layout((1, 0))), shape=value.shape[::-1], layout=plain(2)
+        )
+    kernel = _times(_matrix(node, planner, value, bool(a.get("transB", 0))), a.get("alpha", 1.0))
     value, kernel = in_floats(node, planner, _rows_as_stored(node, planner, value), kernel)
-    planner.emit(node, "dense", (value,), plain(2), {"kernel": kernel, **bias(node, planner)})
+    planner.emit(node, "dense", (value,), plain(2), {"kernel": kernel, **_bias(node, planner, kernel)})
+
+
+def _times(kernel: Weight, alpha: float) -> Weight:
+    if alpha == 1.0:
+        return kernel
+    scales = kernel.quantisation and Quantisation(kernel.quantisation.scale * np.float32(abs(alpha)))
+    return Weight(kernel.values * np.float32(alpha), quantisation=scales)
+
+
+def _bias(node: Node, planner: Planner, kernel: Weight) -> dict[str, Weight]:
+    beta, outputs = node.attributes.get("beta", 1.0), kernel.values.shape[1]
+    given = planner.constants[node.inputs[2]].values if node.has_input(2) and beta else np.zeros(0)
+    if beta == 1.0 and given.size == outputs:
+        return bias(node, planner)
+    each = given.reshape(-1) * np.float32(beta)
+    return {"bias": Weight(np.broadcast_to(each, (outputs,)).astype(np.float32))} if given.size else {}
 
 
 def _is_dense(node: Node, planner: Planner) -> bool:
-    """Whether it is a layer: a constant matrix, no factors, and one constant bias per output."""
-    a, known = node.attributes, planner.constants
-    if a.get("transA", 0) or a.get("alpha", 1.0) != 1.0 or a.get("beta", 1.0) != 1.0:
+    """Whether it is a layer: a constant matrix that is not 0 times another, and a constant row at most."""
+    known = planner.constants
+    if node.inputs[0] in known or node.inputs[1] not in known or not node.attributes.get("alpha", 1.0):
         return False
-    if node.inputs[0] in known or node.inputs[1] not in known:
-        return False
-    if not node.has_input(2):
+    if not node.has_input(2) or not node.attributes.get("beta", 1.0):
         return True
-    outputs = known[node.inputs[1]].values.shape[0 if a.get("transB", 0) else 1]
     added = known.get(node.inputs[2])
-    return added is not None and added.values.size == outputs and added.values.shape[-1:] == (outputs,)
+    return added is not None and (added.values.ndim < 2 or added.values.shape[0] == 1)
 
 
 def _plan_free_gemm(node: Node, planner: Planner) -> None:

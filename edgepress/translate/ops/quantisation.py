@@ -10,13 +10,17 @@ from typing import Any
 import numpy as np
 import onnx
 
-from edgepress.graph.formats import dequantise, quantise
+from edgepress.graph.codes import dequantise, quantise
 from edgepress.translate.barriers import JOINS, before_codes
 from edgepress.translate.ops.broadcast import ranked
 from edgepress.translate.plan import Array, Weight
 from edgepress.translate.planner import Constant, Node, OpPlanner, Planner, Value, unsupported
+from edgepress.translate.rescaling import before_other_codes
 
 _CODES = ("int8", "uint8", "int16", "uint16")
+_OF_ONE_SCALE = ("sigmoid", "tanh", "softmax")
+"""Steps whose int8 kernels give codes of one scale alone."""
+
 _BYTES, _WORDS = ("int8", "uint8"), ("int16", "uint16")
 
 
@@ -45,9 +49,10 @@ def plan_quantize(node: Node, planner: Planner) -> None:
     op = "fake_quant" if dtype.name in _BYTES else "clip"
     planner.float_codes.add(node.outputs[0])
     if _left_to_join(node, planner, value):
+        planner.left_to_joins.add(value.name)
         planner.alias(node, value)
         return
-    value = before_codes(node, planner, value)
+    value = before_codes(node, planner, before_other_codes(planner, value, (low, high)))
     planner.emit(node, op, (value,), value.layout, minimum=low, low=low, high=high)
 
 
@@ -59,13 +64,19 @@ def _along(node: Node) -> tuple[int, int]:
 def _left_to_join(node: Node, planner: Planner, value: Value) -> bool:
     """Whether codes get another scale for the sake of joins alone, for which TFLite's converter does that.
 
-    It refuses codes of codes in front of a join, but turns an operand's codes into those of the result.
+    It refuses codes of codes in front of a join, but turns an operand's codes into those of the result: where
+    others read them, too, or where they cannot have any other scale.
     """
-    made = next((step for step in reversed(planner.steps) if step.output == value.name), None)
+    made = planner.step_of(value.name)
+    if made is None or made.op != "fake_quant":
+        return False
+    source = planner.step_of(made.inputs[0])
+    if len(planner.readers[node.inputs[0]]) < 2 and source is not None and source.op not in _OF_ONE_SCALE:
+        return False
     pairs = planner.readers[node.outputs[0]]
     joins = [reader for pair in pairs for reader in planner.readers[pair.output[0]]]
     joined = all(_joins_under(join, planner, node) for join in joins)
-    return made is not None and made.op == "fake_quant" and bool(joins) and joined
+    return bool(joins) and joined
 
 
 def _joins_under(join: onnx.NodeProto, planner: Planner, quantise: Node) -> bool:
