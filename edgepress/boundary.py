@@ -48,7 +48,7 @@ def run_stage(main: Callable[[], None]) -> None:
     """Run a stage's main function as a whole process, which ends with it unless all went well."""
     module = sys.modules["__main__"].__spec__
     if module is None:  # run by other code than `python -m stages.NAME`
-        end_process("the stage", lambda: run(main))
+        end_process("the stage", lambda: run(lambda: _without_exit("the stage", main)))
     else:
         name = module.name.rpartition(".")[2].replace("_", "-")
         end_process(name, lambda: run(lambda: _without_arguments(name, main)))
@@ -56,6 +56,7 @@ def run_stage(main: Callable[[], None]) -> None:
 
 def end_process(name: str, work: Callable[[], int]) -> None:
     """End this process with the status that `work` gives, unless it is 0; a line tells its sudden death."""
+    _replace_closed()
     status = watched(name, work)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # all is written and told: Ctrl-C may end what is left
     if _lacking:
@@ -90,7 +91,17 @@ def _without_arguments(name: str, main: Callable[[], None]) -> None:
             f"{name} takes no arguments, but got {shown(' '.join(sys.argv[1:]))}; it reads params.yaml. "
             "For other values: dvc exp run -S KEY=VALUE"
         )
-    main()
+    _without_exit(name, main)
+
+
+def _without_exit(name: str, main: Callable[[], None]) -> None:
+    try:
+        main()
+    except SystemExit as ending:
+        raise EdgepressError(
+            f"{name} was ended by exit({shown(repr(ending.code))}) in code that it ran, such as a network's; "
+            "expected code that returns. Take the call out"
+        ) from ending
 
 
 def _tell(error: BaseException, verbose: bool) -> int:
@@ -202,17 +213,26 @@ class _Output(io.FileIO):
             raise
 
 
+def _replace_closed() -> None:
+    """Put nothing in the place of closed standard streams, whose numbers would become those of files."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w" if number else "r"))  # noqa: SIM115, PTH123
+
+
 @contextmanager
 def _streams() -> Iterator[None]:
     """Standard streams that take every character, and whose failure is told once, not again at exit."""
+    _replace_closed()
     codecs.register_error(_SPELL, _spelt)
     if sys.stderr is not None and sys.stderr is sys.__stderr__:
         sys.stderr.reconfigure(errors=_SPELL)  # type: ignore[union-attr]
-    original = sys.stdout
-    if original is None:  # closed: its number must not become that of a file
-        os.open(os.devnull, os.O_WRONLY)
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
-    if original is not sys.__stdout__ or original is None:
+    original = sys.__stdout__
+    if original is None or sys.stdout is not original:
         yield
         return
     original.flush()
@@ -221,8 +241,8 @@ def _streams() -> Iterator[None]:
         io.BufferedWriter(_Output(descriptor, "w", closefd=False)),
         encoding=original.encoding,
         errors=_SPELL,
-        line_buffering=original.line_buffering,  # type: ignore[attr-defined]
-        write_through=original.write_through,  # type: ignore[attr-defined]
+        line_buffering=original.line_buffering,
+        write_through=original.write_through,
     )
     try:
         yield

@@ -49,6 +49,8 @@ ENDINGS = {
         70,
         "this is a bug in edgepress: ZeroDivisionError: division by zero (in __main__, line 4)",
     ),
+    "exit": ("sys.exit(0)", 1, "the stage was ended by exit(0) in code that it ran, such as a network's"),
+    "exit with words": ("sys.exit('a\\nb')", 1, r"the stage was ended by exit('a\nb') in code that it ran"),
     "package": ("import no_such_package", 1, "the package of module no_such_package is not installed"),
     "abort": ("os.abort()", -signal.SIGABRT, "the stage was ended by SIGABRT in a native library"),
     "segmentation fault": ("ctypes.string_at(0)", -signal.SIGSEGV, "the stage was ended by SIGSEGV"),
@@ -102,6 +104,31 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     result = _edgepress(["--help"], writing)
     os.close(writing)
     assert (result.returncode, result.stderr) == (128 + signal.SIGPIPE, "")
+
+
+@pytest.mark.parametrize("closed", [[0], [1], [2], [0, 1, 2]])
+def test_streams_that_are_closed_stand_for_nothing(closed: list[int], tmp_path: Path) -> None:
+    """None of their numbers becomes that of a file, and what was for one does not come out of another."""
+    path = tmp_path / "written"
+    code = (
+        f"file = open({str(path)!r}, 'wb', 0)\nassert file.fileno() > 2\nfile.write(b'whole')\n"
+        "print('done')\nprint('told', file=sys.stderr)\nraise EdgepressError('refused')"
+    )
+    head = (
+        "import sys\nfrom edgepress.boundary import run_stage\nfrom edgepress.errors import EdgepressError\n"
+    )
+    body = "".join(f"    {line}\n" for line in code.splitlines())
+    result = subprocess.run(
+        [sys.executable, "-c", f"{head}def main():\n{body}run_stage(main)\n"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: [os.close(number) for number in closed],
+    )
+    assert (result.returncode, path.read_bytes()) == (1, b"whole")
+    assert result.stdout == ("" if 1 in closed else "done\n")
+    assert result.stderr == ("" if 2 in closed else "told\nerror: refused\n")
 
 
 def test_characters_that_an_output_lacks_are_spelt() -> None:
