@@ -58,7 +58,7 @@ def prune(model: onnx.ModelProto, config: Magnitude | MByN, data: TuningData) ->
         )
         fitting = suited_data(model, data, config.fine_tune, "prune")
         fine_tune(tuned, fitting, config.fine_tune, "prune", teacher, ramp)
-    return suited.finished(write_back(suited.model, network, network.values()))
+    return suited.folded(write_back(suited.model, network, network.values()))
 
 
 def _network(plan: Plan, config: Magnitude | MByN, data: TuningData) -> tuple[KerasNetwork, Any, int]:

@@ -4,7 +4,7 @@ Every trainable weight, and BatchNormalization's statistics, keep the way back t
 they came from, so that what was trained can be written into the ONNX model again.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,8 +53,14 @@ class StepLayer(keras.layers.Layer):
         return {**super().get_config(), "step": self.step}
 
 
-def build_keras(plan: Plan, wrap: Wrap = lambda layer, step: layer) -> KerasNetwork:
-    """Build the model; `wrap` may put a wrapper around each layer, which by then holds its weights."""
+def build_keras(
+    plan: Plan, wrap: Wrap = lambda layer, step: layer, never_negative: Collection[str] = ()
+) -> KerasNetwork:
+    """Build the model; `wrap` may put a wrapper around each layer, which by then holds its weights.
+
+    `never_negative` are initializers of BatchNormalization's gammas: each step of training sets what would be
+    negative in them to 0.
+    """
     entry = keras.Input(plan.input_shape, name="input")
     source = Step("input", (), plan.input, "input")
     tensors = {plan.input: wrap(keras.layers.Activation("linear", name=layer_name(source)), source)(entry)}
@@ -63,6 +69,8 @@ def build_keras(plan: Plan, wrap: Wrap = lambda layer, step: layer) -> KerasNetw
     for step in plan.steps:
         inputs = [tensors[name] for name in step.inputs]
         layer = _layer(step, inputs) if weights_are_own(step) else StepLayer(step, name=layer_name(step))
+        if step.op == "batch_norm" and step.weights["gamma"].initializer in never_negative:
+            layer.gamma_constraint = keras.constraints.NonNeg()
         for part, variable in _loaded(layer, step, inputs):
             variables[step.output, part] = variable
             weights[step.output, part] = step.weights[part]

@@ -115,8 +115,11 @@ def test_gammas_that_training_turns_negative_do_not_break_the_codebook(kind):
         if kind == "channel_normalised"
         else PerTensor(CLUSTERS, "linear", changes)
     )
-    result = clustering(config)(model, config, tuning())
-    assert min(gamma.min() for gamma in gammas(result)) == 0
+    data = tuning()
+    result = clustering(config)(model, config, data)
+    assert min(gamma.min() for gamma in gammas(result)) >= 0
+    written = accuracy(run_onnx(result, data.validation.inputs()), data.validation)
+    assert written == pytest.approx(data.course.epochs[data.course.kept].validation_accuracy)
     for kernel in kernels(quantise(result, FORMATS["int8"], CLUSTERS)):
         if kind == "channel_normalised" or kernel.prunable:
             assert kernel.unique_weights <= CLUSTERS

@@ -1,25 +1,31 @@
 """Fine-tuning: it never ends below where it began, whatever the network's inputs, its rate and its data."""
 
+import math
 from dataclasses import replace
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 
-from edgepress.compress.prune import prune
+from edgepress.compress.prune import _network, _prune_at_once, prune
 from edgepress.compress.quantisation import qat
 from edgepress.compress.tuning.course import Course, Epoch
 from edgepress.compress.tuning.data import TuningData
 from edgepress.compress.tuning.judging import UNUSABLE, Score
+from edgepress.compress.tuning.recalibrating import recalibrate
+from edgepress.compress.tuning.steps import Batch, Training, suitable_rate
 from edgepress.compress.tuning.suiting import compared, suited_data, suited_network
+from edgepress.config.model import Onnx
 from edgepress.config.prune import Magnitude
 from edgepress.config.quant import Int8Qat
 from edgepress.config.train import Augment
 from edgepress.datasets.prepared import UNKNOWN, Split
 from edgepress.errors import UnsupportedModelError
 from edgepress.graph.batchnorm import fold_batchnorm
+from edgepress.graph.imported.network import imported
 from edgepress.graph.unfolding import layers_without_batchnorm
 from edgepress.graph.view import copy, initializers, set_initializer
 from edgepress.graph.weights import kernels
@@ -41,7 +47,12 @@ from tests.networks import (
 tensorflow()
 
 HEADER = "epoch,train_loss,validation_loss,validation_accuracy,kept\n"
-RANGES = {"-123...26": (-123, 149 / 255), "0...255": (0, 1), "0...1e4": (0, 1e4 / 255)}
+RANGES = {
+    "-123...26": (-123, 149 / 255),
+    "0...255": (0, 1),
+    "0...1e4": (0, 1e4 / 255),
+    "0...1e-4": (0, 1e-4 / 255),
+}
 """Ranges of inputs, as the offset and the factor that make them of `task`."""
 
 
@@ -137,6 +148,77 @@ def test_fine_tuning_never_ends_below_the_compression_in_one_step(samples):
         assert kernel.sparsity == pytest.approx(0.3, abs=1 / kernel.values.size)
 
 
+def test_a_loss_that_is_no_number_ends_the_training_and_nothing_else(monkeypatch, capsys):
+    data, model, steps = data_for("0...255"), unscaled("0...255"), []
+    started = accuracy(at_once(model, data, 0.5), data.validation)
+    step = Training.step
+
+    def broken(self: Training, batch: Batch, rate: float) -> float:
+        steps.append(rate)
+        reached = step(self, batch, rate)
+        return math.nan if len(steps) > 60 else reached
+
+    monkeypatch.setattr(Training, "step", broken)
+    pruned = prune(model, config(0.5, epochs=12), data)
+    assert "prune: the loss became nan in epoch" in capsys.readouterr().out
+    assert len(steps) == 61
+    assert np.isfinite(run_onnx(pruned, data.validation.inputs())).all()
+    assert accuracy(pruned, data.validation) >= started
+
+
+def test_statistics_are_taken_anew_without_a_step_of_anything_else():
+    """Masks, weights, and how far pruning has come; else the next masks would come too early."""
+    model, data = unscaled("0...255"), data_for("0...255")
+    suited = suited_network(model, make_plan(model), data, fine_tuning())
+    _, tuned, last = _network(make_plan(suited.model), config(0.5), data)
+    _prune_at_once(tuned, last)
+    before = {variable.ref(): variable.numpy() for variable in tuned.variables}
+    assert recalibrate(tuned, data.batches(32, 0))
+    changed = [v.name for v in tuned.variables if not np.array_equal(before[v.ref()], v.numpy())]
+    assert {name.rsplit("/", 1)[-1] for name in changed} == {"moving_mean:0", "moving_variance:0"}
+    assert len(changed) == 4
+
+
+class Slope:
+    """Stands for a training whose steps all leave the loss that `losses` has for their rate."""
+
+    def __init__(self, losses: dict[float, float], before: float) -> None:
+        self.model, self.losses, self.before = SimpleNamespace(variables=[]), losses, before
+
+    def loss(self, batch: Any) -> float:
+        return self.before
+
+    def step(self, batch: Any, rate: float) -> float:
+        return self.losses[rate]
+
+    def forget(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("losses", "rate"),
+    [
+        ({1.0: 1.5, 4.0: 1.4, 16.0: 1.39}, 4.0),
+        ({1.0: 1.5, 4.0: 1.4, 16.0: 1.2}, 16.0),
+        ({1.0: 1.5, 4.0: 1.6}, 1.0),
+        ({1.0: 1.5, 4.0: math.nan}, 1.0),
+        ({1.0: 0.09, 4.0: 0.01}, 1.0),
+        ({1.0: 2.5, 0.25: 1.9, 4.0: 1.0}, 0.25),
+        ({1.0: math.nan, 0.25: 2.5, 1 / 16: 1.9}, 1 / 16),
+        (dict.fromkeys([4.0**-n for n in range(6)], 3.0), 4.0**-5),
+    ],
+)
+def test_the_rate_is_the_one_that_lowers_the_loss_most(losses, rate):
+    found = suitable_rate(Slope(losses, 2.0), [()] * 3, 1.0)
+    assert (found.value, found.loss_before) == (rate, 2.0)
+
+
+def test_a_network_that_has_lost_much_learns_faster():
+    data = data_for("-123...26")
+    prune(unscaled("-123...26"), config(0.9, epochs=17), data)
+    assert data.course.learning_rate in (4 * 0.0005, 16 * 0.0005)
+
+
 def test_a_rate_that_the_network_does_not_stand_is_lowered():
     data = tuning(128)
     prune(network(), config(epochs=1, learning_rate=10.0), data)
@@ -174,16 +256,33 @@ def test_weights_that_are_no_numbers_are_refused_by_their_node():
 
 
 class TestSuiting:
-    def test_unfolded_networks_compute_the_same_and_fold_back(self):
-        model, data = unscaled("-123...26"), data_for("-123...26")
+    @pytest.mark.parametrize("span", RANGES)
+    def test_unfolded_networks_compute_the_same_and_fold_back(self, span):
+        model, data = unscaled(span), data_for(span)
         suited = suited_network(model, make_plan(model), data, fine_tuning())
-        assert len(suited.unfolded) == 2
+        assert len(suited.layers) == 2
+        ops = [node.op_type for node in suited.model.graph.node]
+        assert ops.count("BatchNormalization") == 2
+        assert ops[0] == "Mul"
         inputs = data.validation.inputs()
         assert_close(run_onnx(suited.model, inputs), run_onnx(model, inputs), 1e-4)
-        back = suited.finished(suited.model)
+        back = suited.folded(suited.model)
         assert back.graph.node == model.graph.node
+        assert initializers(back).keys() == initializers(model).keys()
         for name, values in initializers(model).items():
             assert_close(initializers(back)[name], values, 1e-4)
+
+    def test_signals_of_one_dimension_are_unfolded_too(self):
+        graph = Graph(2, 8, 8)
+        line = graph.add("Reshape", "input", np.array([0, 2, 64]))
+        kernel = 0.3 * graph.weights(8, 2, 5)
+        graph.add("Conv", line, kernel, graph.weights(8), strides=[2], name="line")
+        graph.add("Gemm", graph.add("Flatten", graph.add("Relu")), graph.weights(CLASSES, 240), transB=1)
+        model = imported(graph.model(), Onnx("net.onnx", "net.onnx"), (2, 8, 8), CLASSES).model
+        suited = suited_network(model, make_plan(model), tuning(), fine_tuning())
+        assert len(suited.layers) == 1
+        inputs = task(9).inputs()
+        assert_close(run_onnx(suited.model, inputs), run_onnx(model, inputs), 1e-4)
 
     @pytest.mark.parametrize("changes", [{"epochs": 0}, {"batch_size": 4}])
     def test_nothing_is_unfolded_without_training_or_statistics(self, changes):

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import onnx
 
-from edgepress.compress.clustering.gammas import without_negative_gammas
 from edgepress.compress.tuning.data import TuningData
 from edgepress.compress.tuning.fine_tune import fine_tune
 from edgepress.compress.tuning.suiting import suited_data
 from edgepress.compress.tuning.tfmot_setup import tfmot
 from edgepress.config.cluster import PerTensor
-from edgepress.graph.batchnorm import make_gammas_positive
+from edgepress.graph.batchnorm import folded_gammas, make_gammas_positive
 from edgepress.graph.weights import kernels
 from edgepress.translate.keras_face import build_keras, layer_name, write_back
 from edgepress.translate.plan import Step
@@ -26,7 +25,8 @@ from edgepress.translate.trainable import steps_with_kernels
 def cluster(model: onnx.ModelProto, config: PerTensor, data: TuningData) -> onnx.ModelProto:
     """Cluster every kernel that can be trained, but depthwise ones, and fine-tune the centroids.
 
-    A kernel with no more distinct weights than clusters is done already; its layer is not trained.
+    A kernel with no more distinct weights than clusters is done already; its layer is not trained. Gammas
+    that will be folded stay at 0 or above, so that the codebook can still be seen behind their factors.
     """
     # The public cluster_weights has no preserve_sparsity; TFMOT keeps that one here.
     from tensorflow_model_optimization.python.core.clustering.keras.experimental import cluster as preserving
@@ -44,7 +44,7 @@ def cluster(model: onnx.ModelProto, config: PerTensor, data: TuningData) -> onnx
             return layer
         return preserving.cluster_weights(layer, config.number_of_clusters, start, preserve_sparsity=True)
 
-    network = build_keras(plan, wrap)
+    network = build_keras(plan, wrap, never_negative=folded_gammas(positive))
     teacher = build_keras(plan).model if config.fine_tune.distillation else None
     fitting = suited_data(model, data, config.fine_tune, "cluster")
     fine_tune(network.model, fitting, config.fine_tune, "cluster", teacher)
@@ -53,7 +53,7 @@ def cluster(model: onnx.ModelProto, config: PerTensor, data: TuningData) -> onnx
     for output, step in clustered.items():
         values[output, "kernel"] = stripped.get_layer(layer_name(step)).kernel.numpy()
     names = {step.weights["kernel"].initializer for step in found}
-    result = write_back(positive, network, without_negative_gammas(values, network, positive))
+    result = write_back(positive, network, values)
     checked = [kernel for kernel in kernels(result) if kernel.initializer in names]
     assert all(kernel.unique_weights <= config.number_of_clusters for kernel in checked)
     return result

@@ -27,6 +27,8 @@ _NO_DIFFERENCE = 0.05
 """Of two losses, relative; less than that is chance."""
 _FEW_STEPS = 100
 _LARGEST_RISE = 8.0
+_FAR_BELOW = 0.02
+"""Of accuracy: an epoch that ends so far below the best may have moving averages that are far behind."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,12 @@ def fine_tune(
 ) -> None:
     """Train `model` (NHWC in, logits out) in place: Adam, cosine schedule to zero, progress on stderr.
 
-    The rate is `config.learning_rate`, more where there are few steps, or less where the network does not
-    stand that. After each epoch the network is scored on the validation split; the best state is kept, and
-    `data.course` says which. The first candidate is the network as it is, or with `ramp` compressed at once.
+    The rate is `config.learning_rate`, or less or more where that suits (see `suitable_rate`). After each
+    epoch the network is scored on the validation split; the best state is kept, and `data.course` says which.
+    The first candidate is the network as it is, or with `ramp` compressed at once.
 
     Raises:
-        TrainingError: the loss became NaN or infinite.
+        TrainingError: the loss is NaN or infinite at every rate that was tried.
         DataError: there are no samples to train on.
     """
     if not config.epochs:
@@ -71,9 +73,12 @@ def fine_tune(
     if recalibrate(model, data.batches(config.batch_size, 0)):
         best.offer(0)
     best.state.restore()
-    rate = suitable_rate(training, data.batches(config.batch_size, 0), _highest_rate(config, data))
+    rate = suitable_rate(training, _all_batches(data, config), _first_rate(config, data))
     if math.isnan(rate.value):
-        raise _diverged(stage, "the loss became nan in epoch 1", config.learning_rate)
+        raise TrainingError(
+            f"the loss became nan in epoch 1 with {stage}.fine_tune.learning_rate {config.learning_rate:g}; "
+            f"lower it in conf/{stage}/ or with -S"
+        )
     data.course.begin(rate.value, data.augments)
     data.course.note(rate.loss_before, best.score)
     if ramp:
@@ -92,16 +97,22 @@ def _train(
     ramp: Ramp | None,
     best: "_Best",
 ) -> None:
-    """All epochs; the state after each is offered to `best`."""
+    """All epochs, or as long as the loss is a number; the state after each is offered to `best`."""
     schedule = _schedule(rate, config.epochs * data.steps_per_epoch(config.batch_size))
     watchers = keras.callbacks.CallbackList([ramp.callback] if ramp else [], model=training.model)
     watchers.on_train_begin()
     for epoch in tqdm(range(1, config.epochs + 1), desc=f"{stage}: fine-tuning", unit="epoch", disable=None):
         losses = _run_epoch(training, data.batches(config.batch_size, epoch - 1), schedule, watchers)
         if not np.isfinite(losses).all():
-            raise _diverged(stage, f"the loss became {losses[-1]} in epoch {epoch}", rate)
+            print(f"{stage}: the loss became {losses[-1]} in epoch {epoch}; keeps what came before")
+            return
         watchers.on_epoch_end(epoch - 1)
-        score = best.offer(epoch, complete=ramp is None or ramp.complete())
+        complete = ramp is None or ramp.complete()
+        score = best.offer(epoch, complete)
+        if score.accuracy < best.score.accuracy - _FAR_BELOW and recalibrate(
+            training.model, data.batches(config.batch_size, 0)
+        ):
+            score = best.offer(epoch, complete)
         data.course.note(float(np.mean(losses)), score)
     watchers.on_train_end()
 
@@ -124,10 +135,15 @@ class _Best:
         return score
 
 
-def _highest_rate(config: FineTune, data: TuningData) -> float:
-    """The rate to begin with: the configured one; of few steps, each has to go further."""
+def _first_rate(config: FineTune, data: TuningData) -> float:
+    """The configured rate, or more where there are so few steps that each has to go further."""
     steps = config.epochs * data.steps_per_epoch(config.batch_size)
     return config.learning_rate * min(max(1.0, _FEW_STEPS / steps), _LARGEST_RISE)
+
+
+def _all_batches(data: TuningData, config: FineTune) -> Iterator[Batch]:
+    """Those of all epochs, one after the other."""
+    return (batch for epoch in range(config.epochs) for batch in data.batches(config.batch_size, epoch))
 
 
 def _run_epoch(
@@ -148,12 +164,6 @@ def _schedule(peak: float, steps: int) -> Iterator[float]:
     """The rate of each step, falling to zero along a cosine."""
     falling = keras.optimizers.schedules.CosineDecay(peak, steps)
     return (float(falling(step)) for step in range(steps))
-
-
-def _diverged(stage: str, what: str, rate: float) -> TrainingError:
-    return TrainingError(
-        f"{what} with {stage}.fine_tune.learning_rate {rate:g}; lower it in conf/{stage}/ or with -S"
-    )
 
 
 class _Targets:

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from typing import Any
 
-from edgepress.compress.tuning.steps import Batch
+from edgepress.compress.tuning.steps import Batch, State
 from edgepress.translate.tensorflow_setup import keras
 
-_MOST_BATCHES = 32
+_MOST_BATCHES = 16
 
 
 def recalibrate(model: Any, batches: Iterable[Batch]) -> bool:
@@ -14,7 +14,7 @@ def recalibrate(model: Any, batches: Iterable[Batch]) -> bool:
 
     A compressed layer gives other values than the statistics were taken of; what that alone costs is won back
     without training (Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction",
-    arXiv:1906.04721, correct means alone).
+    arXiv:1906.04721, correct means alone). Nothing else changes, neither ranges nor how far pruning has come.
 
     Returns:
         Whether there is any.
@@ -22,11 +22,12 @@ def recalibrate(model: Any, batches: Iterable[Batch]) -> bool:
     layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     if not layers:
         return False
-    momenta = [layer.momentum for layer in layers]
+    before, momenta = State(model), [layer.momentum for layer in layers]
     for number, ((inputs, _), _) in enumerate(zip(batches, range(_MOST_BATCHES), strict=False)):
         for layer in layers:
             layer.momentum = number / (number + 1)  # the mean of all batches so far
         model(inputs, training=True)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
+    before.restore(but=[part for layer in layers for part in (layer.moving_mean, layer.moving_variance)])
     return True

@@ -12,8 +12,13 @@ from edgepress.datasets.prepared import Array
 from edgepress.translate.tensorflow_setup import keras
 
 _TEST_STEPS = 12
-_LOWER = 4.0
-_RATES = 6
+_FACTOR = 4.0
+_MOST_LOWERED = 5
+_MOST_RAISED = 2
+_LITTLE_LOSS = 0.1
+"""Of cross-entropy: what is right gets 0.9 of the probability, and there is nothing to hurry for."""
+_CLEARLY = 0.01
+"""Of two losses on the same batches, relative."""
 
 Batch = tuple[Array, Array]
 
@@ -24,17 +29,19 @@ class State:
     def __init__(self, model: Any) -> None:
         self._values = [(variable, variable.numpy()) for variable in model.variables]
 
-    def restore(self) -> None:
-        """Put it back."""
+    def restore(self, but: Iterable[Any] = ()) -> None:
+        """Put it back, except for some variables."""
+        kept = {variable.ref() for variable in but}
         for variable, value in self._values:
-            variable.assign(value)
+            if variable.ref() not in kept:
+                variable.assign(value)
 
 
 class Training:
     """A network under Adam, whose rate is said at each step."""
 
     def __init__(self, model: Any, targets: Targets, loss: Any) -> None:
-        self.model, self._targets = model, targets
+        self.model, self._targets, self._loss = model, targets, loss
         self._optimiser = keras.optimizers.Adam(1.0)
         model.compile(self._optimiser, loss)
         self._optimiser.build(model.trainable_variables)
@@ -44,6 +51,11 @@ class Training:
         """Train on a batch, inputs (n, H, W, C) and classes (n,); the result is the loss before the step."""
         self._optimiser.learning_rate = rate
         return float(self.model.train_on_batch(batch[0], self._targets(*batch)))
+
+    def loss(self, batch: Batch) -> float:
+        """The loss of a batch in training mode; statistics and ranges move, weights do not."""
+        logits = self.model(batch[0], training=True)
+        return float(np.mean(self._loss(self._targets(*batch), logits)))
 
     def forget(self) -> None:
         """Forget the moments of earlier steps."""
@@ -62,25 +74,35 @@ class Rate:
     loss_before: float
 
 
-def suitable_rate(training: Training, batches: Iterable[Batch], highest: float) -> Rate:
-    """The highest rate, of `highest` and fourths of it, at which a few steps do not raise the loss.
+def suitable_rate(training: Training, batches: Iterable[Batch], first: float) -> Rate:
+    """The learning rate to begin with: `first`, or as many times four less or more as suits.
 
-    Each is tried on the same batches from the network's present state, which is restored; so is the rate 0,
-    to compare with. Where all of them raise it, the lowest is taken.
+    Each is tried for a few steps on the same batches from the network's present state, which is restored;
+    what counts is the loss of the last third of them. The rate is lowered while they raise it (where all do,
+    the lowest is taken), or raised while that leaves clearly less of a loss that is large (after Smith,
+    "Cyclical Learning Rates for Training Neural Networks", arXiv:1506.01186, section 3.3).
     """
-    state, few = State(training.model), [batch for batch, _ in zip(batches, range(_TEST_STEPS), strict=False)]
+    few = [batch for batch, _ in zip(batches, range(_TEST_STEPS), strict=False)]
+    told = few[-max(1, len(few) // 3) :]
+    state = State(training.model)
 
     def end(rate: float) -> float:
-        """The mean loss of the last third of the steps."""
         losses = [training.step(batch, rate) for batch in few]
         state.restore()
         training.forget()
-        return float(np.mean(losses[-max(1, len(few) // 3) :]))
+        return float(np.mean(losses[-len(told) :]))
 
-    before, reached, rate = end(0.0), math.inf, highest
-    for exponent in range(_RATES):
-        rate = highest / _LOWER**exponent
+    before = float(np.mean([training.loss(batch) for batch in told]))
+    state.restore()
+    rate, reached = first, end(first)
+    lowered = 0
+    while not reached <= before and lowered < _MOST_LOWERED:
+        rate, lowered = rate / _FACTOR, lowered + 1
         reached = end(rate)
-        if reached <= before:
+    raised = 0
+    while not lowered and reached > _LITTLE_LOSS and raised < _MOST_RAISED:
+        further = end(rate * _FACTOR)
+        if not further < reached * (1 - _CLEARLY):
             break
+        rate, reached, raised = rate * _FACTOR, further, raised + 1
     return Rate(rate if math.isfinite(reached) and math.isfinite(before) else math.nan, before)

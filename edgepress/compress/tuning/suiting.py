@@ -1,7 +1,7 @@
 """What makes a network fit to be fine-tuned: normalised layers, and only augmentation that it stands."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -13,8 +13,7 @@ from edgepress.config.fine_tune import FineTune
 from edgepress.config.train import Augment
 from edgepress.datasets.augment import augment
 from edgepress.datasets.prepared import Array, Split
-from edgepress.graph.batchnorm import fold_batchnorm
-from edgepress.graph.unfolding import Moments, layers_without_batchnorm, unfold_batchnorm
+from edgepress.graph.unfolding import Moments, Unfolded, layers_without_batchnorm, unfold_batchnorm
 from edgepress.graph.view import copy
 from edgepress.translate.plan import Plan
 from edgepress.translate.trainable import has_own_kernel
@@ -26,19 +25,7 @@ _FEWEST_VALUES = 4
 _MOST_LOST = 0.05
 
 
-@dataclass(frozen=True)
-class Suited:
-    """A network to be trained, and the outputs of the layers that got a BatchNormalization for it alone."""
-
-    model: onnx.ModelProto
-    unfolded: tuple[str, ...]
-
-    def finished(self, trained: onnx.ModelProto) -> onnx.ModelProto:
-        """The trained network in its own form again."""
-        return fold_batchnorm(trained, only=self.unfolded) if self.unfolded else trained
-
-
-def suited_network(model: onnx.ModelProto, plan: Plan, data: TuningData, config: FineTune) -> Suited:
+def suited_network(model: onnx.ModelProto, plan: Plan, data: TuningData, config: FineTune) -> Unfolded:
     """The network with BatchNormalization behind its trainable layers, which computes the same.
 
     It stays as it is where nothing is trained, where batches are too small to tell statistics by, and where
@@ -46,11 +33,10 @@ def suited_network(model: onnx.ModelProto, plan: Plan, data: TuningData, config:
     """
     kept = any(node.op_type == "BatchNormalization" for node in model.graph.node)
     if kept or not config.epochs or min(config.batch_size, len(data.train)) < _FEWEST_IN_A_BATCH:
-        return Suited(model, ())
+        return Unfolded(model)
     own = {str(step.weights["kernel"].initializer) for step in plan.steps if has_own_kernel(step)}
     outputs = layers_without_batchnorm(model, own)
-    moments = _moments(model, outputs, data.train) if outputs else {}
-    return Suited(unfold_batchnorm(model, moments), tuple(moments)) if moments else Suited(model, ())
+    return unfold_batchnorm(model, _moments(model, outputs, data.train) if outputs else {})
 
 
 def suited_data(model: onnx.ModelProto, data: TuningData, config: FineTune, stage: str) -> TuningData:
@@ -89,8 +75,8 @@ def _moments(model: onnx.ModelProto, outputs: Sequence[str], split: Split) -> di
     sums: dict[str, list[Array | int]] = {}
     for _, *values in _run(model, outputs, split, _SAMPLES):
         for name, each in zip(outputs, values, strict=True):
-            if each.ndim == 2 or (each.ndim == 4 and each[0, 0].size >= _FEWEST_VALUES):
-                axes = (0,) if each.ndim == 2 else (0, 2, 3)
+            if each.ndim == 2 or each[0, 0].size >= _FEWEST_VALUES:
+                axes = (0, *range(2, each.ndim))
                 exact = each.astype(np.float64)
                 new = [exact.sum(axes), (exact**2).sum(axes), exact.size // exact.shape[1]]
                 sums[name] = [a + b for a, b in zip(sums.get(name, [0, 0, 0]), new, strict=True)]
