@@ -12,8 +12,9 @@ from onnx.reference import ReferenceEvaluator
 
 from edgepress.errors import ArtifactError, EdgepressError, UnsupportedModelError
 from edgepress.graph.normalise.normalise import load_normalised, normalise
+from edgepress.graph.view import copy
 from edgepress.translate.planning import make_plan
-from tests.networks import run_onnx
+from tests.networks import Graph, assert_close, inputs_for, run_function, run_onnx
 
 LOWERED = 18
 """From here on Pad, Split and Resize cannot be lowered by onnx, so these models go without."""
@@ -436,3 +437,38 @@ def test_files_that_are_no_models_are_refused(tmp_path):
         load_normalised(tmp_path / "absent.onnx")
     with pytest.raises(ArtifactError, match="is a folder; expected a regular file"):
         load_normalised(tmp_path)
+
+
+def test_sizes_of_minus_one_are_open():
+    """Paddle2ONNX wrote them so; ONNX Runtime takes them."""
+    graph = Graph(3, 8, 6, batch=-1)
+    graph.add(
+        "Flatten", graph.add("GlobalAveragePool", graph.add("Conv", "input", graph.weights(4, 3, 3, 3)))
+    )
+    model = graph.model()
+    model.graph.output[0].type.tensor_type.shape.dim[0].dim_value = -1
+    expected = run_onnx(copy(model), inputs := inputs_for(model))
+    normal = normalise(model)
+    assert normal.graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    assert_close(run_function(make_plan(normal), inputs), expected)
+
+
+def test_sizes_of_minus_two_are_none():
+    graph = Graph(3, 8, 6, batch=-2)
+    graph.add("Relu")
+    with pytest.raises(UnsupportedModelError, match=r"declares the shape \[-2, 3, 8, 6\]"):
+        normalise(graph.model())
+
+
+@pytest.mark.parametrize(("low", "high"), [("computed", ""), ("", "computed"), ("computed", "constant")])
+def test_clip_between_computed_bounds(low, high):
+    """The end of log-mel front-ends: the larger of x and its maximum less a constant."""
+    graph = Graph(4, 6)
+    computed = graph.add("Sub", graph.add("ReduceMax", keepdims=0), np.float32(1.5 if low else 3))
+    bounds = {"computed": computed, "constant": graph.constant(np.float32(3)), "": None}
+    graph.add("Clip", "input", bounds[low], bounds[high])
+    model = graph.model()
+    inputs = inputs_for(model, count=1)
+    expected = run_onnx(copy(model), inputs)
+    assert (expected != inputs).any() and np.ptp(expected) > 0
+    assert_close(run_function(make_plan(normalise(model)), inputs), expected)

@@ -1,4 +1,4 @@
-"""GroupNormalization in operators that every opset has: onnx cannot infer a shape behind it."""
+"""Operators in others that the passes here take: GroupNormalization, and Clip between computed bounds."""
 
 import numpy as np
 import onnx
@@ -13,8 +13,26 @@ from edgepress.graph.view import attributes, replace_nodes, set_initializer
 _OPERATOR = "GroupNormalization"
 
 
+def expand_computed_clips(model: onnx.ModelProto) -> None:
+    """Write each Clip one of whose bounds is computed, in place, as Max and Min."""
+    known, nodes = {tensor.name for tensor in model.graph.initializer}, list[onnx.NodeProto]()
+    for node in model.graph.node:
+        bounds = [(op, name) for op, name in zip(("Max", "Min"), node.input[1:], strict=False) if name]
+        if node.op_type != "Clip" or known.issuperset(name for _, name in bounds):
+            nodes.append(node)
+            continue
+        source, output = node.input[0], node.output[0]
+        for number, (op, bound) in enumerate(bounds, 1):
+            result = output if number == len(bounds) else f"{output}.{op}"
+            nodes.append(helper.make_node(op, [source, bound], [result], f"{node.name or output}.{op}"))
+            source = result
+    replace_nodes(model, nodes)
+
+
 def expand_group_norms(model: onnx.ModelProto) -> None:
     """Write each GroupNormalization, in place, as InstanceNormalization between reshapes, as PyTorch does.
+
+    Shape inference of onnx knows nothing behind it.
 
     Raises:
         UnsupportedModelError: the number of axes of an operand cannot be inferred.

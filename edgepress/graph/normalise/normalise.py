@@ -5,7 +5,7 @@ from pathlib import Path
 import onnx
 
 from edgepress.graph.normalise.batch import free_batch
-from edgepress.graph.normalise.expanding import expand_group_norms
+from edgepress.graph.normalise.expanding import expand_computed_clips, expand_group_norms
 from edgepress.graph.normalise.files import read_onnx
 from edgepress.graph.normalise.folding import fold_constants
 from edgepress.graph.normalise.names import make_names_valid
@@ -56,6 +56,7 @@ def normalise(model: onnx.ModelProto) -> onnx.ModelProto:
     if given < FIRST_SAMPLING_OPSET:
         sample_as_before(fresh)
     count_windows(fresh)
+    expand_computed_clips(fresh)
     if free_batch(fresh):
         fold_constants(fresh)
     else:

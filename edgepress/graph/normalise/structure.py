@@ -35,6 +35,7 @@ def tidy_structure(model: onnx.ModelProto) -> None:
     """
     opset(model)
     _refuse_exotic(model)
+    _open_sizes_of_minus_one(model)
     constants = {tensor.name for tensor in model.graph.initializer}
     for tensor in [*model.graph.initializer, *attribute_tensors(model)]:
         check_tensor(tensor)
@@ -45,6 +46,14 @@ def tidy_structure(model: onnx.ModelProto) -> None:
     remove_unused_initializers(model)
     _keep(model.graph.input, [_one_input(model, inputs)])
     _keep(model.graph.value_info, [])
+
+
+def _open_sizes_of_minus_one(model: onnx.ModelProto) -> None:
+    """Give sizes of −1, as Paddle2ONNX wrote those that are open, names."""
+    for info in (*model.graph.input, *model.graph.output):
+        for axis, dim in enumerate(info.type.tensor_type.shape.dim):
+            if dim.dim_value == -1:
+                dim.dim_param = f"{info.name}.size{axis}"
 
 
 def check_shape(info: onnx.ValueInfoProto) -> list[int | str]:
