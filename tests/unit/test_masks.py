@@ -206,12 +206,34 @@ def test_what_cannot_saturate_stays_in_floats_and_is_told(body):
     assert (
         "add_2" in line
         and "stay in floats: " in line
-        and "too far apart for 8 bits, or too far from 0" in line
+        and "too far apart for 8 bits, too far from 0, or in few" in line
         and "\n" not in line
     )
     outputs, _ = run_tflite(convert(integers, False, np.zeros(0)), inputs())
     outputs = outputs.reshape(actual.shape)
     np.testing.assert_allclose(outputs[visible], actual[visible], atol=0.02 * np.ptp(actual[visible]))
+
+
+@pytest.mark.parametrize(
+    ("classes", "scale", "floats"), [(300, 0.02, True), (300, 3.0, False), (8, 0.5, False)], ids=str
+)
+@pytest.mark.parametrize("moved", [False, True])
+def test_shares_that_take_few_of_the_codes_that_litert_prescribes_stay_in_floats(
+    classes, scale, floats, moved
+):
+    """Of 300 classes all alike none comes to a step of 1/256: all shares were 0."""
+    graph = Graph(6)
+    shares = softmax(graph, graph.add("MatMul", "input", np.float32(scale) * graph.weights(6, classes)))
+    if moved:
+        graph.add("Reshape", shares, np.array([0, 2, classes // 2], INT))
+    model, told = graph.model(), list[str]()
+    samples = np.random.default_rng(0).normal(size=(32, 6)).astype(np.float32)
+    sources = Sources(lambda count: samples, lambda: None, 0, told.append)
+    integers = quantiser(FORMATS["int8"])(model, FORMATS["int8"], sources)
+    assert any("in few of the codes that LiteRT prescribes" in line for line in told) == floats
+    expected = np.concatenate([run_onnx(model, each[None]) for each in samples])
+    actual = np.concatenate([run_onnx(integers, each[None]) for each in samples])
+    assert signal_to_noise(expected, actual) > (30 if floats else 25)
 
 
 def test_a_mask_of_minus_infinity_among_computed_products_needs_no_range():

@@ -10,7 +10,7 @@ from edgepress.compress.quantisation.floats import unquantised_nodes
 from edgepress.compress.quantisation.histograms import narrowed
 from edgepress.compress.quantisation.qdq import tensors_of_fixed_range
 from edgepress.compress.quantisation.saturation import saturated
-from edgepress.compress.quantisation.separated import nodes_around, separated, tensors_of
+from edgepress.compress.quantisation.separated import faint, nodes_around, separated, tensors_of
 from edgepress.config.quant import Calibration
 from edgepress.datasets.prepared import Array
 from edgepress.errors import UnsupportedModelError
@@ -40,7 +40,10 @@ class Calibrated:
         """What stays in floats, and why, in a line."""
         tensors, nodes = (", ".join(names[:_TOLD]) + " …" * (len(names) > _TOLD)
                           for names in (self.apart, self.floats))  # fmt: skip
-        return f"{nodes} stay in floats: {tensors} lie in places too far apart for 8 bits, or too far from 0"
+        return (
+            f"{nodes} stay in floats: {tensors} lie in places too far apart for 8 bits, too far from 0, "
+            "or in few of the codes that LiteRT prescribes"
+        )
 
 
 def calibrate(model: onnx.ModelProto, config: Calibration, inputs: Array) -> Calibrated:
@@ -57,8 +60,9 @@ def calibrate(model: onnx.ModelProto, config: Calibration, inputs: Array) -> Cal
     _check_constants(model)
     activations, floats = Activations(model, inputs), unquantised_nodes(model)
     cut = saturated(model, extremes(activations), activations, floats)
-    apart = separated(cut.model, cut.ranges, activations, floats)
-    around, fixed = nodes_around(model, apart), tensors_of_fixed_range(model)
+    fixed = tensors_of_fixed_range(model)
+    apart = separated(cut.model, cut.ranges, activations, floats) + faint(model, cut.ranges, fixed)
+    around = nodes_around(model, apart)
     quantised = tensors_of(model, {node.name for node in model.graph.node}.difference(floats, around))
     ranges = {name: fixed.get(name, bounds) for name, bounds in cut.ranges.items() if name in quantised}
     settled = cut.cut.union(fixed)

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 
 from edgepress.compress.quantisation.activations import Activations, Range, constant_ranges
+from edgepress.compress.quantisation.sharing import moves
 from edgepress.datasets.prepared import Array
 from edgepress.graph.view import consumers
 
@@ -46,6 +47,25 @@ def _is_far(bounds: Range) -> bool:
     """Whether 0, which each range holds, is so far from all elements that few codes are left for these."""
     low, high = bounds
     return bool((low > 0 or high < 0) and 0 < (high - low) * 255 < _LEAST_CODES * max(high, -low))
+
+
+def faint(model: onnx.ModelProto, ranges: Mapping[str, Range], fixed: Mapping[str, Range]) -> list[str]:
+    """The outputs that take few of the codes of a prescribed range, and what they are moved from.
+
+    LiteRT's int8 Softmax gives shares in steps of 1/256: of those of hundreds of classes all may be 0.
+    """
+    shown, found = {output.name for output in model.graph.output}, set[str]()
+    for node in reversed(model.graph.node):
+        if moves(model, node) and not shown.isdisjoint(node.output):
+            shown.add(node.input[0])
+    for name in shown.intersection(fixed):
+        (low, high), (least, most) = ranges[name], fixed[name]
+        if 0 < (max(high, 0.0) - min(low, 0.0)) * 255 < _LEAST_CODES * (most - least):
+            found.add(name)
+    for node in model.graph.node:
+        if moves(model, node) and node.input[0] in found:
+            found.update(shown.intersection(node.output))
+    return [name for name in ranges if name in found]
 
 
 def nodes_around(model: onnx.ModelProto, tensors: Collection[str]) -> list[str]:
