@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from edgepress.errors import EdgepressError, UsageError
-from edgepress.system import NO_ROOM, cause, out_of_memory
+from edgepress.errors import ArtifactError, EdgepressError, UsageError
+from edgepress.system import NO_ROOM, cause, exhausted, out_of_memory
 from edgepress.text import one_line, shown
 from edgepress.watcher import TRACEBACK, watched
 
@@ -119,7 +119,7 @@ def _tell(error: BaseException, verbose: bool) -> int:
 def _described(error: BaseException) -> tuple[int, str]:
     """The exit status, and what to say."""
     if isinstance(error, EdgepressError):
-        return error.status, str(error)
+        return error.status, _judgement(error)
     if isinstance(error, KeyboardInterrupt):
         return 128 + signal.SIGINT, "interrupted; every file is either whole or as it was"
     if isinstance(error, Ended):
@@ -136,6 +136,14 @@ def _described(error: BaseException) -> tuple[int, str]:
     elif isinstance(error, OSError):
         refused = f"{_place(error)}{refused}"
     return REFUSED, refused
+
+
+def _judgement(error: EdgepressError) -> str:
+    """An error's own words, unless they judge a network or a file for what the system lacked meanwhile."""
+    lacking = None if isinstance(error, ArtifactError) else exhausted(error)
+    if lacking is not None and out_of_memory(error):
+        _lacking.append(error)
+    return lacking or str(error)
 
 
 def _place(error: OSError) -> str:

@@ -17,6 +17,9 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OF_CONTENT = (errno.EINVAL, errno.EOVERFLOW)
 """Also what the system says to a place in a file that a damaged file names."""
 
+_EXHAUSTED = (*NO_ROOM, errno.EMFILE, errno.ENFILE, errno.EIO, errno.EAGAIN)
+"""What the system lacks, or what its hardware fails at, whatever file it was asked for."""
+
 _REMEDIES = {
     **dict.fromkeys(NO_ROOM, "free some space and run again"),
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "close other programs, or raise the limit: ulimit -n"),
@@ -53,6 +56,12 @@ def cause(error: BaseException) -> str | None:
         if isinstance(each, OSError) and each.errno is not None and each.errno not in _OF_CONTENT:
             return f"{told(each)}; {_REMEDIES.get(each.errno, 'mend it and run again')}"
     return None
+
+
+def exhausted(error: BaseException) -> str | None:
+    """As `cause`, if the system lacked memory, space or the like: no fault of what was worked on."""
+    lacking = any(isinstance(each, OSError) and each.errno in _EXHAUSTED for each in _causes(error))
+    return cause(error) if lacking or out_of_memory(error) else None
 
 
 def told(error: OSError) -> str:

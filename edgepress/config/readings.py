@@ -7,6 +7,7 @@ from edgepress import files
 from edgepress.config.schema import show
 from edgepress.config.yaml_text import parse_yaml
 from edgepress.errors import ConfigError
+from edgepress.system import exhausted
 from edgepress.text import one_line, shown
 
 _ABSENT = object()
@@ -54,6 +55,8 @@ def _as_hydra_reads(content: bytes, file: Path) -> object:
     try:
         return get_yaml_loader()(content).get_single_data()
     except Exception as error:  # the parser's, or of values that it cannot make
+        if exhausted(error):
+            raise
         raise ConfigError(
             f"{shown(file)} is not valid YAML 1.1, as Hydra reads it: {one_line(error, 400)}"
         ) from None

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from edgepress.errors import ConfigError
+from edgepress.system import exhausted
 from edgepress.text import one_line
 
 _MOST_VALUES = 100_000
@@ -35,6 +36,8 @@ def parse_yaml(content: bytes | str, where: str) -> Any:
     except ConfigError:
         raise
     except Exception as error:  # not UTF-8, numbers that Python refuses, tags that do not fit: anything
+        if exhausted(error):
+            raise
         raise ConfigError(f"{where} is not valid YAML: {one_line(error, 400)}") from None
     _refuse_bulk(value, where)
     return value

@@ -17,6 +17,7 @@ from edgepress.devices.base import Device, Measurement, ModelRun, Pair, RuntimeN
 from edgepress.devices.client import start_runner
 from edgepress.devices.linux import LinuxDevice
 from edgepress.devices.local import LocalHost, environment
+from edgepress.devices.pipes import EndlessOutputError, finished
 from edgepress.devices.prediction import REFERENCE, TIMEOUT_S
 from edgepress.devices.program.machine import short_hash
 from edgepress.devices.requirements import require_models, require_package
@@ -163,16 +164,16 @@ def _vela(model: Path, config: EthosU, folder: Path) -> str:
     command = [sys.executable, "-I", "-m", "ethosu.vela", str(source), *options]
     command += ["--verbose-performance", "--show-cpu-operations"]
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=TIMEOUT_S, env=environment(1), cwd=folder
-        )
+        status, said, words = finished(command, TIMEOUT_S, cwd=folder, env=environment(1))
+    except EndlessOutputError as error:
+        raise DeviceError(f"Vela prints {error} on {model}; choose another device") from None
     except subprocess.TimeoutExpired:
         raise DeviceError(
             f"Vela did not compile {model} within {TIMEOUT_S:g} s; choose another device"
         ) from None
-    if done.returncode != 0:
-        raise _failure(model, done.returncode, done.stderr)
-    return done.stdout
+    if status != 0:
+        raise _failure(model, status, words)
+    return said
 
 
 def _failure(model: Path, status: int, words: str) -> DeviceError:

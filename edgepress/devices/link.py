@@ -18,7 +18,7 @@ from typing import IO
 
 from tqdm import tqdm
 
-from edgepress.devices.pipes import EndlessOutputError, communicate, last_words
+from edgepress.devices.pipes import MAX_LOG_BYTES, EndlessOutputError, communicate, last_words, limited
 from edgepress.errors import DeviceError
 from edgepress.files import opened
 from edgepress.text import shown
@@ -87,7 +87,7 @@ class Link:
     def popen(self, script: str, *arguments: str, log: IO[bytes] | int) -> "subprocess.Popen[str]":
         """A script that is talked to in lines; its arguments are $1, $2, …"""
         return subprocess.Popen(
-            [*self._ssh, self.board, self._command(script, arguments)],
+            limited([*self._ssh, self.board, self._command(script, arguments)], MAX_LOG_BYTES),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -149,7 +149,11 @@ class Link:
             target.open("wb") as file,
             tempfile.TemporaryFile() as log,
             subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=log, start_new_session=True
+                limited(command, MAX_LOG_BYTES),
+                stdin=subprocess.DEVNULL,
+                stdout=pipe,
+                stderr=log,
+                start_new_session=True,
             ) as process,
         ):
             assert process.stdout is not None

@@ -8,16 +8,20 @@ import hashlib
 import json
 import re
 import shlex
+import signal
 import subprocess
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from edgepress.devices.pipes import EndlessOutputError, communicate
+from edgepress.devices.pipes import MAX_LOG_BYTES, EndlessOutputError, finished, limited
 from edgepress.devices.program.machine import short_hash
 from edgepress.errors import DeviceError
 from edgepress.files import opened
 from edgepress.text import one_line, shown
+
+MAX_FILE_BYTES = 1 << 30
+"""More than any file that we fetch."""
 
 _PATIENCE_S = 120.0
 _BEGUN, _ENDED = "edgepress: begun", "edgepress: ended"
@@ -70,7 +74,12 @@ class Phone:
         command = self._command("shell", "-T", self._script(script, arguments, self._directory))
         pipe = subprocess.PIPE
         return subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=log, encoding="utf-8", errors="replace"
+            limited(command, MAX_LOG_BYTES),
+            stdin=pipe,
+            stdout=pipe,
+            stderr=log,
+            encoding="utf-8",
+            errors="replace",
         )
 
     def shell(
@@ -98,7 +107,11 @@ class Phone:
         return f"{self._directory}/runs/{name}"
 
     def fetch(self, path: str, target: Path) -> None:
-        """Bring a file from the phone."""
+        """Bring a file from the phone.
+
+        Raises:
+            DeviceError: the connection is lost, the file is not there, or it is larger than any of ours.
+        """
         self._adb("pull", path, str(target), limit_s=10 * _PATIENCE_S)
 
     def tidy(self, run: str) -> None:
@@ -139,13 +152,8 @@ class Phone:
         return there
 
     def _adb(self, *arguments: str, limit_s: float = _PATIENCE_S) -> str:
-        command = self._command(*arguments)
         try:
-            with subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                encoding="utf-8", errors="replace",
-            ) as process:  # fmt: skip
-                said, words = communicate(process, "", limit_s)
+            status, said, words = finished(limited(self._command(*arguments), MAX_FILE_BYTES), limit_s)
         except OSError as error:
             reason = error.strerror or error
             raise DeviceError(f"adb cannot be started: {reason}; install Android's platform tools") from error
@@ -153,8 +161,10 @@ class Phone:
             raise self._failure(f"no answer within {limit_s:g} s") from error
         except EndlessOutputError as error:
             raise self._failure(f"adb prints {error}") from error
-        if process.returncode != 0:
-            raise self._failure(words.strip() or said.strip() or f"exit status {process.returncode}")
+        if status == -signal.SIGXFSZ:
+            raise self._failure(f"it sends more than {MAX_FILE_BYTES:,} bytes, which is no file of ours")
+        if status != 0:
+            raise self._failure(words.strip() or said.strip() or f"exit status {status}")
         return said
 
     def _command(self, *arguments: str) -> list[str]:

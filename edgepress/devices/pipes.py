@@ -1,9 +1,14 @@
 """What other programs write is read up to a limit, so that one that never ends costs no memory."""
 
+import errno
+import os
+import shutil
 import subprocess
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import IO
 
 MAX_LINE = 1 << 23
@@ -12,12 +17,45 @@ MAX_LINE = 1 << 23
 MAX_OUTPUT = 1 << 22
 """Characters of what a script prints."""
 
+MAX_LOG_BYTES = 1 << 26
+"""Of what a program that is talked to writes to its log meanwhile."""
+
+_BLOCK_BYTES = 512  # of `ulimit -f`, by POSIX
 _TAIL_BYTES = 1 << 16
 _CHUNK = 1 << 16
 
 
 class EndlessOutputError(Exception):
     """A program has written more than it should; it was ended."""
+
+
+def limited(command: Sequence[str], most_bytes: int) -> list[str]:
+    """The command, ended by the system (SIGXFSZ) if it makes a file larger than that, such as its log.
+
+    Raises:
+        FileNotFoundError: there is no such program, as where it is started.
+    """
+    if shutil.which(command[0]) is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), command[0])
+    return ["/bin/sh", "-c", 'ulimit -f "$0" && exec "$@"', str(-(-most_bytes // _BLOCK_BYTES)), *command]
+
+
+def finished(
+    command: Sequence[str], limit_s: float, cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> tuple[int, str, str]:
+    """The exit status of a command, what it said, and its errors.
+
+    Raises:
+        OSError: it cannot be started.
+        EndlessOutputError, TimeoutExpired: as `communicate`.
+    """
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, cwd=cwd, env=env,
+        encoding="utf-8", errors="replace",
+    ) as process:  # fmt: skip
+        said, words = communicate(process, "", limit_s)
+    return process.returncode, said, words
 
 
 def communicate(

@@ -8,7 +8,9 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from edgepress.devices.pipes import EndlessOutputError, finished
 from edgepress.errors import DeviceError
+from edgepress.text import one_line
 
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _MIRROR = "EDGEPRESS_DEBIAN_MIRROR"
@@ -115,17 +117,14 @@ class _Apt:
 def _run(command: list[str], folder: Path) -> str:
     environment = {**os.environ, "LC_ALL": "C"}
     try:
-        done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_S
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
+        status, said, words = finished(command, _TIMEOUT_S, cwd=folder, env=environment)
+    except (OSError, subprocess.TimeoutExpired, EndlessOutputError) as error:
         raise DeviceError(f"{command[0]} cannot be run: {error}; it takes a Debian with apt") from error
-    if done.returncode != 0:
-        reasons = [line for line in done.stderr.splitlines() if line.startswith("E:")] or [done.stderr]
-        said = " ".join(reasons[0].split())[:300]
+    if status != 0:
+        reasons = [line for line in words.splitlines() if line.startswith("E:")] or [words]
         remedy = f"is Debian's mirror within reach? {_MIRROR} names another"
-        raise DeviceError(f"{command[0]} failed: {said}; {remedy}")
-    return done.stdout
+        raise DeviceError(f"{command[0]} failed: {one_line(reasons[0], 300)}; {remedy}")
+    return said
 
 
 def _release() -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from edgepress.boundary import run
 from edgepress.cli import main
-from edgepress.errors import ConfigError
+from edgepress.errors import ArtifactError, ConfigError, UnsupportedModelError
 
 ROOT = Path(__file__).parents[2]
 
@@ -192,3 +192,36 @@ def test_in_process_errors_are_told_by_their_kind(capsys: pytest.CaptureFixture[
         1,
         "error: file: Permission denied; check the permissions\n",
     )
+
+
+EXHAUSTED = {
+    "memory": (MemoryError(), "there is not enough memory"),
+    "memory of a library": (
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+        "there is not enough",
+    ),
+    "files": (OSError(errno.EMFILE, "Too many open files"), "Too many open files; close other programs"),
+    "disk": (OSError(errno.ENOSPC, "No space left on device"), "No space left on device; free some space"),
+    "hardware": (OSError(errno.EIO, "Input/output error"), "Input/output error; "),
+    "content": (ValueError("no such thing"), "the network is broken"),
+    "an absent file": (OSError(errno.ENOENT, "No such file"), "the network is broken"),
+}
+
+
+@pytest.mark.parametrize("lack", EXHAUSTED)
+def test_what_the_system_lacks_is_no_fault_of_a_network(
+    lack: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgepress.boundary._lacking", [])
+    reason, line = EXHAUSTED[lack]
+
+    def judged() -> None:
+        raise UnsupportedModelError("the network is broken; mend it") from reason
+
+    def told() -> None:
+        raise ArtifactError("cannot write x: its own words") from reason
+
+    assert run(judged) == 1
+    assert capsys.readouterr().err.startswith(f"error: {line}")
+    assert run(told) == 1
+    assert capsys.readouterr().err == "error: cannot write x: its own words\n"

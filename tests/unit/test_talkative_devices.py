@@ -1,7 +1,9 @@
 """Devices that say something else than what they were asked: one line each, and bounded memory."""
 
 import json
+import os
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -15,16 +17,16 @@ import pytest
 
 from edgepress.config.composition import compose
 from edgepress.config.device import Ssh
-from edgepress.devices import client, pipes
+from edgepress.devices import client, phone, pipes
 from edgepress.devices.answers import parse_answer
 from edgepress.devices.client import start_runner
 from edgepress.devices.host import Connection, Host
 from edgepress.devices.local import LocalConnection, popen
 from edgepress.devices.phone_benchmark import read
-from edgepress.devices.pipes import EndlessOutputError, communicate
+from edgepress.devices.pipes import EndlessOutputError, communicate, limited
 from edgepress.devices.prediction import XNNPACK, outputs_of
 from edgepress.errors import ConfigError, DeviceError
-from edgepress.provision import check
+from edgepress.provision import check, debian
 from edgepress.provision.named import configuration
 from edgepress.provision.setup import _note
 
@@ -159,6 +161,35 @@ def test_a_script_that_never_ends_to_print_is_ended(stream: str) -> None:
     ):
         communicate(process, "", 60)
     assert time.monotonic() - started < 20
+
+
+def test_a_log_or_file_that_never_ends_does_not_fill_the_disk(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as log:
+        done = subprocess.run(limited(["yes"], 1 << 20), stdout=log, check=False)
+    assert done.returncode == -signal.SIGXFSZ
+    assert (tmp_path / "log").stat().st_size == 1 << 20
+
+
+def test_a_file_of_a_phone_that_never_ends_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "adb").write_text('#!/bin/sh\nexec dd if=/dev/zero of="$5" bs=65536 status=none\n')
+    (tmp_path / "adb").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(phone, "MAX_FILE_BYTES", 1 << 20)
+    with pytest.raises(DeviceError, match=r"sends more than 1,048,576 bytes, which is no file of ours"):
+        phone.Phone("p", "/there").fetch("/there/outputs.npy", tmp_path / "outputs.npy")
+    assert (tmp_path / "outputs.npy").stat().st_size <= 1 << 20
+
+
+def test_what_a_packager_prints_without_end_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "apt-get").write_text("#!/bin/sh\nexec yes\n")
+    (tmp_path / "apt-get").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(DeviceError, match=r"^apt-get cannot be run: more than 4,194,304 characters"):
+        debian._run(["apt-get", "update"], tmp_path)
 
 
 def test_a_script_that_does_not_end_is_ended() -> None:
