@@ -191,6 +191,7 @@ CASES: list[Case] = [
     both("PRelu"),
     plain("Clip", np.float32(-0.7), np.float32(1.1)),
     plain("Clip", None, np.float32(0.5)),
+    plain("Clip", None, np.float32(-0.4)),
     plain("Clip", np.float32(0.2)),
     plain("Softmax", axis=1),
     plain("Softmax", axis=-2),

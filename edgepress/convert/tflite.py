@@ -1,5 +1,6 @@
 """TFLiteConverter, set up alike for every converter here."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -10,6 +11,9 @@ from edgepress.datasets.prepared import Array
 from edgepress.errors import ConversionError
 from edgepress.graph.formats import NumberFormat
 from edgepress.translate.tensorflow_setup import quiet, tf
+
+_PLACE = re.compile(r"/\S+?:\d+:\d+: ")
+"""Where in TensorFlow's own files an error arose."""
 
 
 class _Converter(tf.lite.TFLiteConverter):
@@ -86,8 +90,9 @@ def run(converter: Any, name: str) -> bytes:
             content: bytes = converter.convert()
     except Exception as error:  # the converter raises whatever its native parts do
         lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        reason = " ".join(_PLACE.sub(" ", lines[0]).split())[:300]
         raise ConversionError(
-            f"TensorFlow's converter refused the network from the {name} converter: {lines[0][:300]}; "
+            f"TensorFlow's converter refused the network from the {name} converter: {reason}; "
             "try the other converter (convert=nhwc or convert=onnx_tf) or another quant"
         ) from error
     return content

@@ -50,11 +50,13 @@ _WORDS = {
     "go without what works on the translation: -S prune=none -S cluster=none -S convert=onnx_tf": (
         "try --converter onnx_tf"
     ),
+    "-S quant=int8": "--quant int8",
     "delete it and run: dvc repro": "convert it again",
     "convert.io_dtype": "--io-dtype",
     "as quantize says": "as told above",
     "convert=": "--converter ",
     "quant=": "--quant ",
+    "quant: ": "--quant int8: ",
 }
 """Remedies that name the pipeline's configuration, in this command's words."""
 
@@ -221,7 +223,7 @@ def _quantised(
     except EdgepressError:
         raise
     except Exception as error:  # onnxruntime raises whatever its passes meet in a network from anywhere
-        reason = " ".join(str(error).split())[:200]
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise ConversionError(
             f"ONNX Runtime cannot quantise {request.source} to {request.quant} ({reason}); "
             "choose another --quant"

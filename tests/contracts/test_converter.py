@@ -263,6 +263,23 @@ class TestOnnxTf(ConverterContract):
         np.testing.assert_allclose(outputs, run_onnx(graph.model(), TEST[:20]), rtol=1e-4)
 
 
+def test_what_tensorflow_says_names_no_file_of_this_machine():
+    tensorflow()
+    from edgepress.convert.tflite import run
+
+    class Refusing:
+        def convert(self) -> bytes:
+            raise RuntimeError(
+                "Could not translate.<unknown>:0: error: /usr/lib/python3/tensorflow/trace.py:178:1: "
+                "error: 'tf.Erfc' op is neither a custom op nor a flex op\nsecond line"
+            )
+
+    with pytest.raises(ConversionError) as refused:
+        run(Refusing(), "nhwc")
+    assert "'tf.Erfc' op is neither" in str(refused.value)
+    assert "/usr" not in str(refused.value) and "\n" not in str(refused.value)
+
+
 def test_every_converter_has_its_contract():
     assert {contract.converter for contract in ConverterContract.__subclasses__()} == set(CHOICES)
 

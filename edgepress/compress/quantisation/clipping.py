@@ -41,7 +41,7 @@ def restore_clipping(quantised: onnx.ModelProto, model: onnx.ModelProto) -> onnx
         if not _clips(restored, quantise, _bounds(clip, constants)):
             node.output[0] += UNCLIPPED
             nodes.extend(_clipped(clip, quantise, node.output[0]))
-            for bound in clip.input[1:]:
+            for bound in filter(None, clip.input[1:]):
                 set_initializer(restored, bound, constants[bound])
     replace_nodes(restored, nodes)
     return restored
