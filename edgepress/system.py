@@ -42,7 +42,8 @@ _OUT_OF_MEMORY = (
 """What native libraries write of a lack of memory."""
 
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-_NO_LIMIT_BYTES = 2**60
+NO_LIMIT_BYTES = 2**60
+"""What stands for a limit where there is none."""
 
 
 def cause(error: BaseException) -> str | None:
@@ -76,8 +77,8 @@ def out_of_memory(error: BaseException) -> bool:
 
 def memory_limit() -> str:
     """` (limit: …)`, the least that this process is held to, or nothing where there is none."""
-    limits = {"ulimit -v": _address_space(), "the container": _container()}
-    held = {name: most for name, most in limits.items() if most < _NO_LIMIT_BYTES}
+    limits = {"ulimit -v": address_space(), "the container": _container()}
+    held = {name: most for name, most in limits.items() if most < NO_LIMIT_BYTES}
     if not held:
         return ""
     name = min(held, key=held.__getitem__)
@@ -99,11 +100,12 @@ def _lacked_memory(error: BaseException) -> bool:
     return native and any(words in f"{type(error).__name__}: {error}" for words in _OUT_OF_MEMORY)
 
 
-def _address_space() -> int:
+def address_space() -> int:
+    """The most addresses that this process may have, in bytes, by `ulimit -v`."""
     import resource
 
     most = resource.getrlimit(resource.RLIMIT_AS)[0]
-    return _NO_LIMIT_BYTES if most == resource.RLIM_INFINITY else most
+    return NO_LIMIT_BYTES if most == resource.RLIM_INFINITY else most
 
 
 def _container() -> int:
@@ -114,4 +116,4 @@ def _container() -> int:
             continue
         if text.isdigit():
             return int(text)
-    return _NO_LIMIT_BYTES
+    return NO_LIMIT_BYTES

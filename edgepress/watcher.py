@@ -9,6 +9,7 @@ figures are its own. Standard library only.
 import faulthandler
 import os
 import re
+import select
 import signal
 import sys
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from edgepress.system import memory_limit
+from edgepress.system import NO_LIMIT_BYTES, address_space, memory_limit
 
 TRACEBACK = "EDGEPRESS_TRACEBACK"
 """The environment variable with which unexpected errors show their traceback."""
@@ -39,6 +40,7 @@ _LIKELY = {
     "SIGFPE": "in a library's arithmetic",
 }
 _FRAME = re.compile(r'File "[^"]*?((?:edgepress|stages)/[^"]*)", line (\d+)')
+_TICK_S, _SPUN, _SPIN_S, _CLOSE_BYTES = 3.0, 5, 0.3, 1 << 27
 _IGNORED = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE)
 
 
@@ -79,14 +81,59 @@ def _watch(name: str, reading: int) -> NoReturn:
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGINT, end_soon)
     signal.signal(signal.SIGALRM, end)
+    spin = _Spin(parent)
     heard = b""
-    while part := os.read(reading, _READ_BYTES):
+    while part := _read(reading, spin):
         heard += part
     if not heard.endswith(_DONE):
         words = heard.decode(errors="replace")
-        line = _reason(name, words, _killed_for_memory() > killed_before)
+        line = _reason(name, words, spin.found or _killed_for_memory() > killed_before)
         _say("interrupted; every file is either whole or as it was" if interrupted else line, words)
     os._exit(0)
+
+
+def _read(reading: int, spin: "_Spin") -> bytes:
+    """What comes next from the process; nothing at its end, which is brought about if it spins."""
+    while spin.possible and not select.select([reading], [], [], _TICK_S)[0]:
+        spin.look()
+    return os.read(reading, _READ_BYTES)
+
+
+class _Spin:
+    """Whether a process asks in vain for memory without end, as OpenBLAS does under a limit of addresses.
+
+    It then spends nearly all of its time in the system, and its size, just below the limit, stays as it is.
+    """
+
+    def __init__(self, process: int) -> None:
+        self.possible, self.found = address_space() < NO_LIMIT_BYTES, False
+        self._process, self._before, self._times = process, (0.0, 0.0, 0), 0
+
+    def look(self) -> None:
+        """Look at the process, and end it if it has spun for long enough."""
+        with suppress(OSError, ValueError, IndexError):
+            fields = (
+                Path(f"/proc/{self._process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+            )
+            ticks = os.sysconf("SC_CLK_TCK")
+            now = int(fields[11]) / ticks, int(fields[12]) / ticks, int(fields[20])
+            self._times = self._times + 1 if spins(self._before, now, address_space()) else 0
+            self._before = now
+            if self._times >= _SPUN and os.getppid() == self._process:
+                self.found = True
+                os.kill(self._process, signal.SIGKILL)
+
+
+def spins(before: tuple[float, float, int], now: tuple[float, float, int], limit: int) -> bool:
+    """Whether a process asked in vain for memory between two looks at it.
+
+    Args:
+        before: its seconds of its own and in the system, and its addresses in bytes.
+        now: the same, later.
+        limit: the most addresses that it may have, in bytes.
+    """
+    own, system = now[0] - before[0], now[1] - before[1]
+    return now[2] == before[2] > limit - _CLOSE_BYTES and system > _SPIN_S and system > 4 * own
 
 
 def _say(line: str, words: str) -> None:
@@ -100,7 +147,7 @@ def _reason(name: str, words: str, for_memory: bool) -> str:
     limit = memory_limit()
     remedy = "close other programs, raise the limit, or take smaller data or a smaller network"
     if for_memory:
-        return f"{name} was ended by the kernel for lack of memory{limit}; {remedy}"
+        return f"{name} was ended for lack of memory{limit}; {remedy}"
     fatal = words.partition("\n")[0].partition("Fatal Python error: ")[2].strip()
     ended = _SIGNALS.get(fatal)
     if ended is None:

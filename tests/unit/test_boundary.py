@@ -13,6 +13,7 @@ import pytest
 from edgepress.boundary import run
 from edgepress.cli import main
 from edgepress.errors import ArtifactError, ConfigError, UnsupportedModelError
+from edgepress.watcher import spins
 
 ROOT = Path(__file__).parents[2]
 
@@ -225,3 +226,18 @@ def test_what_the_system_lacks_is_no_fault_of_a_network(
     assert capsys.readouterr().err.startswith(f"error: {line}")
     assert run(told) == 1
     assert capsys.readouterr().err == "error: cannot write x: its own words\n"
+
+
+@pytest.mark.parametrize(
+    ("now", "told"),
+    [
+        ((10.1, 13, 1400 << 20), True),
+        ((10.1, 13, 1410 << 20), False),
+        ((12, 13, 1400 << 20), False),
+        ((10, 10.1, 1400 << 20), False),
+    ],
+    ids=["asks in vain", "grows", "computes", "waits"],
+)
+def test_a_process_that_asks_for_memory_in_vain_is_noticed(now: tuple[float, float, int], told: bool) -> None:
+    assert spins((10, 10, 1400 << 20), now, 1500 << 20) is told
+    assert not spins((10, 10, 1400 << 20), now, 3000 << 20)
