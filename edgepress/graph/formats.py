@@ -1,6 +1,6 @@
 """In which number format a model computes, and the way back to plain float32."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 import numpy as np
@@ -65,22 +65,41 @@ def restore_activations(plain: onnx.ModelProto, quantised: onnx.ModelProto) -> o
     """Put the Relu and Relu6 back that onnxruntime left out of an int8 model because its ranges clip alike.
 
     `plain` is `to_float(quantised)`. A tensor whose codes begin at 0 and cannot be negative gets a Relu;
-    where they also end at 6, a Clip.
+    where they also end at 6, a Clip. Other Clips are noted where they were, see `note_clip`.
     """
-    bounds = _clipping_ranges(quantised)
+    bounds, noted = _clipping_ranges(quantised), dict(_noted_clips(quantised))
     restored, nodes = copy(plain), []
     for node in restored.graph.node:
         nodes.append(node)
         name = node.output[0]
-        if name in bounds and node.op_type in _SIGNED:
+        if name in noted or (name in bounds and node.op_type in _SIGNED):
             node.output[0] = f"{name}.unclipped"
-            nodes.append(_clip(restored, node.output[0], name, bounds[name]))
+            nodes.append(
+                _between(restored, node.output[0], name, *noted[name])
+                if name in noted
+                else _clip(restored, node.output[0], name, bounds[name])
+            )
     replace_nodes(restored, nodes)
     return restored
 
 
 _SIGNED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Sub", "Mul", "Div", "BatchNormalization")
 _SIX = 6.0
+
+
+_NOTE = "clips to "
+
+
+def note_clip(quantise: onnx.NodeProto, low: float, high: float) -> None:
+    """Say at a QuantizeLinear, in place, of which Clip that was left out its codes take the place."""
+    quantise.doc_string = f"{_NOTE}{low!r} {high!r}"
+
+
+def _noted_clips(model: onnx.ModelProto) -> Iterator[tuple[str, tuple[float, float]]]:
+    for node in model.graph.node:
+        if node.op_type == "QuantizeLinear" and node.doc_string.startswith(_NOTE):
+            low, high = map(float, node.doc_string.removeprefix(_NOTE).split())
+            yield node.input[0].removesuffix("_QuantizeLinear_Input"), (low, high)
 
 
 def _clipping_ranges(model: onnx.ModelProto) -> dict[str, float]:
@@ -97,10 +116,14 @@ def _clipping_ranges(model: onnx.ModelProto) -> dict[str, float]:
 def _clip(model: onnx.ModelProto, source: str, target: str, end: float) -> onnx.NodeProto:
     if abs(end - _SIX) > _SIX / 255:
         return onnx.helper.make_node("Relu", [source], [target], f"{target}.relu")
-    for bound, value in (("low", 0.0), ("high", _SIX)):
+    return _between(model, source, target, 0.0, _SIX)
+
+
+def _between(model: onnx.ModelProto, source: str, target: str, low: float, high: float) -> onnx.NodeProto:
+    for bound, value in (("low", low), ("high", high)):
         set_initializer(model, f"{target}.{bound}", np.array(value, np.float32))
     return onnx.helper.make_node(
-        "Clip", [source, f"{target}.low", f"{target}.high"], [target], f"{target}.relu6"
+        "Clip", [source, f"{target}.low", f"{target}.high"], [target], f"{target}.clip"
     )
 
 

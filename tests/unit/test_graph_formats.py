@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
+from edgepress.compress.quantisation.registry import Sources, quantiser
 from edgepress.graph.batchnorm import fold_batchnorm
 from edgepress.graph.codes import dequantise
 from edgepress.graph.formats import number_format, restore_activations, to_float
@@ -98,6 +99,21 @@ def test_activations_that_int8_leaves_out_are_restored(activation):
     onnx.checker.check_model(restored, full_check=True)
     assert_close(run_onnx(restored, IMAGES), run_onnx(network(activation=activation), IMAGES), 0.1)
     assert np.abs(run_onnx(plain, IMAGES) - run_onnx(network(activation=activation), IMAGES)).max() > 1
+
+
+@pytest.mark.parametrize(("low", "high"), [(-0.4, 0.8), (0.0, 0.5), (None, 0.3)])
+def test_a_clip_that_int8_leaves_out_is_restored(low, high):
+    """onnx-tf knew nothing of it, and gave what lies outside of the bounds as it was."""
+    graph = Graph(4, 5, 6)
+    layer = graph.add("Conv", "input", graph.weights(3, 4, 1, 1))
+    clipped = graph.add("Clip", layer, None if low is None else np.float32(low), np.float32(high))
+    graph.add("Conv", clipped, graph.weights(3, 3, 1, 1))
+    model, samples = graph.model(), np.random.default_rng(0).normal(size=(32, 4, 5, 6)).astype(np.float32)
+    sources = Sources(lambda count: samples, lambda: None, 0, lambda line: None)
+    quantised = quantiser(FORMATS["int8"])(model, FORMATS["int8"], sources)
+    restored = restore_activations(to_float(quantised), quantised)
+    assert ops(restored) == ["Conv", "Clip", "Conv"]
+    assert_close(run_onnx(restored, samples), run_onnx(model, samples), 0.05)
 
 
 def test_activations_that_are_still_there_are_not_doubled():

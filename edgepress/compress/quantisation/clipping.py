@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnx
 
+from edgepress.graph.formats import note_clip
 from edgepress.graph.view import (
     Array,
     attributes,
@@ -19,6 +20,9 @@ from edgepress.graph.view import (
 _AT_AN_OUTPUT = "_QuantizeLinear_Input"
 """What onnxruntime appends to the name of an output, so that what is dequantised has it."""
 
+_KNOWN = ((0.0, np.inf), (0.0, 6.0))
+"""The bounds of Relu and Relu6, which the codes themselves show."""
+
 UNCLIPPED = ".unclipped"
 """Ends the names of tensors that are quantised before and after clipping, under the same scale."""
 
@@ -30,7 +34,8 @@ def restore_clipping(quantised: onnx.ModelProto, model: onnx.ModelProto) -> onnx
     pooled from, its codes reach further than a Relu lets it.
     """
     clips = {name: node for name, node in producers(model).items() if node.op_type in ("Relu", "Clip")}
-    restored, readers, constants = copy(quantised), consumers(quantised), initializers(model)
+    restored, constants = copy(quantised), initializers(model)
+    readers = consumers(restored)
     nodes = list[onnx.NodeProto]()
     for node in restored.graph.node:
         nodes.append(node)
@@ -38,7 +43,11 @@ def restore_clipping(quantised: onnx.ModelProto, model: onnx.ModelProto) -> onnx
         clip, quantise = clips.get(name), _quantiser(readers, node.output[0])
         if clip is None or quantise is None or node.op_type == clip.op_type:
             continue
-        if not _clips(restored, quantise, _bounds(clip, constants)):
+        bounds = _bounds(clip, constants)
+        if _clips(restored, quantise, bounds):
+            if bounds not in _KNOWN:
+                note_clip(quantise, *bounds)
+        else:
             node.output[0] += UNCLIPPED
             nodes.extend(_clipped(clip, quantise, node.output[0]))
             for bound in filter(None, clip.input[1:]):
