@@ -286,6 +286,15 @@ def accuracy(outputs: np.ndarray, split: Split) -> float:
     return float((outputs.argmax(axis=1) == split.y).mean())
 
 
+TEST = task(300, seed=3)
+"""Samples that nothing is trained or calibrated on."""
+
+
+def score(model: onnx.ModelProto) -> float:
+    """A network's accuracy on `TEST`."""
+    return accuracy(run_onnx(model, TEST.inputs()), TEST)
+
+
 def tuning(count: int = 256, shape: tuple[int, ...] = (2, 8, 8)) -> TuningData:
     """Training data for fine-tuning, without augmentation."""
     train, validation = task(count, seed=1, shape=shape), task(128, seed=7, shape=shape)

@@ -4,7 +4,7 @@ It stays in the graph while weights are fine-tuned and is folded into the layer 
 network is quantised or converted.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,6 +76,30 @@ def make_gammas_positive(model: onnx.ModelProto) -> onnx.ModelProto:
         _scale_layer(changed, pair, sign)
         set_initializer(changed, gamma, constants[gamma] * sign)
         set_initializer(changed, mean, constants[mean] * sign)
+    return changed
+
+
+def rescale_kernels(model: onnx.ModelProto, factor_of: Callable[[Array, int], float]) -> onnx.ModelProto:
+    """Multiply kernels that a BatchNormalization comes behind; its statistics and gamma make up for it.
+
+    `factor_of(kernel, channel_axis)` is above 0. What the network computes stays the same; where all factors
+    are 1, so does the model.
+    """
+    changed = constants_as_initializers(model)
+    constants = initializers(changed)
+    factors = [(p, factor_of(constants[p.layer.input[1]], p.channel_axis)) for p in _pairs(changed)]
+    if all(factor == 1 for _, factor in factors):
+        return model
+    for pair, factor in factors:
+        gamma, mean, variance = (_own(changed, pair.batchnorm, index) for index in (1, 3, 4))
+        constants = initializers(changed)
+        epsilon = attributes(pair.batchnorm).get("epsilon", 1e-5)
+        spread = constants[variance].astype(np.float64)
+        kept = np.sqrt(spread * factor**2 + epsilon) / np.sqrt(spread + epsilon) / factor
+        _scale_layer(changed, pair, np.full(spread.shape, factor, np.float32))
+        set_initializer(changed, gamma, (constants[gamma] * kept).astype(np.float32))
+        set_initializer(changed, mean, (constants[mean] * factor).astype(np.float32))
+        set_initializer(changed, variance, (spread * factor**2).astype(np.float32))
     return changed
 
 

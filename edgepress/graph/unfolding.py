@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from edgepress.graph.batchnorm import fold_batchnorm
+from edgepress.graph.batchnorm import fold_batchnorm, rescale_kernels
 from edgepress.graph.view import (
     Array,
     attributes,
@@ -27,6 +27,7 @@ from edgepress.graph.weights import channel_axis
 _EPSILON = 1e-3
 _SMALLEST = 1e-12
 _LEAST_VARIANCE = 0.01
+_FAR_OFF = 16.0
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,20 @@ def _gain(variance: float) -> float:
     if _LEAST_VARIANCE <= variance <= 1 / _LEAST_VARIANCE or variance < _SMALLEST**2:
         return 1.0
     return float(2 ** np.round(-np.log2(variance) / 2))
+
+
+def with_usual_kernels(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The network with kernels before its own BatchNormalization of about the size that they are drawn with.
+
+    Those of a network that takes its inputs unscaled may be so small that each step of training is a leap, or
+    so large that none counts. Others stay as they are; what the network computes does not change.
+    """
+
+    def far_off(kernel: Array, axis: int) -> float:
+        factor = _factor(kernel, axis)
+        return 1.0 if 1 / _FAR_OFF <= factor <= _FAR_OFF else float(2 ** np.round(np.log2(factor)))
+
+    return rescale_kernels(model, far_off)
 
 
 def _factor(kernel: Array, axis: int) -> float:

@@ -12,13 +12,18 @@ from edgepress.config.quant import CHOICES
 from edgepress.graph.formats import number_format
 from edgepress.graph.weights import kernels
 from tests.compressed import ALL_FORMATS, quantised
-from tests.networks import Graph, accuracy, fine_tuning, fitted, network, run_onnx, task, tensorflow, tuning
-
-TEST = task(300, seed=3)
-
-
-def score(model: onnx.ModelProto) -> float:
-    return accuracy(run_onnx(model, TEST.inputs()), TEST)
+from tests.networks import (
+    TEST,
+    Graph,
+    fine_tuning,
+    fitted,
+    network,
+    run_onnx,
+    score,
+    task,
+    tensorflow,
+    tuning,
+)
 
 
 def without_convolutions() -> onnx.ModelProto:

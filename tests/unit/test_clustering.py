@@ -18,24 +18,19 @@ from edgepress.graph.weights import kernels
 from tests.compressed import CLUSTERINGS, CLUSTERS, clustered, pruned
 from tests.networks import (
     FORMATS,
+    TEST,
     accuracy,
     diverging,
     fine_tuning,
     network,
     quantise,
     run_onnx,
-    task,
+    score,
     tensorflow,
     tuning,
 )
 
 tensorflow()
-
-TEST = task(300, seed=3)
-
-
-def score(model: onnx.ModelProto) -> float:
-    return accuracy(run_onnx(model, TEST.inputs()), TEST)
 
 
 def gammas(model: onnx.ModelProto) -> list[np.ndarray]:

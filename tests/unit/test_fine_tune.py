@@ -24,7 +24,7 @@ from edgepress.config.quant import Int8Qat
 from edgepress.config.train import Augment
 from edgepress.datasets.prepared import UNKNOWN, Split
 from edgepress.errors import UnsupportedModelError
-from edgepress.graph.batchnorm import fold_batchnorm
+from edgepress.graph.batchnorm import fold_batchnorm, rescale_kernels
 from edgepress.graph.imported.network import imported
 from edgepress.graph.unfolding import layers_without_batchnorm
 from edgepress.graph.view import copy, initializers, set_initializer
@@ -271,6 +271,19 @@ class TestSuiting:
         assert initializers(back).keys() == initializers(model).keys()
         for name, values in initializers(model).items():
             assert_close(initializers(back)[name], values, 1e-4)
+
+    @pytest.mark.parametrize("factor", [2.0**-10, 2.0**10])
+    def test_kernels_before_batchnorm_get_their_usual_size(self, factor):
+        assert suited_network(network(), make_plan(network()), tuning(), fine_tuning()).model == network()
+        unusual = rescale_kernels(network(), lambda kernel, axis: factor)
+        model = suited_network(unusual, make_plan(unusual), tuning(), fine_tuning()).model
+        inputs = task(50).inputs()
+        for each in (unusual, model):
+            assert_close(run_onnx(each, inputs), run_onnx(network(), inputs), 1e-4)
+        sizes = [np.abs(kernel.values).max() for kernel in kernels(model)]
+        usual = [np.abs(kernel.values).max() for kernel in kernels(network())]
+        assert max(np.abs(np.log2(sizes) - np.log2(usual))) < 3
+        assert model.graph.node == network().graph.node
 
     def test_signals_of_one_dimension_are_unfolded_too(self):
         graph = Graph(2, 8, 8)

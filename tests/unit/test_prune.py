@@ -14,24 +14,18 @@ from edgepress.graph.weights import kernels
 from edgepress.translate.planning import make_plan
 from tests.compressed import pruned
 from tests.networks import (
+    TEST,
     Graph,
-    accuracy,
     diverging,
     fine_tuning,
     network,
     run_onnx,
-    task,
+    score,
     tensorflow,
     tuning,
 )
 
 tensorflow()
-
-TEST = task(300, seed=3)
-
-
-def score(model: onnx.ModelProto) -> float:
-    return accuracy(run_onnx(model, TEST.inputs()), TEST)
 
 
 def sparsities(model: onnx.ModelProto) -> dict[str, float]:

@@ -23,8 +23,8 @@ from edgepress.graph.weights import kernels
 from tests.compressed import CLUSTERS, clustered, quantised
 from tests.networks import (
     FORMATS,
+    TEST,
     Graph,
-    accuracy,
     assert_close,
     diverging,
     fine_tuning,
@@ -33,6 +33,7 @@ from tests.networks import (
     network,
     quantise,
     run_onnx,
+    score,
     task,
     tensorflow,
     tuning,
@@ -40,12 +41,7 @@ from tests.networks import (
 
 tf = tensorflow()
 
-TEST = task(300, seed=3)
 MINMAX = FORMATS["int8"].calibration
-
-
-def score(model: onnx.ModelProto) -> float:
-    return accuracy(run_onnx(model, TEST.inputs()), TEST)
 
 
 def ops(model: onnx.ModelProto) -> list[str]:

@@ -13,7 +13,13 @@ from edgepress.config.fine_tune import FineTune
 from edgepress.config.train import Augment
 from edgepress.datasets.augment import augment
 from edgepress.datasets.prepared import Array, Split
-from edgepress.graph.unfolding import Moments, Unfolded, layers_without_batchnorm, unfold_batchnorm
+from edgepress.graph.unfolding import (
+    Moments,
+    Unfolded,
+    layers_without_batchnorm,
+    unfold_batchnorm,
+    with_usual_kernels,
+)
 from edgepress.graph.view import copy
 from edgepress.translate.plan import Plan
 from edgepress.translate.trainable import has_own_kernel
@@ -28,12 +34,14 @@ _MOST_LOST = 0.05
 def suited_network(model: onnx.ModelProto, plan: Plan, data: TuningData, config: FineTune) -> Unfolded:
     """The network with BatchNormalization behind its trainable layers, which computes the same.
 
-    It stays as it is where nothing is trained, where batches are too small to tell statistics by, and where
-    some BatchNormalization is left: none was folded then, and layers without, as the last, were trained so.
+    It stays as it is where nothing is trained, and where batches are too small to tell statistics by. Where
+    some BatchNormalization is left, none was folded, and layers without, as the last, were trained so: then
+    only kernels of an unusual size are changed.
     """
-    kept = any(node.op_type == "BatchNormalization" for node in model.graph.node)
-    if kept or not config.epochs or min(config.batch_size, len(data.train)) < _FEWEST_IN_A_BATCH:
+    if not config.epochs or min(config.batch_size, len(data.train)) < _FEWEST_IN_A_BATCH:
         return Unfolded(model)
+    if any(node.op_type == "BatchNormalization" for node in model.graph.node):
+        return Unfolded(with_usual_kernels(model))
     own = {str(step.weights["kernel"].initializer) for step in plan.steps if has_own_kernel(step)}
     outputs = layers_without_batchnorm(model, own)
     return unfold_batchnorm(model, _moments(model, outputs, data.train) if outputs else {})
