@@ -146,18 +146,24 @@ def _is_better(
     data: TuningData,
     tell: Callable[[str], None],
 ) -> bool:
-    """Whether the calibrated int8 model is better on the validation split than the trained one; says so.
+    """Whether training made no better int8 model, on the validation split, than calibration alone; says so.
 
     Without classes, a sample's right class is the one that the float `model` gives.
     """
     plain, trained = (compared(each, model, data.validation) for each in (calibrated, learnt))
-    if not plain.beats(trained):
+    if plain.beats(trained):
+        tell(
+            f"training in int8 ended at {trained.told()} on validation, calibration alone at {plain.told()}; "
+            "keeps the calibrated network, as quant=int8 makes it"
+        )
+    elif data.course.epochs and not data.course.kept:
+        tell(
+            f"no epoch of training in int8 was better on validation than calibration alone, {plain.told()}; "
+            "keeps the calibrated network, as quant=int8 makes it"
+        )
+    else:
         return False
     data.course.kept_calibrated = True
-    tell(
-        f"training in int8 ended at {trained.told()} on validation, calibration alone at {plain.told()}; "
-        "keeps the calibrated network, as quant=int8 makes it"
-    )
     return True
 
 
