@@ -108,7 +108,12 @@ class Runner:
         return self._error(f"answers {verb!r} with more than {MAX_LINE:,} characters", _STRANGE)
 
     def _death(self, verb: str, limit_s: float) -> DeviceError:
-        status = self._process.wait()
+        try:
+            status = self._process.wait(_GRACE_S)
+        except subprocess.TimeoutExpired:  # it has closed its output, but has not ended
+            self._there.kill(self._process, self.pid)
+            self._process.kill()
+            status = self._process.wait()
         if self._timed_out:
             remedy = "is the machine overloaded? Otherwise " + _RECREATE
             return self._error(f"gave no answer to {verb!r} within {limit_s:g} s", remedy)

@@ -66,6 +66,12 @@ def refusal(code: str, verb: str = "", **arguments: object) -> str:
     return message
 
 
+def test_a_board_that_closes_its_output_but_lives_on_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "_GRACE_S", 0.2)
+    code = "import os, time\nos.close(1)\ntime.sleep(600)"
+    assert "crashed at 'start'" in refusal(code)
+
+
 def test_a_greeting_before_the_first_answer_is_passed_over() -> None:
     greeting = "Welcome to Board 1.0\n\n  * updates: 7\x1b[0m\n" + "-" * 500 + "\n"
     assert ask(saying(START, head=greeting)) == {"pid": 7}
