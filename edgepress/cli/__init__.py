@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from edgepress.cli.output import OUTPUT
 
     def command() -> None:
-        from edgepress.cli.main import run_command
+        from edgepress.cli.commands import run_command
 
         run_command(sys.argv[1:] if arguments is None else arguments)
 

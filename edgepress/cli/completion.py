@@ -19,6 +19,6 @@ def add(commands: Commands) -> None:
 def _completion(options: argparse.Namespace) -> None:
     import shtab
 
-    from edgepress.cli.main import command_line
+    from edgepress.cli.commands import command_line
 
     print(shtab.complete(command_line(), options.shell))

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
-from edgepress.cli.main import command_line
+from edgepress.cli.commands import command_line
 from tests.pipeline.project import Project
 
 FLOAT, TFLITE = "models/export-onnx/model.onnx", "models/convert-tflite/model.tflite"
