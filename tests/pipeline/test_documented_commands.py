@@ -56,8 +56,8 @@ FIRST = {"edgepress profile": "edgepress compose && dvc repro && cp models/conve
 AS_FAR_AS = " rehearse"
 """Added where a command changes the network or the data: the stage that goes through all of them quickly."""
 
-WHOLE = ("-S model=custom", "-S convert=onnx_tf")
-"""In commands that no other test takes to the end."""
+WHOLE, UNTRAINED = ("-S model=custom", "-S convert=onnx_tf"), " -S prune=none -S cluster=none"
+"""Parts of commands that no other test takes to the end, and what is added to these."""
 
 
 def _commands(document: str) -> list[str]:
@@ -133,8 +133,9 @@ def _smaller(command: str) -> str:
     command = (
         next((f"{first} && " for start, first in FIRST.items() if command.startswith(start)), "") + command
     )
-    new = re.search(r"-S (model|data)=", command) and not any(part in command for part in WHOLE)
-    return command + AS_FAR_AS if new else command
+    if not re.search(r"-S (model|data)=", command):
+        return command
+    return command + (UNTRAINED if any(part in command for part in WHOLE) else AS_FAR_AS)
 
 
 def _write_photos(folder: Path) -> None:
