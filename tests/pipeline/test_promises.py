@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.pipeline.project import STAGES, Project, begin_history, copy_work_tree, stages_run
+from tests.pipeline.project import STAGES, Project, begin_history, copy_work_tree, stages_run, time_briefly
 
 OTHERS = ["mobilenet_v1", "ds_cnn", "mlp"]
 """The networks of this library, but for the default."""
@@ -16,11 +16,13 @@ ALONE = ["-S", "prune=none", "-S", "cluster=none"]
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project with the default settings, which variants are run in."""
+    """A project with the default settings, which variants are run in; only its timing is brief."""
     folder = tmp_path_factory.mktemp("full") / "project"
     folder.mkdir()
     copy_work_tree(folder)
+    time_briefly(folder / "conf")
     project = Project(folder)
+    project.run("python", "-m", "edgepress.cli", "compose")
     begin_history(project)
     return project
 
