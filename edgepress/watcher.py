@@ -40,7 +40,12 @@ _LIKELY = {
     "SIGFPE": "in a library's arithmetic",
 }
 _FRAME = re.compile(r'File "[^"]*?((?:edgepress|stages)/[^"]*)", line (\d+)')
-_TICK_S, _SPUN, _SPIN_S, _CLOSE_BYTES = 3.0, 5, 0.3, 1 << 27
+_TICK_S, _SPUN = 3.0, 5
+"""Seconds between two looks at a process, and so many in a row after which it is ended."""
+_SPIN_S, _CLOSE_BYTES = 0.3, 1 << 27
+"""Of a process that asks for memory in vain: the least time in the system between two looks, and how near it
+is to its limit of addresses.
+"""
 _IGNORED = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE)
 
 
@@ -112,9 +117,8 @@ class _Spin:
     def look(self) -> None:
         """Look at the process, and end it if it has spun for long enough."""
         with suppress(OSError, ValueError, IndexError):
-            fields = (
-                Path(f"/proc/{self._process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-            )
+            text = Path(f"/proc/{self._process}/stat").read_text(encoding="utf-8")
+            fields = text.rpartition(")")[2].split()  # the name before may hold anything, see proc(5)
             ticks = os.sysconf("SC_CLK_TCK")
             now = int(fields[11]) / ticks, int(fields[12]) / ticks, int(fields[20])
             self._times = self._times + 1 if spins(self._before, now, address_space()) else 0

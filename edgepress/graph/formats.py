@@ -74,11 +74,10 @@ def restore_activations(plain: onnx.ModelProto, quantised: onnx.ModelProto) -> o
         name = node.output[0]
         if name in noted or (name in bounds and node.op_type in _SIGNED):
             node.output[0] = f"{name}.unclipped"
-            nodes.append(
-                _between(restored, node.output[0], name, *noted[name])
-                if name in noted
-                else _clip(restored, node.output[0], name, bounds[name])
-            )
+            if name in noted:
+                nodes.append(_between(restored, node.output[0], name, *noted[name]))
+            else:
+                nodes.append(_clip(restored, node.output[0], name, bounds[name]))
     replace_nodes(restored, nodes)
     return restored
 
@@ -150,13 +149,13 @@ def _drop_activation_quantisation(model: onnx.ModelProto) -> None:
 def _clipped_to_codes(
     model: onnx.ModelProto, node: onnx.NodeProto, constants: Mapping[str, Array]
 ) -> onnx.NodeProto:
-    scale, unsigned = (
-        constants[node.input[1]],
-        attributes(node).get("output_dtype") == onnx.TensorProto.UINT16,
-    )
-    zero = (
-        constants[node.input[2]] if len(node.input) > 2 else np.zeros((), "uint16" if unsigned else "int16")
-    )
+    """A Clip to the numbers that the lowest and the highest code of a QuantizeLinear stand for."""
+    scale = constants[node.input[1]]
+    if len(node.input) > 2:
+        zero = constants[node.input[2]]
+    else:
+        unsigned = attributes(node).get("output_dtype") == onnx.TensorProto.UINT16
+        zero = np.zeros((), "uint16" if unsigned else "int16")
     bounds = [f"{node.output[0]}.{end}" for end in ("low", "high")]
     for name, code in zip(bounds, code_limits(zero.dtype), strict=True):
         set_initializer(model, name, dequantise(np.array(code, np.int64), scale, zero, 0))

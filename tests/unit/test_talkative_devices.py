@@ -176,12 +176,17 @@ def test_a_log_or_file_that_never_ends_does_not_fill_the_disk(tmp_path: Path) ->
     assert (tmp_path / "log").stat().st_size == 1 << 20
 
 
+def _be_found_first(monkeypatch: pytest.MonkeyPatch, program: Path, command: str) -> None:
+    """Write a program that runs a command of the shell, and put its folder at the head of the path."""
+    program.write_text(f"#!/bin/sh\nexec {command}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+
+
 def test_a_file_of_a_phone_that_never_ends_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "adb").write_text('#!/bin/sh\nexec dd if=/dev/zero of="$5" bs=65536 status=none\n')
-    (tmp_path / "adb").chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    _be_found_first(monkeypatch, tmp_path / "adb", 'dd if=/dev/zero of="$5" bs=65536 status=none')
     monkeypatch.setattr(phone, "MAX_FILE_BYTES", 1 << 20)
     with pytest.raises(DeviceError, match=r"sends more than 1,048,576 bytes, which is no file of ours"):
         phone.Phone("p", "/there").fetch("/there/outputs.npy", tmp_path / "outputs.npy")
@@ -191,9 +196,7 @@ def test_a_file_of_a_phone_that_never_ends_is_refused(
 def test_what_a_packager_prints_without_end_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "apt-get").write_text("#!/bin/sh\nexec yes\n")
-    (tmp_path / "apt-get").chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    _be_found_first(monkeypatch, tmp_path / "apt-get", "yes")
     with pytest.raises(DeviceError, match=r"^apt-get cannot be run: more than 4,194,304 characters"):
         debian._run(["apt-get", "update"], tmp_path)
 
