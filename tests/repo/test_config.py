@@ -5,12 +5,14 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import onnxruntime
 import pytest
 import yaml
 
 from edgepress.config import agreement, composition, validation
+from edgepress.config.device import ExecutionProvider
 from edgepress.config.load import load_choice
 from edgepress.errors import ConfigError
 from tests.repo.closure import ROOT
@@ -30,6 +32,10 @@ REQUIRED = {
 }
 ENERGY = "device.energy={csv: meter.csv, seconds: 10, clock: host, timestamp: timestamp, watts: watts}"
 PARAMS = (ROOT / "params.yaml").read_text(encoding="utf-8")
+
+
+def test_the_execution_providers_are_those_of_onnxruntime() -> None:
+    assert set(get_args(ExecutionProvider)) == set(onnxruntime.get_all_providers())
 
 
 @pytest.mark.parametrize(("group", "choice"), OPTIONS)
