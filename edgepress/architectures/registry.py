@@ -6,7 +6,8 @@ To add one: a module here, a class in `config/model.py`, a line in `NETWORKS`.
 import importlib
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from pkgutil import resolve_name
 from types import ModuleType
@@ -81,11 +82,10 @@ def _build_custom(config: Custom, input_shape: tuple[int, ...], classes: int) ->
 def _imported(config: Custom) -> type[nn.Module]:
     """The class (or function) at `_target_`, proven to lie in `source`."""
     module_name, _, attribute = config._target_.rpartition(".")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
     before = set(sys.modules)
     try:
-        module = importlib.import_module(module_name)
+        with _first_on_path(str(Path.cwd())):
+            module = importlib.import_module(module_name)
     except Exception as error:
         raise ConfigError(
             f"model._target_ {config._target_} cannot be imported: {reason(error)}; expected a dotted path "
@@ -98,6 +98,22 @@ def _imported(config: Custom) -> type[nn.Module]:
             f"expected one of: {', '.join(_classes(module)) or 'a class defined there'}"
         )
     return found  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _first_on_path(folder: str) -> Iterator[None]:
+    """Modules are found in the folder first, and afterwards in it last.
+
+    So the user's modules come before any others of their names, but to no one else: a `statistics.py` in the
+    project is not what PyTorch gets when it imports Python's.
+    """
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+        if folder not in sys.path:
+            sys.path.append(folder)
 
 
 def _check_source(config: Custom, module: ModuleType, before: set[str]) -> None:

@@ -1,7 +1,11 @@
 """The command `edgepress`; subcommands with much to say have a module of their own."""
 
-import signal
 import sys
+
+if sys.argv[0] == "-m" and not sys.flags.safe_path:
+    del sys.path[0]  # the current folder, whose files may be called as Python's modules are
+
+import signal
 from collections.abc import Sequence
 from pathlib import PurePath
 

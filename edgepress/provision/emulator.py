@@ -58,7 +58,7 @@ def _install(root: Path) -> None:
     target = root / "usr/lib/python3/dist-packages"
     status, _, words = _finished(
         [
-            sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+            sys.executable, "-P", "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
             "--only-binary=:all:", "--implementation=cp", f"--python-version={python}", *wheels,
             f"--target={target}", "--no-deps", "--require-hashes", f"--requirement={locked_runtimes()}",
         ],

@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Iterator
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 import pytest
@@ -122,7 +123,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (tmp_path / "nets" / "parts.py").write_text(OWN)
     yield
     for name in set(sys.modules) - before:
-        if name.split(".")[0] in ("own_net", "broken_net", "nets"):
+        if name.split(".")[0] in ("own_net", "broken_net", "nets", "this"):
             del sys.modules[name]
 
 
@@ -133,6 +134,13 @@ class TestCustom:
         assert net(torch.zeros(3, 2, 9, 9)).shape == (3, 4)
         assert parameters(net) == 2 * 9 * 5 + 5 + 5 * 4 + 4
         assert net.training
+
+    def test_comes_before_a_module_of_its_name_and_stands_in_for_no_other(self) -> None:
+        Path("this.py").write_text(OWN)
+        Path("statistics.py").write_text("raise RuntimeError")
+        assert parameters(build(Custom("this.py", "this.Own", {}), (1, 9, 9), 4)) > 0
+        found = PathFinder.find_spec("statistics"), PathFinder.find_spec("own_net")
+        assert [Path(spec.origin).parent == Path.cwd() for spec in found] == [False, True]
 
     def test_may_be_spread_over_the_folder_that_is_its_source(self) -> None:
         build(Custom("nets", "nets.whole.Own"), (1, 9, 9), 4)
