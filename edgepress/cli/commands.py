@@ -9,11 +9,7 @@ from pathlib import Path
 from edgepress.cli import compare, completion, device, profile
 from edgepress.cli.output import OUTPUT, add_json, say, tell
 from edgepress.cli.parsing import Commands, Parser, Version, general_options
-from edgepress.config import agreement, composition, validation
-from edgepress.config.load import PARAMS
-from edgepress.config.unseen import show_to_git
 from edgepress.standalone.request import CONVERTERS, IO_DTYPES, MIN_SNR_DB, QUANTS, Request
-from edgepress.writing import atomic
 
 CHECK = (
     "compare each output with the file's network in ONNX Runtime, list the operators, and write nothing "
@@ -87,6 +83,10 @@ def _add_convert(commands: Commands) -> None:
 
 
 def _check(_: argparse.Namespace) -> None:
+    from edgepress.config import agreement
+    from edgepress.config.load import PARAMS
+    from edgepress.config.unseen import show_to_git
+
     show_to_git()
     differing = agreement.check()
     for each in differing:
@@ -96,6 +96,11 @@ def _check(_: argparse.Namespace) -> None:
 
 
 def _compose(options: argparse.Namespace) -> None:
+    from edgepress.config import composition, validation
+    from edgepress.config.load import PARAMS
+    from edgepress.config.unseen import show_to_git
+    from edgepress.writing import atomic
+
     text = composition.compose(options.overrides)
     with atomic(PARAMS) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 from edgepress.artifacts import PREPARED, write_bytes
 from edgepress.cli.output import add_json, tell
 from edgepress.cli.parsing import Commands
-from edgepress.config.device import CHOICES, Fleet, name_of
-from edgepress.config.load import PARAMS, load_choice
 from edgepress.errors import ArtifactError, ConfigError, DeviceError
 
 if TYPE_CHECKING:
@@ -91,6 +89,8 @@ def _subjects(
 
 def _device() -> tuple[str, "Device"]:
     """The project's device and its name or, outside of a project, this computer."""
+    from edgepress.config.device import CHOICES, Fleet, name_of
+    from edgepress.config.load import PARAMS, load_choice
     from edgepress.devices.linux import LinuxDevice
     from edgepress.devices.local import LocalHost
     from edgepress.devices.prediction import XNNPACK

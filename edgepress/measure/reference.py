@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from google.protobuf.message import EncodeError
 
 from edgepress.datasets.prepared import Array
 from edgepress.errors import ConversionError
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
 
 MOST_ELEMENTS = 1 << 25
 """Of all outputs together; from there on no further input is run, so that memory stays bounded."""
@@ -85,7 +88,9 @@ def reference(content: bytes, inputs: Array, threads: int, optimised: bool = Fal
         ) from error
 
 
-def _session(content: bytes, threads: int, optimised: bool) -> ort.InferenceSession:
+def _session(content: bytes, threads: int, optimised: bool) -> "ort.InferenceSession":
+    import onnxruntime as ort
+
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -95,7 +100,7 @@ def _session(content: bytes, threads: int, optimised: bool) -> ort.InferenceSess
     return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
-def _reference(session: ort.InferenceSession, inputs: Array) -> Reference:
+def _reference(session: "ort.InferenceSession", inputs: Array) -> Reference:
     (entry,) = session.get_inputs()
     batch = entry.shape[0] if entry.shape and isinstance(entry.shape[0], int) else 1
     names, rows, elements, samples = [one.name for one in session.get_outputs()], list[list[Array]](), 0, 0

@@ -5,7 +5,7 @@ one: the boxes drown the scores. So its channels are measured apart wherever the
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,6 +83,11 @@ def compare(actual: Array, expected: Array, samples: int) -> Signal:
 def snr_db(actual: Array, expected: Array) -> float:
     """The lowest ratio of two outputs (N, ...), in dB, as in `Signal`."""
     return compare(actual, expected, len(expected)).snr_db
+
+
+def worst(found: Mapping[str, Signal]) -> tuple[str, Signal]:
+    """The output with the lowest ratio, and its name."""
+    return min(found.items(), key=lambda one: one[1].snr_db)
 
 
 def _kinds(values: Array) -> Array:

@@ -7,8 +7,7 @@ from typing import Any
 
 from edgepress.errors import ConversionError
 from edgepress.graph.formats import NumberFormat
-from edgepress.measure.signal import Signal
-from edgepress.standalone.parity import worst
+from edgepress.measure.signal import Signal, worst
 from edgepress.standalone.request import MIN_SNR_DB
 from edgepress.text import shown
 

@@ -10,10 +10,7 @@ import numpy as np
 import onnx
 
 from edgepress.artifacts import write_bytes
-from edgepress.compress.quantisation.registry import Sources, quantiser
-from edgepress.compress.tuning.data import TuningData
 from edgepress.config.convert import ConvertConfig, Nhwc, OnnxTf
-from edgepress.config.quant import Calibration, Dynamic, Fp16, Int8, QuantConfig
 from edgepress.convert.flatbuffer import TfliteModel, read_tflite
 from edgepress.convert.nhwc import planned
 from edgepress.convert.registry import Orders, convert_single
@@ -30,21 +27,12 @@ from edgepress.measure.reference import keep_input, reference, serialised
 from edgepress.standalone.check import Check
 from edgepress.standalone.inputs import draw_inputs, load_inputs
 from edgepress.standalone.layouts import chosen_orders, told
-from edgepress.standalone.parity import signals
-from edgepress.standalone.request import Request
+from edgepress.standalone.request import SAMPLES, Request
 from edgepress.text import shown
 from edgepress.translate.ends import network_channels
 
-SAMPLES = 128
-"""Calibration inputs that are used at most, as in `conf/quant/int8.yaml`."""
-
 _COMPARED = 32
 _THREADS = 1
-_QUANTS: dict[str, QuantConfig] = {
-    "fp16": Fp16(),
-    "dynamic": Dynamic(),
-    "int8": Int8(per_channel=True, calibration=Calibration("minmax", SAMPLES, 2048, 99.99)),
-}
 _CONVERTERS: dict[str, type[ConvertConfig]] = {"nhwc": Nhwc, "onnx_tf": OnnxTf}
 _WORDS = {
     "go without what works on the translation: -S prune=none -S cluster=none -S convert=onnx_tf": (
@@ -161,7 +149,11 @@ def _convert(request: Request, progress: Progress) -> Outcome:
     if request.converter == "nhwc" and request.quant != "none":
         _explained(request, lambda: planned(model, orders))  # what it cannot take is told before the work
     notes = list[str]()
-    quantised = _quantised(request, model, given, progress, notes.append)
+    quantised = model
+    if request.quant != "none":
+        from edgepress.standalone.quantising import quantised_as_asked
+
+        quantised = quantised_as_asked(request, model, given, progress, notes.append)
     form = number_format(quantised)
     if request.io_dtype == "int8" and form != "int8":
         raise ConfigError(
@@ -205,40 +197,6 @@ def _explained(request: Request, work: Callable[[], T]) -> T:
         ) from error
 
 
-def _quantised(
-    request: Request, model: onnx.ModelProto, given: Array | None, progress: Progress, tell: Progress
-) -> onnx.ModelProto:
-    if request.quant == "none":
-        return model
-    form = number_format(model)
-    if form != "float32":
-        raise ConfigError(
-            f"--quant is {request.quant} but {request.source} is {form} already; use --quant none"
-        )
-    progress(f"quantising to {request.quant}" + ("" if given is None else f" with {len(given)} inputs"))
-    sources = Sources(lambda samples: _first(given, samples), _no_training, clusters=0, tell=tell)
-    config = _QUANTS[request.quant]
-    try:
-        return quantiser(config)(model, config, sources)
-    except EdgepressError:
-        raise
-    except Exception as error:  # onnxruntime raises whatever its passes meet in a network from anywhere
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise ConversionError(
-            f"ONNX Runtime cannot quantise {request.source} to {request.quant} ({reason}); "
-            "choose another --quant"
-        ) from error
-
-
-def _first(given: Array | None, samples: int) -> Array:
-    assert given is not None, "the request would have been refused"
-    return given[:samples]
-
-
-def _no_training() -> TuningData:
-    raise AssertionError("none of these formats trains")
-
-
 def _checked(
     request: Request,
     tflite: Path,
@@ -248,6 +206,8 @@ def _checked(
     orders: Orders,
 ) -> Check:
     """The comparison with the file as it came and, if it was quantised, with the quantised network."""
+    from edgepress.standalone.parity import signals
+
     model, quantised = models
     shape = tuple(dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim[1:])
     inputs = draw_inputs(shape, _COMPARED) if given is None else given[:_COMPARED]

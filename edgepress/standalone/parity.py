@@ -1,7 +1,7 @@
 """How far a `.tflite` is from an ONNX model: each output by itself."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,11 +57,6 @@ def _compared(name: str, actual: Array, expected: Array, samples: int) -> Signal
             f"{expected.shape}"
         )
     return compare(actual, expected, samples)
-
-
-def worst(found: Mapping[str, Signal]) -> tuple[str, Signal]:
-    """The output with the lowest ratio, and its name."""
-    return min(found.items(), key=lambda one: one[1].snr_db)
 
 
 def _values(graph: Graph, outputs: Array, number: int) -> Array:

@@ -21,6 +21,9 @@ IO_DTYPES: tuple[IoDtype, ...] = ("auto", "int8", "float32")
 MIN_SNR_DB: Mapping[str, float] = {"float32": 60.0, "fp16": 30.0, "dynamic": 15.0, "int8": 10.0}
 """What `--check` demands of each output in each number format; rounding alone leaves more."""
 
+SAMPLES = 128
+"""Calibration inputs that are used at most, as in `conf/quant/int8.yaml`."""
+
 
 @dataclass(frozen=True)
 class Request:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 from onnx import numpy_helper
-from onnx.reference import ReferenceEvaluator
 
 from edgepress.graph.normalise.native import inferred
 from edgepress.graph.normalise.structure import opset
@@ -111,6 +110,8 @@ def _static_shapes(model: onnx.ModelProto, batch: int) -> dict[str, tuple[int, .
 
 def _evaluate(node: onnx.NodeProto, operands: list[Array], version: int) -> Array | None:
     """What onnx's reference implementation makes of the operands; None where it cannot or it is too much."""
+    from onnx.reference import ReferenceEvaluator
+
     names = [name for name in node.input if name]
     try:
         if _result_size(node, operands) > max(_ROOM, 4 * sum(operand.size for operand in operands)):
