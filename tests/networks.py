@@ -19,7 +19,9 @@ from edgepress.compress.tuning.data import TuningData
 from edgepress.config.fine_tune import FineTune
 from edgepress.config.quant import Calibration, Dynamic, Fp16, Int8
 from edgepress.config.train import Augment
+from edgepress.convert.writer.table import write
 from edgepress.datasets.prepared import Split
+from edgepress.translate.absorbing import absorbed
 from edgepress.translate.plan import Plan
 from edgepress.translate.planning import make_plan
 
@@ -129,20 +131,13 @@ def tensorflow() -> Any:
     return tf
 
 
-def run_function(plan: Plan, inputs: np.ndarray) -> np.ndarray:
-    """What the function face of the translator computes.
-
-    TensorFlow's graph optimiser is off: it fuses grouped convolutions into kernels that do not exist.
-    """
-    tf = tensorflow()
-    from edgepress.translate.function_face import concrete_function
-
-    before = tf.config.optimizer.get_experimental_options()
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-    try:
-        return as_onnx(plan, concrete_function(plan, len(inputs))(tf.constant(stored(inputs))).numpy())
-    finally:
-        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False, **before})
+def run_written(plan: Plan, inputs: np.ndarray) -> np.ndarray:
+    """What LiteRT computes of the file that is written of a plan, of the whole batch at once."""
+    interpreter = Interpreter(model_content=bytes(write(absorbed(plan), batch=len(inputs))), num_threads=1)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], stored(inputs))
+    interpreter.invoke()
+    return as_onnx(plan, interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
 
 
 def run_keras(plan: Plan, inputs: np.ndarray) -> np.ndarray:
@@ -159,7 +154,7 @@ def as_onnx(plan: Plan, output: np.ndarray) -> np.ndarray:
     return np.transpose(output, np.argsort(order))
 
 
-FACES: dict[str, Callable[[Plan, np.ndarray], np.ndarray]] = {"function": run_function, "keras": run_keras}
+FACES: dict[str, Callable[[Plan, np.ndarray], np.ndarray]] = {"written": run_written, "keras": run_keras}
 
 
 def signal_to_noise(expected: np.ndarray, actual: np.ndarray) -> float:

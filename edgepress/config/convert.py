@@ -6,7 +6,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Nhwc:
-    """This project's own ONNX → TensorFlow translator.
+    """This project's own translator and writer of `.tflite` files.
 
     `io_dtype` is the type of the model's input and output: `auto` is int8 where the network is int8.
     """

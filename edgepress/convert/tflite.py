@@ -1,12 +1,9 @@
-"""TFLiteConverter, set up alike for every converter here."""
+"""TFLiteConverter, as the converter onnx_tf uses it."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from edgepress.convert.ends import with_own_outputs
-from edgepress.convert.filling import emptied
-from edgepress.convert.hollow import Kernel
 from edgepress.datasets.prepared import Array
 from edgepress.errors import ConversionError
 from edgepress.graph.formats import NumberFormat
@@ -14,33 +11,6 @@ from edgepress.translate.tensorflow_setup import quiet, tf
 
 _PLACE = re.compile(r"/\S+?:\d+:\d+: ")
 """Where in TensorFlow's own files an error arose."""
-
-
-class _Converter(tf.lite.TFLiteConverter):
-    """Takes the marked kernels out of the file before TensorFlow's last passes, each of which copies it.
-
-    Each output in codes gets an operator of its own that dequantises it, which those passes remove.
-    """
-
-    kernels: Sequence[Kernel] = ()
-
-    def _optimize_tflite_model(self, model: bytes, *arguments: Any, **options: Any) -> bytes:
-        content = emptied(model, self.kernels) if self.kernels else model
-        if self.inference_output_type == tf.int8:
-            content = with_own_outputs(content)
-        optimised: bytes = super()._optimize_tflite_model(content, *arguments, **options)
-        return optimised
-
-
-def converter_of(function: Any, kernels: Sequence[Kernel]) -> Any:
-    """TFLiteConverter for a concrete function, which may hold marks in place of these kernels.
-
-    The metadata of such a file are left out: they would hold a hash of the file without its kernels.
-    """
-    converter = _Converter.from_concrete_functions([function])
-    if kernels:
-        converter.kernels, converter.exclude_conversion_metadata = kernels, True
-    return converter
 
 
 def set_format(converter: Any, number_format: NumberFormat, int8_io: bool) -> None:

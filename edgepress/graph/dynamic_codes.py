@@ -7,14 +7,14 @@ import numpy as np
 import onnx
 
 from edgepress.errors import UnsupportedModelError
-from edgepress.graph.codes import dequantise
-from edgepress.graph.view import Array, consumers, initializers, producers, set_initializer
+from edgepress.graph.view import Array, consumers, initializers, producers, replace_nodes, set_initializer
 
 
 def dequantise_integer_products(model: onnx.ModelProto) -> None:
     """ConvInteger and MatMulInteger between DynamicQuantizeLinear and the products that rescale: back to Conv
-    and MatMul, whose kernel takes the constant factors.
+    and MatMul, whose kernel is dequantised with the constant factors.
     """
+    dequantisers = list[onnx.NodeProto]()
     made_by, read_by, constants = producers(model), consumers(model), initializers(model)
     for node in model.graph.node:
         if node.op_type not in ("ConvInteger", "MatMulInteger"):
@@ -30,13 +30,28 @@ def dequantise_integer_products(model: onnx.ModelProto) -> None:
         name = node.input[1].removesuffix("_quantized")
         name = f"{node.output[0]}.{name}" if name in initializers(model) else name
         axis = 0 if convolution else codes.ndim - 1
-        set_initializer(model, name, dequantise(codes, scale.reshape(-1), zero, axis))
+        dequantisers.append(_dequantiser(model, name, (codes, scale.reshape(-1), zero), axis))
         node.op_type = "Conv" if convolution else "MatMul"
         node.name = node.name.removesuffix("_quant")
         del node.input[:]
         node.input.extend([source.input[0], name])
         node.output[0] = last.output[0]
         last.output[0] += ".unread"
+    replace_nodes(model, [*dequantisers, *model.graph.node])
+
+
+def _dequantiser(
+    model: onnx.ModelProto, name: str, constants: tuple[Array, Array, Array], axis: int
+) -> onnx.NodeProto:
+    """DequantizeLinear of codes, scales and zero points, along an axis if several; `name` is the result's."""
+    codes, scale, zero = constants
+    zeros = np.broadcast_to(zero.reshape(-1), scale.shape).astype(codes.dtype)
+    shape = scale.shape if scale.size > 1 else ()
+    parts = {"codes": codes, "scale": scale.reshape(shape), "zero_point": zeros.reshape(shape)}
+    for part, values in parts.items():
+        set_initializer(model, f"{name}.{part}", values)
+    inputs = [f"{name}.{part}" for part in parts]
+    return onnx.helper.make_node("DequantizeLinear", inputs, [name], f"{name}.dequantised", axis=axis)
 
 
 Views = tuple[dict[str, onnx.NodeProto], dict[str, list[onnx.NodeProto]], Mapping[str, Array]]

@@ -43,9 +43,11 @@ def _wide_codes(model: onnx.ModelProto) -> Callable[[onnx.NodeProto], bool]:
     )
 
 
-def to_float(model: onnx.ModelProto) -> onnx.ModelProto:
+def to_float(model: onnx.ModelProto, keep_codes: bool = False) -> onnx.ModelProto:
     """The same network with float32 constants, its weights as the format stores them, and no rounding of
     activations.
+
+    With `keep_codes` weights that are codes stay so, behind DequantizeLinear.
 
     Raises:
         UnsupportedModelError: codes that DynamicQuantizeLinear makes are read by more than products of codes.
@@ -55,7 +57,7 @@ def to_float(model: onnx.ModelProto) -> onnx.ModelProto:
     _drop_unread_nodes(restored)
     refuse_other_readers(restored)
     _drop_activation_quantisation(restored)
-    _fold_constants(restored)
+    _fold_constants(restored, ("Cast", "Reshape") if keep_codes else ("DequantizeLinear", "Cast", "Reshape"))
     _drop_unread_nodes(restored)
     remove_unused_initializers(restored)
     return restored
@@ -183,12 +185,12 @@ def _keep_output_names(model: onnx.ModelProto, renamed: dict[str, str]) -> None:
             node.output[:] = [output.name if name == inner else name for name in node.output]
 
 
-def _fold_constants(model: onnx.ModelProto) -> None:
-    """Compute what DequantizeLinear, Cast and Reshape make of constants."""
+def _fold_constants(model: onnx.ModelProto, operators: tuple[str, ...]) -> None:
+    """Compute what these operators, of DequantizeLinear, Cast and Reshape, make of constants."""
     constants, kept = initializers(model), []
     for node in model.graph.node:
         known = [name in constants for name in node.input]
-        if node.op_type not in ("DequantizeLinear", "Cast", "Reshape") or not all(known):
+        if node.op_type not in operators or not all(known):
             kept.append(node)
             continue
         set_initializer(model, node.output[0], _evaluate(node, [constants[name] for name in node.input]))

@@ -5,11 +5,8 @@ from collections.abc import Iterator, Mapping
 from edgepress.convert.flatbuffer import Graph, Operator, Tensor
 from edgepress.graph.kept_floats import Bounds, FloatJoin, joined_ranges
 from edgepress.text import one_line
-from edgepress.translate.origins import origin
 
 _JOINS = ("CONCATENATION", "MAXIMUM", "MINIMUM", "SELECT", "SELECT_V2", "PADV2")
-_SIGNS = ("NEG", "MUL")
-"""What stands between an operand and its join: changes of sign (`edgepress.translate.barriers`)."""
 
 
 def tflite_float_joins(graph: Graph) -> Iterator[FloatJoin]:
@@ -19,25 +16,20 @@ def tflite_float_joins(graph: Graph) -> Iterator[FloatJoin]:
         if operator.name in _JOINS and graph.tensors[operator.outputs[0]].dtype == "FLOAT32":
             ranges = dict(_ranges(graph, operator, makers))
             if len(ranges) > 1 and len(set(ranges.values())) > 1:
-                yield FloatJoin(
-                    _node(graph.tensors[operator.outputs[0]]), operator.name, joined_ranges(ranges)
-                )
+                name = _name(graph.tensors[operator.outputs[0]])
+                yield FloatJoin(name, operator.name, joined_ranges(ranges))
 
 
 def _ranges(graph: Graph, join: Operator, makers: Mapping[int, Operator]) -> Iterator[tuple[str, Bounds]]:
     """The operands in codes, and what these cover."""
     for index in join.inputs:
-        while index in makers and makers[index].name in _SIGNS:
-            index = makers[index].inputs[0]
         maker = makers.get(index)
         if maker is not None and maker.name == "DEQUANTIZE":
             tensor = graph.tensors[maker.inputs[0]]
             if len(tensor.scales) == len(tensor.zero_points) == 1:
                 step, zero = float(tensor.scales[0]), int(tensor.zero_points[0])
-                yield _node(tensor), ((-128 - zero) * step, (127 - zero) * step)
+                yield _name(tensor), ((-128 - zero) * step, (127 - zero) * step)
 
 
-def _node(tensor: Tensor) -> str:
-    """The ONNX node that made a tensor, if its name tells; else that name."""
-    found = origin(tensor.name)
-    return one_line(found.node if found else tensor.name, 60)
+def _name(tensor: Tensor) -> str:
+    return one_line(tensor.name, 60)

@@ -103,8 +103,7 @@ def transposes(model: TfliteModel) -> tuple[TransposeReport, ...]:
 def _transpose(graph: Graph, transpose: Operator) -> TransposeReport:
     made, read = (ends[0] if ends else -1 for ends in (transpose.outputs, transpose.inputs))
     name, source = graph.tensors[made].name, graph.tensors[read].name
-    told = origin(name) or origin(source)
-    return TransposeReport(name, source, order_of(graph, transpose), str(told or ""))
+    return TransposeReport(name, source, order_of(graph, transpose), str(origin(name) or ""))
 
 
 def _kernel(kernel: Kernel) -> KernelReport:

@@ -1,7 +1,6 @@
-"""Factors and summands behind a layer of a quantised network, put into its kernel and bias.
+"""Factors and summands behind a layer, put into its kernel and bias.
 
-TensorFlow's converter would multiply the kernel itself, and then round its codes anew. Here the scales take
-the factors, so that the codes stay as they are.
+Of a kernel in codes the scales take the factors, so that the codes stay as they are.
 """
 
 from collections import Counter
@@ -10,17 +9,18 @@ from dataclasses import replace
 
 import numpy as np
 
-from edgepress.translate.plan import Array, Quantisation, Step, Weight
+from edgepress.translate.plan import Array, Plan, Step, Weight
 
 _CHANNELS = {"conv": 3, "depthwise_conv": 2, "conv_transpose": 2, "dense": 1}
 """The axis of a layer's stored kernel along which its outputs lie; a depthwise one's: this and the next."""
 
 
-def absorbed(steps: Sequence[Step], outputs: Collection[str]) -> list[Step]:
-    """The steps without products and sums by constants that alone read what a layer of codes makes.
+def absorbed(plan: Plan) -> Plan:
+    """The plan without products and sums by constants that alone read what a layer makes."""
+    return replace(plan, steps=tuple(_absorbed(plan.steps, plan.outputs)))
 
-    `outputs` are the tensors that have to stay.
-    """
+
+def _absorbed(steps: Sequence[Step], outputs: Collection[str]) -> list[Step]:
     counts = Counter(name for step in steps for name in step.inputs) + Counter(outputs)
     layers, last, done = dict[str, int](), dict[str, int](), list[Step]()
     for step in steps:
@@ -32,7 +32,7 @@ def absorbed(steps: Sequence[Step], outputs: Collection[str]) -> list[Step]:
             done[last[source]] = replace(done[last[source]], output=step.output)
             layers[step.output], last[step.output] = layers[source], last[source]
             continue
-        if step.op in _CHANNELS and step.weights["kernel"].quantisation is not None:
+        if step.op in _CHANNELS:
             layers[step.output] = last[step.output] = len(done)
         elif layer is not None and step.op == "reshape" and step.attributes["shape"][-1] == _outputs(layer):
             layers[step.output], last[step.output] = layers[source], len(done)
@@ -41,9 +41,9 @@ def absorbed(steps: Sequence[Step], outputs: Collection[str]) -> list[Step]:
 
 
 def _outputs(layer: Step) -> int:
-    quantisation = layer.weights["kernel"].quantisation
-    assert quantisation is not None
-    return int(quantisation.scale.size)
+    """How many outputs a layer has."""
+    shape, axis = layer.weights["kernel"].values.shape, _CHANNELS[layer.op]
+    return int(shape[axis] * shape[axis + 1] if layer.op == "depthwise_conv" else shape[axis])
 
 
 def _taken(layer: Step, step: Step) -> Step | None:
@@ -53,18 +53,16 @@ def _taken(layer: Step, step: Step) -> Step | None:
         return None
     factor, summand = line
     kernel, count = layer.weights["kernel"], len(factor)
-    quantisation, values = kernel.quantisation, kernel.values
-    assert quantisation is not None
+    codes, values = kernel.quantisation, kernel.values
     shape = [1] * values.ndim
     axis = _CHANNELS[layer.op]
     shape[axis : axis + 1 + (layer.op == "depthwise_conv")] = (
         values.shape[axis : axis + 2] if layer.op == "depthwise_conv" else [count]
     )
-    scales = Quantisation(quantisation.scale * np.abs(factor), quantisation.zero_point)
-    weights = {
-        **layer.weights,
-        "kernel": replace(kernel, values=values * factor.reshape(shape), quantisation=scales),
-    }
+    if (factor != 1).any():
+        codes = None if codes is None else replace(codes, scale=codes.scale * np.abs(factor))
+        kernel = replace(kernel, values=values * factor.reshape(shape), quantisation=codes)
+    weights = {**layer.weights, "kernel": kernel}
     bias = layer.weights["bias"].values if "bias" in layer.weights else np.zeros(count, np.float32)
     if "bias" in layer.weights or summand.any():
         weights["bias"] = Weight(np.asarray(bias * factor + summand, np.float32))

@@ -17,10 +17,16 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Quantisation:
-    """int8 scales, one for each output channel of a kernel or one for a whole operand."""
+    """The codes of a constant, of TFLite's type `dtype`: number = (code − zero point)·scale.
+
+    `scale` and `zero_points` have one element, or one for each output channel of a kernel. Codes of up to 16
+    bits follow from the numbers; those of int32, which float32 does not hold, are in `codes`, shaped alike.
+    """
 
     scale: Array
-    zero_point: int = 0
+    zero_points: Array
+    dtype: str = "int8"
+    codes: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -47,24 +53,6 @@ class Weight:
             original[self.rows] = transposed
             transposed = original
         return np.ascontiguousarray(np.transpose(transposed, np.argsort(permutation)))
-
-
-LARGEST_MATRIX = 1 << 24
-"""TensorFlow's converter folds no constants of more than 2²⁵ elements, and then has no kernel for their fake
-quantisation.
-"""
-
-
-def matrix_parts(weight: Weight) -> list[Weight]:
-    """A quantised matrix (in, out) as a 1×1 kernel, HWIO; a large one as several, each of some outputs."""
-    assert weight.quantisation is not None
-    count = -(-weight.values.size // LARGEST_MATRIX)
-    matrices = np.array_split(weight.values, count, axis=1)
-    scales = np.array_split(weight.quantisation.scale, count)
-    return [
-        Weight(matrix[None, None], quantisation=Quantisation(scale, weight.quantisation.zero_point))
-        for matrix, scale in zip(matrices, scales, strict=True)
-    ]
 
 
 @dataclass(frozen=True)

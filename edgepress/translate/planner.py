@@ -14,7 +14,6 @@ import numpy.typing as npt
 import onnx
 
 from edgepress.errors import UnsupportedModelError
-from edgepress.graph.formats import number_format
 from edgepress.graph.shapes import inferred_infos
 from edgepress.graph.view import consumers, initializers
 from edgepress.translate.layout import Layout, Order, channels_last, flattened_rows, moves_nothing, plain
@@ -41,14 +40,12 @@ class Value:
 class Constant:
     """A constant in ONNX layout.
 
-    `scale` (one, or one for each element of `axis`) is given where it was dequantised from up to 8 bits;
-    `zero_point` is that of int8, None where there are several.
+    `quantisation` is given where it was dequantised: of one scale, or one for each element of `axis`.
     """
 
     values: Array
     initializer: str | None = None
-    scale: Array | None = None
-    zero_point: int | None = 0
+    quantisation: Quantisation | None = None
     axis: int = 0
 
 
@@ -89,11 +86,8 @@ class Planner:
         self.outputs = {output.name: self._order(output.name, orders) for output in model.graph.output}
         sizes = {name: constant.values.shape for name, constant in self.constants.items()}
         self.wishes = Wishes(self.readers, sizes, self.outputs, self.shape)
-        self.joined_in_floats: set[str] = set()
-        self.left_to_joins = set[str]()
         self._moved: dict[tuple[str, tuple[int, ...]], str] = {}
         self.float_codes = set[str]()
-        self.quantised = number_format(model) == "int8"
 
     def _order(self, name: str, orders: Mapping[str, Order]) -> Order:
         """How an output is stored: one of four axes is an image unless another order is given."""
@@ -104,7 +98,8 @@ class Planner:
         """A computed operand; a constant in its place becomes a step of its own."""
         if name not in self.values:
             constant = self.constants[name]
-            step = Step("constant", (), name, name, weights={"value": Weight(constant.values)})
+            weight = Weight(constant.values, quantisation=of_one_scale(constant.quantisation))
+            step = Step("constant", (), name, name, weights={"value": weight})
             self.steps.append(step)
             self.values[name] = Value(name, constant.values.shape, plain(constant.values.ndim))
         return self.values[name]
@@ -189,10 +184,6 @@ class Planner:
         """A constant that the translation itself brings."""
         return Constant(np.asarray(values))
 
-    def step_of(self, name: str) -> Step | None:
-        """The step that made a tensor, None for an input; it is looked for from the last step on."""
-        return next((step for step in reversed(self.steps) if step.output == name), None)
-
     def alias(self, node: Node, value: Value) -> None:
         """The node changes nothing: its output is its input."""
         self.values[node.outputs[0]] = value
@@ -252,10 +243,15 @@ class Planner:
         values = constant.values.reshape((1,) * (rank - constant.values.ndim) + constant.values.shape)
         if like.layout.flattened and values.shape[-1] > 1:
             values = values[..., flattened_rows(like.layout.flattened)]
-        quantisation = None
-        if constant.scale is not None and constant.scale.size == 1 and constant.zero_point is not None:
-            quantisation = Quantisation(constant.scale, constant.zero_point)
-        return Weight(np.transpose(values, like.layout.order), quantisation=quantisation)
+        return Weight(
+            np.transpose(values, like.layout.order), quantisation=of_one_scale(constant.quantisation)
+        )
+
+
+def of_one_scale(quantisation: Quantisation | None) -> Quantisation | None:
+    """The codes of an operand: of one scale, and of few bits, since they follow from the numbers."""
+    few = quantisation is not None and quantisation.scale.size == 1 and quantisation.dtype != "int32"
+    return quantisation if few else None
 
 
 class RefusedNodeError(UnsupportedModelError):

@@ -9,7 +9,6 @@ import onnx
 from edgepress.errors import UnsupportedModelError
 from edgepress.graph.constants import fold_constants
 from edgepress.graph.view import attributes, copy
-from edgepress.translate.absorbing import absorbed
 from edgepress.translate.grouping import find_group_norms
 from edgepress.translate.layout import Layout, Order, channels_last
 from edgepress.translate.ops.table import PLANNERS
@@ -48,8 +47,7 @@ def plan_graph(model: onnx.ModelProto, orders: Mapping[str, Order] | None = None
     _plan_nodes(nodes, planner, PLANNERS)
     outputs = [_output(planner, output.name) for output in folded.graph.output]
     stored, names = tuple(output.layout.order for output in outputs), tuple(output.name for output in outputs)
-    steps = absorbed(planner.steps, names) if planner.quantised else planner.steps
-    return Plan(entries, names, stored, tuple(steps))
+    return Plan(entries, names, stored, tuple(planner.steps))
 
 
 def _entry(planner: Planner, name: str, orders: Mapping[str, Order]) -> Entry:

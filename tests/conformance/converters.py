@@ -7,37 +7,27 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from edgepress.convert.tflite import run
-from edgepress.translate.function_face import concrete_function
+from edgepress.convert.writer.table import write
+from edgepress.translate.absorbing import absorbed
 from edgepress.translate.planning import plan_graph
-from edgepress.translate.tensorflow_setup import quiet, tf
+from edgepress.translate.tensorflow_setup import tf
 from tests.conformance.cases import Case
 
 
 def by_nhwc(case: Case) -> list[np.ndarray]:
     """This project's translator; images go in as it stores them."""
     plan = plan_graph(case.model)
-    with quiet():
-        function = concrete_function(plan)
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
-    interpreter = Interpreter(model_content=run(converter, "nhwc"), num_threads=1)
+    interpreter = Interpreter(model_content=bytes(write(absorbed(plan))), num_threads=1)
     interpreter.allocate_tensors()
-    details = {_index(detail["name"]): detail["index"] for detail in interpreter.get_input_details()}
-    for index, entry in enumerate(plan.entries):
-        if index in details:
-            stored = np.array(np.transpose(case.inputs[entry.name], entry.order), order="C")
-            interpreter.set_tensor(details[index], stored)
+    for entry, detail in zip(plan.entries, interpreter.get_input_details(), strict=True):
+        stored = np.array(np.transpose(case.inputs[entry.name], entry.order), order="C")
+        interpreter.set_tensor(detail["index"], stored)
     interpreter.invoke()
     outputs = [interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()]
     return [
         np.transpose(output, np.argsort(order))
         for output, order in zip(outputs, plan.output_orders, strict=True)
     ]
-
-
-def _index(name: str) -> int:
-    """The place of an input called `input`, or `input_<place>`, with what TensorFlow adds around it."""
-    digits = name.split("input", 1)[1].split(":")[0].lstrip("_")
-    return int(digits or 0)
 
 
 def by_onnx_tf(case: Case) -> list[np.ndarray]:

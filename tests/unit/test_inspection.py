@@ -136,7 +136,7 @@ def test_a_transpose_names_the_nodes_that_it_stems_from(tmp_path):
     reports = inspect(tmp_path / "model.tflite").transposes
     assert [each.origin for each in reports] == [
         "Transpose shuffle/turn, before Reshape shuffle/join",
-        "relu_5, whose result is read in another order",
+        "Reshape rows, which splits or joins axes in ONNX's order",
     ]
     assert outcome.moved == ("  input input has its channels last: the file's axes 0, 2, 3, 1",)
     shown = outcome.text().splitlines()[2:]

@@ -14,7 +14,7 @@ from edgepress.errors import ArtifactError, EdgepressError, UnsupportedModelErro
 from edgepress.graph.normalise.normalise import load_normalised, normalise
 from edgepress.graph.view import copy
 from edgepress.translate.planning import make_plan
-from tests.networks import Graph, assert_close, inputs_for, run_function, run_onnx
+from tests.networks import Graph, assert_close, inputs_for, run_onnx, run_written
 
 LOWERED = 18
 """From here on Pad, Split and Resize cannot be lowered by onnx, so these models go without."""
@@ -450,7 +450,7 @@ def test_sizes_of_minus_one_are_open():
     expected = run_onnx(copy(model), inputs := inputs_for(model))
     normal = normalise(model)
     assert normal.graph.input[0].type.tensor_type.shape.dim[0].dim_param
-    assert_close(run_function(make_plan(normal), inputs), expected)
+    assert_close(run_written(make_plan(normal), inputs), expected)
 
 
 def test_sizes_of_minus_two_are_none():
@@ -471,4 +471,4 @@ def test_clip_between_computed_bounds(low, high):
     inputs = inputs_for(model, count=1)
     expected = run_onnx(copy(model), inputs)
     assert (expected != inputs).any() and np.ptp(expected) > 0
-    assert_close(run_function(make_plan(normalise(model)), inputs), expected)
+    assert_close(run_written(make_plan(normalise(model)), inputs), expected)

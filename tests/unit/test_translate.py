@@ -14,9 +14,9 @@ from tests.networks import (
     assert_close,
     assert_faces_agree,
     inputs_for,
-    run_function,
     run_onnx,
     run_tflite,
+    run_written,
     single,
     stored,
     tensorflow,
@@ -650,7 +650,7 @@ def test_convolution_of_any_geometry(size, kernel, stride, pad, dilation, groups
     attributes = {"strides": stride, "pads": pad, "dilations": dilation, "group": groups}
     model = single("Conv", random(8, 4 // groups, *kernel), random(8), shape=(4, *size), **attributes)
     inputs = inputs_for(model)
-    assert_close(run_function(make_plan(model), inputs), run_onnx(model, inputs))
+    assert_close(run_written(make_plan(model), inputs), run_onnx(model, inputs))
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
@@ -667,7 +667,7 @@ def test_pools_of_any_geometry(size, kernel, stride, pad):
     for op, more in (("MaxPool", {}), ("AveragePool", {"count_include_pad": 1})):
         model = single(op, shape=(3, *size), **attributes, **more)
         inputs = inputs_for(model)
-        assert_close(run_function(make_plan(model), inputs), run_onnx(model, inputs))
+        assert_close(run_written(make_plan(model), inputs), run_onnx(model, inputs))
 
 
 def test_each_activation_behind_a_negation():

@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
+from edgepress.convert.writer.table import lowered
 from edgepress.errors import UnsupportedModelError
 from edgepress.graph.batchnorm import fold_batchnorm
 from edgepress.graph.constants import fold_constants
@@ -284,13 +285,16 @@ def test_batch_normalisation_with_parameters_as_constant_nodes_is_folded():
     assert_close(run_onnx(folded, inputs), run_onnx(model, inputs))
 
 
-def test_a_max_pool_of_a_quantised_value_without_a_minimum_is_not_padded_with_the_lowest_float():
+def test_a_max_pool_of_codes_is_padded_with_the_lowest_code():
     graph = Graph(2, 8, 8)
     code = [np.array(0.1, np.float32), np.array(3, np.int8)]
     quantised = graph.add("DequantizeLinear", graph.add("QuantizeLinear", "input", *code), *code)
     graph.add("MaxPool", graph.add("Neg", quantised), kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    first = graph.add("MaxPool", quantised, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    graph.add("Concat", graph.last, first, axis=1)
     plan = assert_faces_agree(graph.model())
-    assert [step.op for step in plan.steps if step.op in ("pad", "mirrored")] == ["mirrored"]
+    lowest = [t.values for t in lowered(plan).tensors() if t.values is not None and t.values.shape == ()]
+    assert [values.item() for values in lowest] == [-128]
 
 
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])

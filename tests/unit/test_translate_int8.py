@@ -321,24 +321,3 @@ def both_runtimes(body, samples: int) -> tuple[np.ndarray, np.ndarray, bytes]:
     content = convert(quantised, True, np.zeros(0))
     outputs, _ = run_tflite(content, inputs)
     return np.moveaxis(outputs, -1, 1), run_onnx(quantised, inputs), content
-
-
-def test_a_matrix_too_large_for_the_converter_is_cut_into_parts_that_compute_the_same(monkeypatch):
-    tensorflow()
-    from edgepress.convert.nhwc import convert
-    from edgepress.translate import plan
-
-    graph = Graph(2, 8, 8)
-    hidden = graph.add(
-        "Gemm", graph.add("Flatten", "input"), 0.01 * graph.weights(128, 20), graph.weights(20)
-    )
-    model = quantise(fitted(graph, graph.add("Relu", hidden)), FORMATS["int8"])
-    inputs = task(64, seed=3).inputs()
-    whole = run_tflite(convert(model, True, np.zeros(0)), inputs)[1]
-    monkeypatch.setattr(plan, "LARGEST_MATRIX", 1000)
-    cut = convert(model, True, np.zeros(0))
-    assert [node["op_name"] for node in Interpreter(model_content=cut)._get_ops_details()].count(
-        "CONV_2D"
-    ) == 4
-    assert not has_floats(cut)
-    np.testing.assert_array_equal(run_tflite(cut, inputs)[1], whole)

@@ -1,7 +1,5 @@
 """Activations and other functions of single elements."""
 
-import math
-from dataclasses import replace
 from typing import Any
 
 from edgepress.translate.operations.base import Table, Tensor, in_words, operand, unary
@@ -29,13 +27,6 @@ def _clip(value: Tensor, low: float | None, high: float | None) -> Tensor:
 
 def _like(value: Tensor, number: float) -> Tensor:
     return number if value.dtype.is_floating else tf.constant(int(number), value.dtype)
-
-
-def _hard_sigmoid(value: Tensor, alpha: float, beta: float) -> Tensor:
-    """A sixth of a ReLU6, which TFLite fuses into the layer before it, and 6·beta too if alpha is 1/6."""
-    slope = 6.0 * alpha
-    scaled = value if math.isclose(slope, 1.0, rel_tol=1e-6) else slope * value
-    return tf.nn.relu6(scaled + 6.0 * beta) * (1.0 / 6.0)
 
 
 def _hard_swish(value: Tensor) -> Tensor:
@@ -76,10 +67,6 @@ def _erf(value: Tensor) -> Tensor:
     return x * _polynomial(square, _ERF_NUMERATOR) / _polynomial(square, _ERF_DENOMINATOR)
 
 
-def _gelu_of_negated(value: Tensor) -> Tensor:
-    return 0.5 * value * (1.0 + _erf(value * math.sqrt(0.5)))
-
-
 def _polynomial(x: Tensor, coefficients: tuple[float, ...]) -> Tensor:
     total: Any = coefficients[0]
     for coefficient in coefficients[1:]:
@@ -88,27 +75,18 @@ def _polynomial(x: Tensor, coefficients: tuple[float, ...]) -> Tensor:
 
 
 def _prelu(step: Step, inputs: list[Tensor]) -> Tensor:
-    """In the form that TFLite's converter knows as its PRELU, while the slope is not quantised."""
+    """max(x, 0) + slope·min(x, 0)."""
     value = inputs[0]
     if not value.dtype.is_floating:
         return tf.where(value > 0, value, value * inputs[1])
     if "slope" not in step.weights:
         return tf.nn.relu(value) - inputs[1] * tf.nn.relu(-value)
-    slope = step.weights["slope"]
-    if slope.values.shape[0] == 1:
-        slope = replace(slope, values=slope.values[0])
-    if slope.quantisation is None:
-        return tf.nn.relu(value) + tf.constant(-slope.values) * tf.nn.relu(-value)
-    return tf.nn.relu(value) - operand(slope) * tf.nn.relu(-value)
+    return tf.nn.relu(value) - operand(step.weights["slope"]) * tf.nn.relu(-value)
 
 
-def _softmax_over(value: Tensor, axes: tuple[int, ...], log: bool, loose: bool) -> Tensor:
-    """Where it is `loose`, in a form that TFLite's converter does not take for an operator of its own."""
+def _softmax_over(value: Tensor, axes: tuple[int, ...], log: bool) -> Tensor:
     shifted = value - tf.reduce_max(value, axes, keepdims=True)
     total = tf.reduce_sum(tf.exp(shifted), axes, keepdims=True)
-    if loose:
-        logarithm = -(tf.math.log(total) - shifted)
-        return logarithm if log else tf.exp(logarithm)
     return shifted - tf.math.log(total) if log else tf.exp(shifted) / total
 
 
@@ -122,12 +100,10 @@ OPERATIONS: Table = {
     "elu": unary(_elu),
     "selu": unary(_selu),
     "celu": unary(_celu),
-    "hard_sigmoid": unary(_hard_sigmoid),
     "hard_swish": unary(_hard_swish),
     "softplus": unary(_softplus),
     "softsign": unary(tf.math.softsign),
     "gelu": unary(tf.nn.gelu),
-    "gelu_of_negated": unary(_gelu_of_negated),
     "mish": unary(_mish),
     "erf": unary(_erf),
     "exp": unary(tf.exp),
@@ -135,7 +111,6 @@ OPERATIONS: Table = {
     "sqrt": unary(tf.sqrt),
     "reciprocal": unary(lambda value: 1.0 / value),
     "neg": unary(tf.negative),
-    "times_minus_one": unary(lambda value: value * -1.0),
     "abs": unary(tf.abs),
     "floor": unary(tf.floor),
     "ceil": unary(tf.math.ceil),

@@ -22,11 +22,6 @@ def _divided(left: Tensor, right: Tensor) -> Tensor:
     return quotient * tf.sign(left) * tf.sign(right)
 
 
-def _float_divided(left: Tensor, right: Tensor) -> Tensor:
-    """x / y which TFLite's converter leaves in floats, since it has no int8 kernel of the signs."""
-    return tf.divide(-left, -right)
-
-
 def _power(base: Tensor, exponent: Tensor) -> Tensor:
     """Of the base's type; whole numbers are raised as such where the exponent is whole too."""
     if not base.dtype.is_floating and exponent.dtype.is_floating:
@@ -37,11 +32,6 @@ def _power(base: Tensor, exponent: Tensor) -> Tensor:
 def _matmul(step: Step, inputs: list[Tensor]) -> Tensor:
     a = step.attributes
     return tf.matmul(inputs[0], inputs[1], transpose_a=a["left"], transpose_b=a["right"])
-
-
-def _float_matmul(step: Step, inputs: list[Tensor]) -> Tensor:
-    """A product which TFLite's converter leaves in floats, as `_float_divided`."""
-    return _matmul(step, [-inputs[0], -inputs[1]])
 
 
 def _gemm(step: Step, inputs: list[Tensor]) -> Tensor:
@@ -62,7 +52,6 @@ OPERATIONS: Table = {
     "sub": in_words(binary(tf.subtract)),
     "mul": in_words(binary(tf.multiply)),
     "div": in_words(binary(_divided)),
-    "float_div": binary(_float_divided),
     "pow": binary(_power),
     "max": in_words(binary(tf.maximum)),
     "min": in_words(binary(tf.minimum)),
@@ -79,7 +68,6 @@ OPERATIONS: Table = {
     "min_of": in_words(_all(tf.minimum)),
     "where": lambda step, inputs: tf.where(*inputs),
     "matmul": _matmul,
-    "float_matmul": _float_matmul,
     "gemm": _gemm,
     "einsum": _einsum,
 }

@@ -49,12 +49,8 @@ def constant(values: Array) -> Tensor:
 
 
 def operand(weight: Weight) -> Tensor:
-    """A constant operand, under fake quantisation where it has a scale."""
-    constant, quantisation = tf.constant(weight.values), weight.quantisation
-    if quantisation is None:
-        return constant
-    low, high = ((code - quantisation.zero_point) * float(quantisation.scale.item()) for code in (-128, 127))
-    return tf.quantization.fake_quant_with_min_max_vars(constant, low, high, num_bits=8)
+    """A constant operand."""
+    return tf.constant(weight.values)
 
 
 def binary(operation: Callable[[Tensor, Tensor], Tensor]) -> Operation:

@@ -69,7 +69,7 @@ def _cast(value: Tensor, dtype: str) -> Tensor:
     return tf.cast(value, dtype)
 
 
-def _fake_quant(value: Tensor, low: float, high: float) -> Tensor:
+def _fake_quant(value: Tensor, low: float, high: float, **codes: Any) -> Tensor:
     return tf.quantization.fake_quant_with_min_max_vars(value, low, high, num_bits=8)
 
 

@@ -50,20 +50,10 @@ def _mean(value: Tensor, axes: Axes, keepdims: bool) -> Tensor:
     return tf.reduce_mean(value, axes, keepdims)
 
 
-def _float_mean(value: Tensor, axes: Axes) -> Tensor:
-    """TFLite's converter gives the mean of a quantised tensor its scale, but not that of a negation."""
-    return -tf.reduce_mean(-value, axes, keepdims=True)
-
-
 def _normalised(step: Step, inputs: list[Tensor]) -> Tensor:
-    """(x − mean)/√(variance + epsilon)·scale + shift over `axes`; or, as `part` asks, mean or 1/√….
-
-    With `in_floats` no part of it becomes an integer operation.
-    """
+    """(x − mean)/√(variance + epsilon)·scale + shift over `axes`; or, as `part` asks, mean or 1/√…."""
     a, value = step.attributes, inputs[0]
-    mean = (
-        _float_mean(value, a["axes"]) if a["in_floats"] else tf.reduce_mean(value, a["axes"], keepdims=True)
-    )
+    mean = tf.reduce_mean(value, a["axes"], keepdims=True)
     if a["part"] == "mean":
         return mean
     centred = value - mean

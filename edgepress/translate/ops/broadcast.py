@@ -5,9 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from edgepress.translate.barriers import apart, joins_in_floats
 from edgepress.translate.layout import Layout, channels_last, plain
-from edgepress.translate.planner import Constant, Node, OpPlanner, Planner, Value, target_sizes, unsupported
+from edgepress.translate.planner import Node, OpPlanner, Planner, Value, target_sizes, unsupported
 
 _BINARY = (
     "Add", "Sub", "Mul", "Div", "Pow", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And",
@@ -22,40 +21,24 @@ def plan_binary(node: Node, planner: Planner) -> None:
     types = [np.dtype(planner.dtype(name)) for name in node.inputs]
     if node.op == "Pow" and types[0] == np.int64 and types[1].kind != "f":
         raise unsupported(node, "TFLite has no power of int64; cast to int32 or float32")
-    divisor = planner.constants.get(node.inputs[1])
-    if planner.quantised and (source := _unchanged(node, planner)):
+    if source := _unchanged(node, planner):
         planner.alias(node, planner.value(source))
-        return
-    if node.op == "Div" and planner.quantised and types[0].kind == "f" and not _has_int8_kernel(divisor):
-        _plan_pair(node, planner, "float_div")
         return
     _plan_pair(node, planner, node.op.lower())
 
 
-_LARGEST = 255
 _NEUTRAL = {"Mul": 1.0, "Add": 0.0, "Div": 1.0, "Sub": 0.0}
 
 
 def _unchanged(node: Node, planner: Planner) -> str:
-    """The operand that a factor of 1 or a summand of 0 leaves as it is, or ''; TensorFlow leaves these out.
-
-    A factor of 1 in codes stays: it gives another scale.
-    """
+    """The operand that a factor of 1 or a summand of 0 leaves as it is, or ''."""
     operands = (0, 1) if node.op in ("Mul", "Add") else (1,)
     for index in operands if node.op in _NEUTRAL and node.outputs[0] not in planner.outputs else ():
         known, source = planner.constants.get(node.inputs[index]), node.inputs[1 - index]
         same = source not in planner.constants and planner.shape(source) == planner.shape(node.outputs[0])
-        if known is not None and known.scale is None and same and (known.values == _NEUTRAL[node.op]).all():
+        if known is not None and same and (known.values == _NEUTRAL[node.op]).all():
             return source
     return ""
-
-
-def _has_int8_kernel(divisor: Constant | None) -> bool:
-    """Whether all that is divided by is the largest of 255 codes: for it alone LiteRT's kernel is right."""
-    if divisor is None or np.ptp(divisor.values):
-        return False
-    scale, value = divisor.scale, abs(float(divisor.values.flat[0]))
-    return scale is None or (scale.size == 1 and value > (_LARGEST - 0.5) * float(scale.item()))
 
 
 def plan_several(node: Node, planner: Planner) -> None:
@@ -67,32 +50,25 @@ def plan_several(node: Node, planner: Planner) -> None:
         _plan_pair(node, planner, _PAIRS[node.op])
     else:
         values = aligned(node, planner, [planner.value(name) for name in node.inputs])
-        if node.op != "Sum" and joins_in_floats(node, planner):
-            values = apart(node, planner, values)
         planner.emit(node, _SEVERAL[node.op], tuple(values), _widest(values).layout)
 
 
 def plan_where(node: Node, planner: Planner) -> None:
     """condition ? x : y."""
     values = aligned(node, planner, [planner.value(name) for name in node.inputs])
-    if joins_in_floats(node, planner):
-        values[1:] = apart(node, planner, values[1:])
     planner.emit(node, "where", tuple(values), _widest(values).layout)
 
 
 def _plan_pair(node: Node, planner: Planner, op: str) -> None:
     constant = [name in planner.constants for name in node.inputs]
-    in_floats = node.op in ("Max", "Min") and joins_in_floats(node, planner)
     if any(constant) and not all(constant):
         value = planner.value(node.inputs[constant.index(False)])
         other = planner.constant(node, constant.index(True))
         if other.values.ndim <= len(value.shape):
             weight = planner.operand_weight(other, value)
-            (value,) = apart(node, planner, [value]) if in_floats else (value,)
             planner.emit(node, op, (value,), value.layout, {"operand": weight}, constant_first=constant[0])
             return
     operands = aligned(node, planner, [planner.value(name) for name in node.inputs])
-    operands = apart(node, planner, operands) if in_floats else operands
     planner.emit(node, op, tuple(operands), _widest(operands).layout)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from edgepress.translate.layout import channels_last
 from edgepress.translate.ops.padding import Window, padded, window
-from edgepress.translate.plan import Quantisation, Weight
+from edgepress.translate.plan import Array, Quantisation, Weight
 from edgepress.translate.planner import Constant, Node, OpPlanner, Planner, Value, unsupported
 
 
@@ -20,9 +20,7 @@ def plan_conv(node: Node, planner: Planner) -> None:
     groups, channels = node.attributes.get("group", 1), value.shape[1]
     depthwise = groups > 1 and groups == channels
     value, mode, inner, skipped = _feasible(node, planner, value, w, depthwise)
-    value, weight = in_floats(
-        node, planner, value, _depthwise_kernel(kernel, groups) if depthwise else _kernel(kernel)
-    )
+    weight = _depthwise_kernel(kernel, groups) if depthwise else _kernel(kernel)
     kernels = {"kernel": weight}
     planner_op = "depthwise_conv" if depthwise else "conv"
     weights = {**kernels, **bias(node, planner)}
@@ -89,40 +87,34 @@ def bias(node: Node, planner: Planner) -> dict[str, Weight]:
     if not node.has_input(2):
         return {}
     constant = planner.constant(node, 2)
-    values = constant.values.reshape(-1)
-    return {"bias": Weight(values, constant.initializer, (0,), onnx_shape=constant.values.shape)}
+    values, shape = constant.values.reshape(-1), constant.values.shape
+    known = constant.quantisation
+    return {"bias": Weight(values, constant.initializer, (0,), onnx_shape=shape, quantisation=known)}
 
 
 def quantisation(constant: Constant, channels: int, axis: int) -> Quantisation | None:
-    """The scales of a quantised kernel, one for each of its `channels` output channels, which lie at `axis`.
+    """The codes of a kernel of one scale, or one for each of its `channels` outputs, which lie at `axis`.
 
-    TFLite's codes go from −127 to 127 and have no zero point. None for a kernel that these do not hold.
+    Zero points are 0 wherever a byte holds code − zero point. None where the scales lie along another axis.
     """
-    scale = constant.scale
-    if scale is None or (scale.size > 1 and constant.axis % constant.values.ndim != axis):
+    known = constant.quantisation
+    if known is None or known.dtype == "int32":
         return None
-    scales, others = np.broadcast_to(scale.reshape(-1), (channels,)), _others(constant, axis)
-    ends = np.maximum(constant.values.max(others, initial=0), -constant.values.min(others, initial=0))
-    return Quantisation(scales) if (ends < (_CODES + 0.5) * scales).all() else None
+    if known.scale.size > 1 and constant.axis % constant.values.ndim != axis:
+        return None
+    scale, zeros = (
+        np.broadcast_to(each.reshape(-1), (channels,)) for each in (known.scale, known.zero_points)
+    )
+    if zeros.any() and _bytes_hold(constant.values, scale, axis):
+        zeros = np.zeros_like(zeros)
+    return Quantisation(scale, zeros, known.dtype)
 
 
-def _others(constant: Constant, axis: int) -> tuple[int, ...]:
-    return tuple(other for other in range(constant.values.ndim) if other != axis)
-
-
-_CODES = 127
-
-
-def in_floats(node: Node, planner: Planner, value: Value, kernel: Weight) -> tuple[Value, Weight]:
-    """The operand and kernel of a layer; both negated where the layer is to stay in floats.
-
-    That is a layer of a quantised network whose kernel has no scales that TFLite knows. TensorFlow's
-    converter would give it such, but not behind a negation, of which there is no int8 kernel.
-    """
-    if not planner.quantised or kernel.quantisation is not None:
-        return value, kernel
-    negative = planner.emit_between(node, "neg", value, "negative")
-    return replace(negative, minimum=None), replace(kernel, values=-kernel.values, initializer=None)
+def _bytes_hold(values: Array, scale: Array, axis: int) -> bool:
+    """Whether all values are codes from −128 to 127 times the scale of their channel."""
+    others = tuple(other for other in range(values.ndim) if other != axis)
+    most, least = values.max(others, initial=0), values.min(others, initial=0)
+    return bool((most < 127.5 * scale).all() and (least > -128.5 * scale).all())
 
 
 def kernel_order(kernel: Constant, last: tuple[int, int]) -> tuple[int, ...]:

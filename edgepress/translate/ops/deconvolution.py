@@ -9,7 +9,6 @@ from edgepress.translate.ops.convolution import (
     as_image,
     as_sequence,
     bias,
-    in_floats,
     kernel_order,
     quantisation,
     spatial_kernel,
@@ -28,7 +27,7 @@ def plan_conv_transpose(node: Node, planner: Planner) -> None:
     if None in value.shape[2:]:
         raise unsupported(node, f"the image size {value.shape[2:]} is not fixed")
     strides, extra, dilations = (_pair(a.get(k), d) for k, d in _OPTIONS)
-    value, weight = in_floats(node, planner, value, _kernel(kernel, dilations, groups))
+    weight = _kernel(kernel, dilations)
     extent = weight.values.shape[:2]
     sizes = [int(size or 0) for size in value.shape[2:]]
     pads = _pads(node, sizes, extent, strides, extra)
@@ -44,7 +43,6 @@ def plan_conv_transpose(node: Node, planner: Planner) -> None:
         "size": tuple(full),
         "groups": groups,
         "extra": tuple(grown),
-        "spread": planner.quantised,
     }
     weights = {"kernel": weight, **bias(node, planner)}
     missing = [(0, e - g) for e, g in zip(extra, grown, strict=True)]
@@ -132,11 +130,10 @@ def _pair(given: list[int] | None, default: int) -> tuple[int, int]:
     return values[0], values[1]
 
 
-def _kernel(constant: Constant, dilations: tuple[int, ...], groups: int) -> Weight:
-    """Without scales in groups, of which TFLite has no int8 kernel."""
+def _kernel(constant: Constant, dilations: tuple[int, ...]) -> Weight:
     order, shape = kernel_order(constant, (1, 0)), constant.values.shape
     values = np.transpose(constant.values, order).reshape(*spatial_kernel(constant), shape[1], shape[0])
-    scales = quantisation(constant, shape[1], 1) if groups == 1 else None
+    scales = quantisation(constant, shape[1], 1)
     if max(dilations) > 1:
         return Weight(_dilated(values, dilations), quantisation=scales)
     return Weight(values, constant.initializer, order, None, shape, scales)

@@ -1,11 +1,11 @@
 """Activations: functions of one tensor, element by element, that any layout suits."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from edgepress.translate.barriers import carried_from
 from edgepress.translate.ops.broadcast import aligned, ranked
 from edgepress.translate.planner import Node, OpPlanner, Planner, Value, unsupported
 
@@ -17,7 +17,6 @@ _UNARY: Mapping[str, tuple[str, dict[str, Any]]] = {
     "Elu": ("elu", {"alpha": 1.0}),
     "Selu": ("selu", {"alpha": 1.67326319217681884765625, "gamma": 1.05070102214813232421875}),
     "Celu": ("celu", {"alpha": 1.0}),
-    "HardSigmoid": ("hard_sigmoid", {"alpha": 0.2, "beta": 0.5}),
     "HardSwish": ("hard_swish", {}),
     "Mish": ("mish", {}),
     "Softplus": ("softplus", {}),
@@ -46,18 +45,28 @@ def plan_unary(node: Node, planner: Planner) -> None:
     planner.emit(node, op, (value,), value.layout, minimum=minimum, **given)
 
 
-def plan_gelu(node: Node, planner: Planner) -> None:
-    """Exact, by erf, or approximated by tanh, as the node says.
+def plan_hard_sigmoid(node: Node, planner: Planner) -> None:
+    """A sixth of a ReLU6, which TFLite fuses into the layer before it, and 6·beta too if alpha is 1/6."""
+    value, a = planner.value(node.inputs[0]), node.attributes
+    slope, shift = 6 * a.get("alpha", 0.2), 6 * a.get("beta", 0.5)
+    if not math.isclose(slope, 1.0, rel_tol=1e-6):
+        value = _with_number(node, planner, "mul", value, slope, "scaled")
+    value = _with_number(node, planner, "add", value, shift, "shifted")
+    value = planner.emit_between(node, "clip", value, "clipped", low=0.0, high=6.0)
+    sixth = planner.operand_weight(planner.literal(np.array(1 / 6, np.float32)), value)
+    planner.emit(node, "mul", (value,), value.layout, {"operand": sixth}, 0.0, constant_first=False)
 
-    TensorFlow would make erfc of the erf of what was negated, for which TFLite has no kernel.
-    """
+
+def _with_number(node: Node, planner: Planner, op: str, value: Value, number: float, suffix: str) -> Value:
+    weights = {"operand": planner.operand_weight(planner.literal(np.array(number, np.float32)), value)}
+    return planner.emit_helper(node, op, (value,), suffix, value, weights, constant_first=False)
+
+
+def plan_gelu(node: Node, planner: Planner) -> None:
+    """Exact, by erf, or approximated by tanh, as the node says."""
     value = planner.value(node.inputs[0])
     approximate = node.attributes.get("approximate", "none") == "tanh"
-    made = planner.step_of(carried_from(planner, value.name))
-    if made is not None and made.op == "neg" and not approximate:
-        planner.emit(node, "gelu_of_negated", (value,), value.layout)
-    else:
-        planner.emit(node, "gelu", (value,), value.layout, approximate=approximate)
+    planner.emit(node, "gelu", (value,), value.layout, approximate=approximate)
 
 
 def plan_clip(node: Node, planner: Planner) -> None:
@@ -83,10 +92,8 @@ def plan_prelu(node: Node, planner: Planner) -> None:
 def plan_softmax(node: Node, planner: Planner) -> None:
     """Over one stored axis; up to opset 12 ONNX's runs over all axes from the given one on.
 
-    TFLite's own needs the axis last, for which TensorFlow writes two transposes; so what lies elsewhere is
-    computed in parts, unless it is quantised. So is what stays in floats in a quantised network and is not
-    for a product: TFLite's converter has one scale for what its own makes, and gives it to all that is moved
-    or joined with it.
+    TFLite's own needs the axis last, for which it takes two transposes; so what lies elsewhere is computed in
+    parts, unless it is quantised.
     """
     value = ranked(node, planner, planner.value(node.inputs[0]))
     log, rank = node.op == "LogSoftmax", len(value.shape)
@@ -94,11 +101,10 @@ def plan_softmax(node: Node, planner: Planner) -> None:
     minimum = None if log else 0.0
     several = planner.opset < 13 and any(size != 1 for size in value.shape[axis + 1 :])
     readers = {reader.op_type for reader in planner.readers[node.outputs[0]]}
-    loose = planner.quantised and (log or not readers or not readers <= {"QuantizeLinear", "MatMul"})
-    if several or loose or not (planner.quantised or _is_last(value, axis)):
+    if several or not (readers == {"QuantizeLinear"} or _is_last(value, axis)):
         over = range(axis, rank) if several else [axis]
         axes = tuple(value.layout.position(one) for one in over)
-        options: dict[str, Any] = {"axes": axes, "log": log, "loose": loose}
+        options: dict[str, Any] = {"axes": axes, "log": log}
         planner.emit(node, "softmax_over", (value,), value.layout, minimum=minimum, **options)
         return
     op = "log_softmax" if log else "softmax"
@@ -155,5 +161,6 @@ PLANNERS: dict[str, OpPlanner] = {
     "Cast": plan_cast,
     "Clip": plan_clip,
     "Gelu": plan_gelu,
+    "HardSigmoid": plan_hard_sigmoid,
     "PRelu": plan_prelu,
 }

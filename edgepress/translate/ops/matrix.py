@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from edgepress.translate.layout import Layout, flattened_rows, plain
-from edgepress.translate.ops.convolution import bias, in_floats, quantisation
-from edgepress.translate.plan import Quantisation, Weight
+from edgepress.translate.ops.convolution import bias, quantisation
+from edgepress.translate.plan import Weight
 from edgepress.translate.planner import Node, OpPlanner, Planner, Value, unsupported
 from edgepress.translate.wishes import nearest, turned
 
@@ -23,15 +23,16 @@ def plan_gemm(node: Node, planner: Planner) -> None:
             planner.stored_as(node, value, Layout((1, 0))), shape=value.shape[::-1], layout=plain(2)
         )
     kernel = _times(_matrix(node, planner, value, bool(a.get("transB", 0))), a.get("alpha", 1.0))
-    value, kernel = in_floats(node, planner, _rows_as_stored(node, planner, value), kernel)
+    value = _rows_as_stored(node, planner, value)
     planner.emit(node, "dense", (value,), plain(2), {"kernel": kernel, **_bias(node, planner, kernel)})
 
 
 def _times(kernel: Weight, alpha: float) -> Weight:
     if alpha == 1.0:
         return kernel
-    scales = kernel.quantisation and Quantisation(kernel.quantisation.scale * np.float32(abs(alpha)))
-    return Weight(kernel.values * np.float32(alpha), quantisation=scales)
+    known = kernel.quantisation
+    codes = None if known is None else replace(known, scale=known.scale * np.float32(abs(alpha)))
+    return Weight(kernel.values * np.float32(alpha), quantisation=codes)
 
 
 def _bias(node: Node, planner: Planner, kernel: Weight) -> dict[str, Weight]:
@@ -83,7 +84,7 @@ def plan_matmul(node: Node, planner: Planner) -> None:
         _plan_product(node, planner, value)
         return
     kernel = _matrix(node, planner, value, False)
-    value, kernel = in_floats(node, planner, _rows_as_stored(node, planner, value), kernel)
+    value = _rows_as_stored(node, planner, value)
     planner.emit(node, "dense", (value,), plain(len(value.shape)), {"kernel": kernel})
 
 
@@ -94,10 +95,7 @@ def _plan_product(node: Node, planner: Planner, left: Value) -> None:
     if len(left.shape) > 1 and len(right.shape) > 1:
         (left, turned_left), (right, turned_right) = (_turned(node, planner, v) for v in (left, right))
         options: dict[str, Any] = {"left": turned_left, "right": turned_right}
-        readers = planner.readers[node.outputs[0]]
-        in_floats = planner.quantised and all(reader.op_type != "QuantizeLinear" for reader in readers)
-        name = "float_matmul" if in_floats else "matmul"
-        planner.emit(node, name, (left, right), plain(len(target)), **options)
+        planner.emit(node, "matmul", (left, right), plain(len(target)), **options)
         return
     left, right = (planner.stored_as(node, v, plain(len(v.shape))) for v in (left, right))
     if len(left.shape) == 1:

@@ -121,7 +121,7 @@ def _emit(
 
 def _options(node: Node, planner: Planner, axes: tuple[int, ...], part: str) -> dict[str, Any]:
     epsilon = float(np.float32(node.attributes.get("epsilon", 1e-5)))
-    return {"axes": axes, "epsilon": epsilon, "part": part, "in_floats": planner.quantised}
+    return {"axes": axes, "epsilon": epsilon, "part": part}
 
 
 PLANNERS: dict[str, OpPlanner] = {

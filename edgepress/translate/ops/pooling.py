@@ -133,20 +133,10 @@ def _padded(node: Node, planner: Planner, value: Value, w: Window, fill: float) 
 
 
 def _padded_below(node: Node, planner: Planner, value: Value, w: Window) -> Value:
-    """Padded with what never wins.
-
-    In a quantised network the lowest float would ruin the padded tensor's range, so there the border is
-    mirrored: what a window then sees twice it saw already, as long as less than half of it is padding.
-    """
+    """Padded with what never wins; of codes that is the lowest one."""
     if not _is_float(node, planner):
         return _padded(node, planner, value, w, float(np.iinfo(planner.dtype(node.inputs[0])).min))
-    if value.minimum is not None or not planner.quantised:
-        return _padded(node, planner, value, w, _LOWEST if value.minimum is None else value.minimum)
-    narrow = all(2 * max(pad) <= k for pad, k in zip(w.pads, w.kernel, strict=True))
-    if not narrow or max(w.dilations) > 1:
-        raise unsupported(node, f"pads {w.pads} of a quantised value without a proven minimum")
-    pads = ((0, 0), *w.pads, (0, 0))
-    return planner.emit_between(node, "mirrored", value, "padded", pads=pads, mode="SYMMETRIC")
+    return _padded(node, planner, value, w, _LOWEST if value.minimum is None else value.minimum)
 
 
 def _share(node: Node, value: Value, w: Window, counted: bool) -> Array:

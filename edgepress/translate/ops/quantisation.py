@@ -11,16 +11,11 @@ import numpy as np
 import onnx
 
 from edgepress.graph.codes import dequantise, quantise
-from edgepress.translate.barriers import JOINS, before_codes
 from edgepress.translate.ops.broadcast import ranked
-from edgepress.translate.plan import Array, Weight
+from edgepress.translate.plan import Array, Quantisation, Weight
 from edgepress.translate.planner import Constant, Node, OpPlanner, Planner, Value, unsupported
-from edgepress.translate.rescaling import before_other_codes
 
 _CODES = ("int8", "uint8", "int16", "uint16")
-_OF_ONE_SCALE = ("sigmoid", "tanh", "softmax")
-"""Steps whose int8 kernels give codes of one scale alone."""
-
 _BYTES, _WORDS = ("int8", "uint8"), ("int16", "uint16")
 
 
@@ -48,52 +43,16 @@ def plan_quantize(node: Node, planner: Planner) -> None:
     low, high = ((code - int(zero.item())) * float(scale.item()) for code in (limits.min, limits.max))
     op = "fake_quant" if dtype.name in _BYTES else "clip"
     planner.float_codes.add(node.outputs[0])
-    if _left_to_join(node, planner, value):
-        planner.left_to_joins.add(value.name)
-        planner.alias(node, value)
-        return
-    value = before_codes(node, planner, before_other_codes(planner, value, (low, high)))
-    planner.emit(node, op, (value,), value.layout, minimum=low, low=low, high=high)
+    options: dict[str, Any] = {"low": low, "high": high}
+    if op == "fake_quant":
+        shift = 128 if dtype.name == "uint8" else 0
+        options |= {"scale": float(scale.item()), "zero_point": int(zero.item()) - shift, "dtype": "int8"}
+    planner.emit(node, op, (value,), value.layout, minimum=low, **options)
 
 
 def _along(node: Node) -> tuple[int, int]:
     """The axis of several scales, and how many of its elements share one (0: each has its own)."""
     return node.attributes.get("axis", 1), node.attributes.get("block_size", 0)
-
-
-def _left_to_join(node: Node, planner: Planner, value: Value) -> bool:
-    """Whether codes get another scale for the sake of joins alone, for which TFLite's converter does that.
-
-    It refuses codes of codes in front of a join, but turns an operand's codes into those of the result: where
-    others read them, too, or where they cannot have any other scale.
-    """
-    made = planner.step_of(value.name)
-    if made is None or made.op != "fake_quant":
-        return False
-    source = planner.step_of(made.inputs[0])
-    if len(planner.readers[node.inputs[0]]) < 2 and source is not None and source.op not in _OF_ONE_SCALE:
-        return False
-    pairs = planner.readers[node.outputs[0]]
-    joins = [reader for pair in pairs for reader in planner.readers[pair.output[0]]]
-    joined = all(_joins_under(join, planner, node) for join in joins)
-    return bool(joins) and joined
-
-
-def _joins_under(join: onnx.NodeProto, planner: Planner, quantise: Node) -> bool:
-    """Whether this joins tensors into one that has the same scale and zero point."""
-    readers = planner.readers[join.output[0]]
-    return (
-        join.op_type in JOINS
-        and bool(readers)
-        and all(
-            reader.op_type == "QuantizeLinear"
-            and all(
-                np.array_equal(planner.constants[one].values, planner.constants[other].values)
-                for one, other in zip(reader.input[1:], quantise.inputs[1:], strict=True)
-            )
-            for reader in readers
-        )
-    )
 
 
 def _paired(node: Node, planner: Planner) -> bool:
@@ -138,18 +97,19 @@ def plan_dequantize(node: Node, planner: Planner) -> None:
     zero = planner.constant(node, 2).values if node.has_input(2) else np.zeros((), codes.values.dtype)
     axis, block = _along(node)
     values = dequantise(codes.values, scale, zero, axis, block)
-    dequantised = Constant(values, codes.initializer)
-    if planner.quantised and scale.ndim < 2 and _fits_a_byte(codes.values.dtype):
-        shift = 128 if codes.values.dtype == np.uint8 else 0
-        zeros = np.unique(zero).astype(np.int64) - shift
-        one = int(zeros[0]) if zeros.size == 1 else None
-        dequantised = Constant(values, codes.initializer, scale, one, axis)
-    planner.constants[node.outputs[0]] = dequantised
+    known = _quantisation(codes.values, scale, zero) if scale.ndim < 2 and not block else None
+    planner.constants[node.outputs[0]] = Constant(values, codes.initializer, known, axis)
 
 
-def _fits_a_byte(dtype: np.dtype[Any]) -> bool:
-    """Also onnx's own types of 4 and 2 bits."""
-    return dtype.itemsize == 1
+def _quantisation(codes: Array, scale: Array, zero: Array) -> Quantisation | None:
+    """As TFLite has it: unsigned codes less 128. None where it has none."""
+    scales = scale.reshape(-1).astype(np.float32)
+    zeros = np.broadcast_to(zero.reshape(-1), scales.shape).astype(np.int64)
+    if codes.dtype == np.int32:
+        return Quantisation(scales, zeros, "int32", codes.reshape(-1)) if not zeros.any() else None
+    if codes.dtype.itemsize > 1:
+        return None
+    return Quantisation(scales, zeros - 128 if codes.dtype == np.uint8 else zeros)
 
 
 def _plan_activation(node: Node, planner: Planner) -> None:

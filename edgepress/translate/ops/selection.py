@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.translate.barriers import apart, joins_in_floats
 from edgepress.translate.layout import Layout
 from edgepress.translate.ops.broadcast import ranked
 from edgepress.translate.plan import Array, Weight
@@ -111,8 +110,6 @@ def plan_pad(node: Node, planner: Planner) -> None:
     if any(min(pair) < 0 for pair in pads):
         value = _cropped(node, planner, value, pads)
         pads = [(max(before, 0), max(after, 0)) for before, after in pads]
-    if fill and joins_in_floats(node, planner):
-        (value,) = apart(node, planner, [value])
     stored = tuple(pads[axis] for axis in value.layout.order)
     minimum = None if value.minimum is None else min(value.minimum, fill)
     planner.emit(node, "pad", (value,), value.layout, minimum=minimum, pads=stored, fill=fill)

@@ -4,10 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from edgepress.translate.barriers import emit_concat, joins_in_floats
 from edgepress.translate.layout import Layout, channels_last, plain, regrouped
 from edgepress.translate.ops.broadcast import common_layout, ranked
-from edgepress.translate.planner import Node, OpPlanner, Planner, Value, target_sizes, unsupported
+from edgepress.translate.planner import (
+    Node,
+    OpPlanner,
+    Planner,
+    Value,
+    of_one_scale,
+    target_sizes,
+    unsupported,
+)
 from edgepress.translate.reading import Shape
 
 
@@ -15,8 +22,9 @@ def plan_reshape(node: Node, planner: Planner) -> None:
     """Flatten, Reshape, Squeeze and Unsqueeze, all by their inferred output shape."""
     if (known := planner.constants.get(node.inputs[0])) is not None:
         values = known.values.reshape([int(size or 1) for size in planner.shape(node.outputs[0])])
-        scale = known.scale if known.scale is not None and known.scale.size == 1 else None
-        planner.constants[node.outputs[0]] = replace(known, values=values, initializer=None, scale=scale)
+        codes = of_one_scale(known.quantisation)
+        changed = replace(known, values=values, initializer=None, quantisation=codes)
+        planner.constants[node.outputs[0]] = changed
         return
     value, target = planner.value(node.inputs[0]), planner.shape(node.outputs[0])
     if target.count(None) > 1:
@@ -63,9 +71,6 @@ def plan_concat(node: Node, planner: Planner) -> None:
     lows = [v.minimum for v in values if v.minimum is not None]
     minimum = min(lows) if len(lows) == len(values) else None
     axis = layout.position(node.attributes["axis"])
-    if joins_in_floats(node, planner):
-        emit_concat(node, planner, values, layout, axis)
-        return
     planner.emit(node, "concat", tuple(values), layout, minimum=minimum, axis=axis)
 
 

@@ -1,0 +1,295 @@
+"""Single operators added to a network, each with the shape and the type of what it makes.
+
+The shapes follow TensorFlow Lite's kernels (tensorflow/lite/kernels/*.cc, `Prepare`). Operands are tensors
+or, for numbers, arrays, which become constants. What only renames a tensor, as a reshape to its own shape,
+adds nothing.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from edgepress.convert.writer.graph import Array, Codes, Operator, Shape, Tensor, codes_of_one
+
+Operand = Tensor | Array | float | int
+
+
+class Builder:
+    """Adds operators to `operators`, which stem from the ONNX node `node`; `stem` names what they make."""
+
+    def __init__(self) -> None:
+        self.operators: list[Operator] = []
+        self.node = ""
+        self.stem = ""
+        self._made: dict[int, Operator] = {}
+        self._names = 0
+
+    def begin(self, node: str, stem: str) -> None:
+        """What follows stems from this node and is named after this tensor."""
+        self.node, self.stem, self._names = node, stem, 0
+
+    def add(
+        self,
+        kind: str,
+        inputs: Sequence[Tensor | None],
+        shape: Sequence[int],
+        dtype: str = "float32",
+        codes: Codes | None = None,
+        **options: Any,
+    ) -> Tensor:
+        """The one result of a new operator."""
+        (result,) = self.add_several(kind, inputs, [shape], dtype, codes, **options)
+        return result
+
+    def add_several(
+        self,
+        kind: str,
+        inputs: Sequence[Tensor | None],
+        shapes: Sequence[Sequence[int]],
+        dtype: str = "float32",
+        codes: Codes | None = None,
+        **options: Any,
+    ) -> list[Tensor]:
+        """The results of a new operator, all of one type."""
+        made = [
+            Tensor(self._name(), tuple(map(int, shape)), dtype if codes is None else codes.dtype, codes)
+            for shape in shapes
+        ]
+        operator = Operator(kind, list(inputs), made, options, self.node)
+        self.operators.append(operator)
+        self._made.update({id(tensor): operator for tensor in made})
+        return made
+
+    def maker(self, tensor: Tensor) -> Operator | None:
+        """The operator that makes a tensor."""
+        return self._made.get(id(tensor))
+
+    def _name(self) -> str:
+        self._names += 1
+        return self.stem if self._names == 1 else f"{self.stem};{self._names}"
+
+    # Constants
+
+    def constant(self, values: Operand, dtype: str | None = None, name: str = "") -> Tensor:
+        """A constant of numbers; Python's numbers are float32 where no type is given."""
+        if isinstance(values, Tensor):
+            return values
+        array = np.asarray(values, dtype or ("float32" if isinstance(values, float | int) else None))
+        return Tensor(name, array.shape, array.dtype.name, None, array)
+
+    def integers(self, values: Sequence[int] | Array) -> Tensor:
+        """A constant of int32: a shape, axes, pads."""
+        return self.constant(np.asarray(values, np.int32))
+
+    def like(self, values: Operand, other: Tensor) -> Tensor:
+        """An operand of the same type as another."""
+        return values if isinstance(values, Tensor) else self.constant(values, other.dtype)
+
+    # Element by element
+
+    def unary(self, kind: str, x: Tensor, codes: Codes | None = None, **options: Any) -> Tensor:
+        return self.add(kind, [x], x.shape, x.dtype, codes, **options)
+
+    def binary(
+        self, kind: str, x: Operand, y: Operand, codes: Codes | None = None, dtype: str = "", **options: Any
+    ) -> Tensor:
+        """One of two operands may be an array or a number."""
+        if isinstance(x, Tensor):
+            left, right = x, self.like(y, x)
+        else:
+            assert isinstance(y, Tensor)
+            left, right = self.like(x, y), y
+        shape = np.broadcast_shapes(left.shape, right.shape)
+        return self.add(kind, [left, right], shape, dtype or left.dtype, codes, **options)
+
+    def plus(self, x: Operand, y: Operand, codes: Codes | None = None) -> Tensor:
+        return self.binary("ADD", x, y, codes)
+
+    def minus(self, x: Operand, y: Operand, codes: Codes | None = None) -> Tensor:
+        return self.binary("SUB", x, y, codes)
+
+    def times(self, x: Operand, y: Operand, codes: Codes | None = None) -> Tensor:
+        return self.binary("MUL", x, y, codes)
+
+    def over(self, x: Operand, y: Operand, codes: Codes | None = None) -> Tensor:
+        return self.binary("DIV", x, y, codes)
+
+    def cast(self, x: Tensor, dtype: str) -> Tensor:
+        """To another number type; any number but 0 is true."""
+        if x.dtype == dtype:
+            return x
+        if dtype == "bool":
+            return self.binary("NOT_EQUAL", x, 0, dtype="bool")
+        return self.add("CAST", [x], x.shape, dtype, in_type=x.dtype, out_type=dtype)
+
+    # Codes
+
+    def quantize(self, x: Tensor, codes: Codes) -> Tensor:
+        """The codes of numbers, or of other codes.
+
+        Where a code may lie half-way between two others, runtimes round a product as ONNX does, to even, and
+        a requantisation up; so there it is multiplied by 1.
+        """
+        if x.codes is not None and x.codes.same(codes):
+            return x
+        if x.values is not None and x.codes is None:
+            return Tensor(x.name, x.shape, codes.dtype, codes, codes.of(x.values))
+        if x.codes is not None and _ties(x.codes, codes):
+            one = Tensor("", (), x.dtype, codes_of_one(1.0, 0, x.dtype), np.ones((), x.dtype))
+            return self.add("MUL", [x, one], x.shape, codes=codes)
+        return self.add("QUANTIZE", [x], x.shape, codes.dtype, codes)
+
+    def dequantize(self, x: Tensor) -> Tensor:
+        return self.add("DEQUANTIZE", [x], x.shape)
+
+    # Moves: the result has the codes of the operand
+
+    def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
+        """To a shape, in which −1 stands for what is left."""
+        target = _whole(shape, x.size)
+        maker = self.maker(x)
+        if target == x.shape:
+            return x
+        if x.values is not None:
+            return Tensor(x.name, target, x.dtype, x.codes, x.values.reshape(target))
+        if maker is not None and maker.kind == "RESHAPE":
+            assert maker.inputs[0] is not None
+            return self.reshape(maker.inputs[0], target)
+        return self.copied(x, target)
+
+    def copied(self, x: Tensor, shape: Sequence[int] | None = None) -> Tensor:
+        """A tensor of its own with the same elements."""
+        target = tuple(x.shape if shape is None else shape)
+        return self.add("RESHAPE", [x, self.integers(target)], target, x.dtype, x.codes, new_shape=target)
+
+    def transpose(self, x: Tensor, order: Sequence[int]) -> Tensor:
+        shape = tuple(x.shape[axis] for axis in order)
+        kept = [axis for axis in order if x.shape[axis] != 1]
+        if kept == sorted(kept):
+            return self.reshape(x, shape)
+        if x.values is not None and x.codes is None:
+            return Tensor(x.name, shape, x.dtype, None, x.values.transpose(tuple(order)))
+        return self.add("TRANSPOSE", [x, self.integers(list(order))], shape, x.dtype, x.codes)
+
+    def slice(self, x: Tensor, begin: Sequence[int], size: Sequence[int]) -> Tensor:
+        if tuple(size) == x.shape:
+            return x
+        return self.add("SLICE", [x, self.integers(begin), self.integers(size)], size, x.dtype, x.codes)
+
+    def strided_slice(
+        self, x: Tensor, begin: Sequence[int], end: Sequence[int], strides: Sequence[int]
+    ) -> Tensor:
+        """Spans [begin, end) in steps of at least 1."""
+        sizes = [len(range(*span)) for span in zip(begin, end, strides, strict=True)]
+        if all(stride == 1 for stride in strides):
+            return self.slice(x, begin, sizes)
+        operands = [x, *map(self.integers, (begin, end, strides))]
+        return self.add("STRIDED_SLICE", operands, sizes, x.dtype, x.codes)
+
+    def gather(self, x: Tensor, indices: Operand, axis: int) -> Tensor:
+        places = self.constant(indices)
+        shape = (*x.shape[:axis], *places.shape, *x.shape[axis + 1 :])
+        return self.add("GATHER", [x, places], shape, x.dtype, x.codes, axis=axis)
+
+    def concat(self, parts: Sequence[Tensor], axis: int) -> Tensor:
+        if len(parts) == 1:
+            return parts[0]
+        shape = list(parts[0].shape)
+        shape[axis] = sum(part.shape[axis] for part in parts)
+        return self.add("CONCATENATION", parts, shape, parts[0].dtype, parts[0].codes, axis=axis)
+
+    def pad(self, x: Tensor, pads: Sequence[Sequence[int]], fill: float = 0) -> Tensor:
+        """With 0, or another number, before and after each axis."""
+        if not np.any(pads):
+            return x
+        shape = [size + sum(pad) for size, pad in zip(x.shape, pads, strict=True)]
+        operands = [x, self.integers(np.asarray(pads))]
+        if not fill:
+            return self.add("PAD", operands, shape, x.dtype, x.codes)
+        value = self.constant(fill, "float32" if x.codes is not None else x.dtype)
+        value = value if x.codes is None else self.quantize(value, x.codes)
+        return self.add("PADV2", [*operands, value], shape, x.dtype, x.codes)
+
+    def mirror_pad(self, x: Tensor, pads: Sequence[Sequence[int]], mode: str) -> Tensor:
+        shape = [size + sum(pad) for size, pad in zip(x.shape, pads, strict=True)]
+        return self.add(
+            "MIRROR_PAD", [x, self.integers(np.asarray(pads))], shape, x.dtype, x.codes, mode=mode
+        )
+
+    def tile(self, x: Tensor, multiples: Sequence[int]) -> Tensor:
+        if all(multiple == 1 for multiple in multiples):
+            return x
+        shape = [size * multiple for size, multiple in zip(x.shape, multiples, strict=True)]
+        return self.add("TILE", [x, self.integers(multiples)], shape, x.dtype, x.codes)
+
+    def split(self, x: Tensor, count: int, axis: int) -> list[Tensor]:
+        """Into equal parts."""
+        if count == 1:
+            return [x]
+        shape = list(x.shape)
+        shape[axis] //= count
+        place = self.constant(axis, "int32")
+        return self.add_several("SPLIT", [place, x], [shape] * count, x.dtype, x.codes, num_splits=count)
+
+    def unpack(self, x: Tensor, axis: int) -> list[Tensor]:
+        shape, count = (*x.shape[:axis], *x.shape[axis + 1 :]), x.shape[axis]
+        if count == 1:
+            return [self.reshape(x, shape)]
+        return self.add_several("UNPACK", [x], [shape] * count, x.dtype, x.codes, num=count, axis=axis)
+
+    def pack(self, parts: Sequence[Tensor], axis: int) -> Tensor:
+        first = parts[0]
+        shape = (*first.shape[:axis], len(parts), *first.shape[axis:])
+        if len(parts) == 1:
+            return self.reshape(first, shape)
+        return self.add("PACK", parts, shape, first.dtype, first.codes, values_count=len(parts), axis=axis)
+
+    # Sums over axes, and products of matrices
+
+    def reduce(
+        self, kind: str, x: Tensor, axes: Sequence[int], keepdims: bool, codes: Codes | None = None
+    ) -> Tensor:
+        if not axes:
+            return x
+        shape = [1 if i in axes else n for i, n in enumerate(x.shape) if keepdims or i not in axes]
+        return self.add(kind, [x, self.integers(axes)], shape, x.dtype, codes, keep_dims=keepdims)
+
+    def mean(self, x: Tensor, axes: Sequence[int], keepdims: bool = True) -> Tensor:
+        return self.reduce("MEAN", x, axes, keepdims)
+
+    def sum(self, x: Tensor, axes: Sequence[int], keepdims: bool = True) -> Tensor:
+        return self.reduce("SUM", x, axes, keepdims)
+
+    def batch_matmul(
+        self,
+        x: Tensor,
+        y: Tensor,
+        turn_x: bool = False,
+        turn_y: bool = False,
+        codes: Codes | None = None,
+    ) -> Tensor:
+        """Of the last two axes; `turn_x` and `turn_y` swap them first."""
+        rows = x.shape[-1] if turn_x else x.shape[-2]
+        columns = y.shape[-2] if turn_y else y.shape[-1]
+        shape = (*np.broadcast_shapes(x.shape[:-2], y.shape[:-2]), rows, columns)
+        return self.add("BATCH_MATMUL", [x, y], shape, x.dtype, codes, adj_x=turn_x, adj_y=turn_y)
+
+
+def _ties(old: Codes, new: Codes) -> bool:
+    """Whether codes of the old scale can lie half-way between two of the new one."""
+    numbers = np.arange(256) * np.float32(old.scale.item())
+    fractions = numbers / np.float32(new.scale.item()) % 1
+    return old.dtype == new.dtype == "int8" and bool((np.abs(fractions - 0.5) < _NEAR).any())
+
+
+_NEAR = 1e-5
+
+
+def _whole(shape: Sequence[int], size: int) -> Shape:
+    """The shape with its −1 replaced."""
+    target = [int(each) for each in shape]
+    if -1 in target:
+        known = int(np.prod([each for each in target if each != -1], dtype=np.int64))
+        target[target.index(-1)] = size // known if known else 0
+    return tuple(target)

@@ -1,0 +1,331 @@
+"""A network written as the bytes of a `.tflite` (LiteRT's schema, a FlatBuffer).
+
+Equal constants, quantisations, shapes and names are stored once. Each buffer begins at a multiple of 16 bytes
+of the file, as the schema asks for and some runtimes rely on; its content is copied once, from where it is.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from edgepress.convert.writer.graph import Array, Codes, Graph, Operator, Tensor
+from edgepress.convert.writer.versions import version_of
+
+_VERSION = 3
+_ALIGNMENT = 16
+_TYPES = {
+    "float32": schema.TensorType.FLOAT32,
+    "float16": schema.TensorType.FLOAT16,
+    "int32": schema.TensorType.INT32,
+    "uint8": schema.TensorType.UINT8,
+    "int64": schema.TensorType.INT64,
+    "bool": schema.TensorType.BOOL,
+    "int16": schema.TensorType.INT16,
+    "int8": schema.TensorType.INT8,
+    "uint32": schema.TensorType.UINT32,
+    "uint16": schema.TensorType.UINT16,
+    "int4": schema.TensorType.INT4,
+}
+_OPTIONS = {
+    "AVERAGE_POOL_2D": "Pool2DOptions",
+    "BATCH_MATMUL": "BatchMatMulOptions",
+    "CONV_2D": "Conv2DOptions",
+    "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
+    "LEAKY_RELU": "LeakyReluOptions",
+    "MAXIMUM": "MaximumMinimumOptions",
+    "MAX_POOL_2D": "Pool2DOptions",
+    "MEAN": "ReducerOptions",
+    "MINIMUM": "MaximumMinimumOptions",
+    "PADV2": "PadV2Options",
+    "SELECT_V2": "SelectV2Options",
+    "RESIZE_NEAREST_NEIGHBOR": "ResizeNearestNeighborOptions",
+    **dict.fromkeys(
+        ("REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD", "REDUCE_ANY", "REDUCE_ALL", "SUM"), "ReducerOptions"
+    ),
+}
+"""The options of operators whose names do not spell them."""
+
+_FIELDS = {"activation": "fusedActivationFunction", "in_type": "inDataType", "out_type": "outDataType"}
+
+
+def to_bytes(graph: Graph) -> memoryview:
+    """The finished file; the network is not changed."""
+    return _Writer(graph).write()
+
+
+class _Writer:
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._tensors = _distinct(graph.tensors())
+        self._buffers: list[Array | None] = [None]
+        self._places = self._buffers_of_tensors()
+        self._shared: dict[Any, int] = {}
+        room = sum(array.nbytes + 2 * _ALIGNMENT for array in self._buffers if array is not None)
+        self._builder = flatbuffers.Builder(
+            room + 512 * (len(self._tensors.unique) + len(graph.operators)) + 4096
+        )
+
+    def write(self) -> memoryview:
+        """Tables are written from the leaves on, and lie in the file from the end on."""
+        codes = self._operator_codes()
+        buffers = self._vector(list(map(self._buffer, self._buffers)))
+        subgraphs = self._vector([self._subgraph(codes)])
+        signatures = self._vector([self._signature()])
+        kinds = self._vector([self._operator_code(*code) for code in codes])
+        description = self._builder.CreateString("edgepress")
+        b = self._builder
+        schema.ModelStart(b)
+        schema.ModelAddVersion(b, _VERSION)
+        schema.ModelAddOperatorCodes(b, kinds)
+        schema.ModelAddSubgraphs(b, subgraphs)
+        schema.ModelAddDescription(b, description)
+        schema.ModelAddBuffers(b, buffers)
+        schema.ModelAddSignatureDefs(b, signatures)
+        b.Finish(schema.ModelEnd(b), file_identifier=b"TFL3")
+        return memoryview(b.Bytes)[b.Head() :]
+
+    # Buffers
+
+    def _buffers_of_tensors(self) -> list[int]:
+        """The number of each tensor's buffer; the first stands for no content."""
+        places, known = [], dict[Any, int]()
+        for tensor in self._tensors.unique:
+            if tensor.values is None:
+                places.append(0)
+                continue
+            array = _stored(tensor)
+            key = _content_key(array)
+            if key is None or key not in known:
+                self._buffers.append(array)
+                place = len(self._buffers) - 1
+                if key is not None:
+                    known[key] = place
+                places.append(place)
+            else:
+                places.append(known[key])
+        return places
+
+    def _buffer(self, array: Array | None) -> int:
+        b = self._builder
+        if array is None or not array.nbytes:
+            schema.BufferStart(b)
+            return int(schema.BufferEnd(b))
+        b.StartVector(1, array.nbytes, _ALIGNMENT)
+        b.head -= array.nbytes
+        place = np.frombuffer(b.Bytes, array.dtype, array.size, b.head)
+        place.reshape(array.shape)[...] = array
+        b.vectorNumElems = array.nbytes
+        data = b.EndVector()
+        schema.BufferStart(b)
+        schema.BufferAddData(b, data)
+        return int(schema.BufferEnd(b))
+
+    # Tables
+
+    def _subgraph(self, codes: dict[tuple[str, int], int]) -> int:
+        b, index = self._builder, self._tensors.index
+        tensors = self._vector(
+            [
+                self._tensor(tensor, place)
+                for tensor, place in zip(self._tensors.unique, self._places, strict=True)
+            ]
+        )
+        operators = self._vector([self._operator(operator, codes) for operator in self._graph.operators])
+        inputs, outputs = (
+            self._integers([index[id(tensor)] for tensor in ends])
+            for ends in (self._graph.inputs, self._graph.outputs)
+        )
+        name = self._string("main")
+        schema.SubGraphStart(b)
+        schema.SubGraphAddTensors(b, tensors)
+        schema.SubGraphAddInputs(b, inputs)
+        schema.SubGraphAddOutputs(b, outputs)
+        schema.SubGraphAddOperators(b, operators)
+        schema.SubGraphAddName(b, name)
+        return int(schema.SubGraphEnd(b))
+
+    def _tensor(self, tensor: Tensor, buffer: int) -> int:
+        b = self._builder
+        shape = self._integers(tensor.shape)
+        name = self._string(tensor.name)
+        quantisation = 0 if tensor.codes is None else self._quantisation(tensor.codes)
+        schema.TensorStart(b)
+        schema.TensorAddShape(b, shape)
+        schema.TensorAddType(b, _TYPES[tensor.dtype])
+        schema.TensorAddBuffer(b, buffer)
+        schema.TensorAddName(b, name)
+        if quantisation:
+            schema.TensorAddQuantization(b, quantisation)
+        schema.TensorAddHasRank(b, True)
+        return int(schema.TensorEnd(b))
+
+    def _quantisation(self, codes: Codes) -> int:
+        key = ("quantisation", codes.axis, codes.scale.tobytes(), codes.zero_points.tobytes())
+        if key in self._shared:
+            return self._shared[key]
+        b = self._builder
+        scale = self._numbers(codes.scale.astype(np.float32))
+        zeros = self._numbers(np.broadcast_to(codes.zero_points, codes.scale.shape).astype(np.int64))
+        schema.QuantizationParametersStart(b)
+        schema.QuantizationParametersAddScale(b, scale)
+        schema.QuantizationParametersAddZeroPoint(b, zeros)
+        schema.QuantizationParametersAddQuantizedDimension(b, codes.axis)
+        self._shared[key] = int(schema.QuantizationParametersEnd(b))
+        return self._shared[key]
+
+    def _operator_codes(self) -> dict[tuple[str, int], int]:
+        """The number of each operator in each version that is used."""
+        codes: dict[tuple[str, int], int] = {}
+        for operator in self._graph.operators:
+            codes.setdefault((operator.kind, version_of(operator)), len(codes))
+        return codes
+
+    def _operator_code(self, kind: str, version: int) -> int:
+        """Old runtimes read the number from a field of 8 bits."""
+        b, number = self._builder, getattr(schema.BuiltinOperator, kind)
+        schema.OperatorCodeStart(b)
+        schema.OperatorCodeAddDeprecatedBuiltinCode(b, min(number, 127))
+        schema.OperatorCodeAddVersion(b, version)
+        schema.OperatorCodeAddBuiltinCode(b, number)
+        return int(schema.OperatorCodeEnd(b))
+
+    def _operator(self, operator: Operator, codes: dict[tuple[str, int], int]) -> int:
+        b, index = self._builder, self._tensors.index
+        inputs = self._integers([-1 if t is None else index[id(t)] for t in operator.inputs])
+        outputs = self._integers([index[id(t)] for t in operator.outputs])
+        kind, options = _options(operator)
+        table = self._options(kind, options) if kind else 0
+        schema.OperatorStart(b)
+        schema.OperatorAddOpcodeIndex(b, codes[operator.kind, version_of(operator)])
+        schema.OperatorAddInputs(b, inputs)
+        schema.OperatorAddOutputs(b, outputs)
+        if kind:
+            schema.OperatorAddBuiltinOptionsType(b, getattr(schema.BuiltinOptions, kind))
+            schema.OperatorAddBuiltinOptions(b, table)
+        return int(schema.OperatorEnd(b))
+
+    def _options(self, kind: str, options: dict[str, Any]) -> int:
+        key = (kind, *sorted(options.items(), key=str))
+        if key not in self._shared:
+            table = getattr(schema, f"{kind}T")()
+            for field, value in options.items():
+                assert hasattr(table, field), (kind, field)
+                setattr(table, field, value)
+            self._shared[key] = int(table.Pack(self._builder))
+        return self._shared[key]
+
+    def _signature(self) -> int:
+        graph, b = self._graph, self._builder
+        inputs, outputs = (
+            self._vector([self._named(*pair) for pair in zip(names, tensors, strict=True)])
+            for names, tensors in ((graph.input_names, graph.inputs), (graph.output_names, graph.outputs))
+        )
+        key = self._string("serving_default")
+        schema.SignatureDefStart(b)
+        schema.SignatureDefAddInputs(b, inputs)
+        schema.SignatureDefAddOutputs(b, outputs)
+        schema.SignatureDefAddSignatureKey(b, key)
+        return int(schema.SignatureDefEnd(b))
+
+    def _named(self, name: str, tensor: Tensor) -> int:
+        b, text = self._builder, self._string(name)
+        schema.TensorMapStart(b)
+        schema.TensorMapAddName(b, text)
+        schema.TensorMapAddTensorIndex(b, self._tensors.index[id(tensor)])
+        return int(schema.TensorMapEnd(b))
+
+    # Vectors
+
+    def _string(self, text: str) -> int:
+        return int(self._builder.CreateSharedString(text))
+
+    def _integers(self, numbers: Sequence[int]) -> int:
+        return self._numbers(np.asarray(numbers, np.int32))
+
+    def _numbers(self, numbers: Array) -> int:
+        key = ("numbers", numbers.dtype.char, numbers.tobytes())
+        if key not in self._shared:
+            self._shared[key] = int(self._builder.CreateNumpyVector(np.ascontiguousarray(numbers)))
+        return self._shared[key]
+
+    def _vector(self, tables: Sequence[int]) -> int:
+        b = self._builder
+        b.StartVector(4, len(tables), 4)
+        for table in reversed(tables):
+            b.PrependUOffsetTRelative(table)
+        return int(b.EndVector())
+
+
+class _Tensors:
+    """`unique` tensors of the file, and the number there of each tensor of the network, by its id."""
+
+    def __init__(self) -> None:
+        self.unique: list[Tensor] = []
+        self.index: dict[int, int] = {}
+
+
+def _distinct(tensors: Sequence[Tensor]) -> _Tensors:
+    """Constants that are equal, also in how they are read, are one tensor."""
+    found, known = _Tensors(), dict[Any, int]()
+    for tensor in tensors:
+        key = None if tensor.values is None else _tensor_key(tensor, tensor.values)
+        if key is not None and key in known:
+            found.index[id(tensor)] = known[key]
+            continue
+        found.unique.append(tensor)
+        found.index[id(tensor)] = len(found.unique) - 1
+        if key is not None:
+            known[key] = len(found.unique) - 1
+    return found
+
+
+def _tensor_key(tensor: Tensor, values: Array) -> Any:
+    content = _content_key(values)
+    if content is None:
+        return None
+    return (content, tensor.shape, tensor.dtype, None if tensor.codes is None else tensor.codes.key())
+
+
+_HASHED = 1 << 20
+"""Constants of more bytes are the same only if they lie in the same place."""
+
+
+def _content_key(array: Array) -> Any:
+    if array.nbytes <= _HASHED:
+        return (array.dtype.char, array.tobytes())
+    return (array.dtype.char, array.__array_interface__["data"][0], array.shape, array.strides)
+
+
+def _stored(tensor: Tensor) -> Array:
+    assert tensor.values is not None
+    return tensor.values
+
+
+def _options(operator: Operator) -> tuple[str, dict[str, Any]]:
+    """The schema's name of an operator's options and their fields; '' where it has none."""
+    kind = _OPTIONS.get(operator.kind) or _camel(operator.kind) + "Options"
+    if not hasattr(schema.BuiltinOptions, kind):
+        return "", {}
+    return kind, {_field(name): _value(name, value) for name, value in operator.options.items()}
+
+
+def _camel(name: str) -> str:
+    return "".join(part.capitalize() for part in name.split("_"))
+
+
+def _field(name: str) -> str:
+    first, *others = name.split("_")
+    return _FIELDS.get(name) or first + "".join(part.capitalize() for part in others)
+
+
+def _value(name: str, value: Any) -> Any:
+    if name == "padding":
+        return getattr(schema.Padding, value)
+    if name == "activation":
+        return getattr(schema.ActivationFunctionType, value)
+    if name == "mode":
+        return getattr(schema.MirrorPadMode, value)
+    return _TYPES[value] if name in ("in_type", "out_type") else value

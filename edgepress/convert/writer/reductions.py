@@ -1,0 +1,180 @@
+"""Reductions, pools, and normalisations by statistics of the tensor itself."""
+
+import functools
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+
+from edgepress.convert.writer.builder import Builder
+from edgepress.convert.writer.graph import Tensor
+from edgepress.convert.writer.lowering import Lowering, Rule
+from edgepress.translate.plan import Step
+
+Axes = tuple[int, ...]
+
+
+def _composed(formula: Callable[..., Tensor]) -> Rule:
+    def lower(low: Lowering, step: Step) -> Tensor:
+        return formula(low.build, low.number(step.inputs[0]), **step.attributes)
+
+    return Rule(lower)
+
+
+def _reduced(kind: str, of_bool: str = "") -> Callable[..., Tensor]:
+    def reduce(build: Builder, x: Tensor, axes: Axes, keepdims: bool) -> Tensor:
+        return build.reduce(of_bool if x.dtype == "bool" and of_bool else kind, x, axes, keepdims)
+
+    return reduce
+
+
+def _reducing(kind: str) -> Rule:
+    """A sum or mean, which integer kernels make with any scale."""
+
+    def integers(low: Lowering, step: Step) -> Tensor | None:
+        x, codes = low.code(step.inputs[0]), low.wanted.get(step.output)
+        if x is None or codes is None:
+            return None
+        return low.build.reduce(kind, x, step.attributes["axes"], step.attributes["keepdims"], codes)
+
+    floats = _composed(_reduced(kind))
+    return Rule(floats.lower, integers)
+
+
+def _choosing(kind: str, of_bool: str) -> Rule:
+    """The largest or smallest number has the largest or smallest code."""
+    reduce = _reduced(kind, of_bool)
+
+    def integers(low: Lowering, step: Step) -> Tensor | None:
+        x = low.code(step.inputs[0])
+        if x is None:
+            return None
+        return low.build.reduce(kind, x, step.attributes["axes"], step.attributes["keepdims"], x.codes)
+
+    return Rule(_composed(reduce).lower, integers, commutes=True)
+
+
+def _l1(build: Builder, x: Tensor, axes: Axes, keepdims: bool) -> Tensor:
+    return build.sum(build.unary("ABS", x), axes, keepdims)
+
+
+def _sum_square(build: Builder, x: Tensor, axes: Axes, keepdims: bool) -> Tensor:
+    return build.sum(build.times(x, x), axes, keepdims)
+
+
+def _l2(build: Builder, x: Tensor, axes: Axes, keepdims: bool) -> Tensor:
+    return build.unary("SQRT", _sum_square(build, x, axes, keepdims))
+
+
+def _log_sum(build: Builder, x: Tensor, axes: Axes, keepdims: bool) -> Tensor:
+    return build.unary("LOG", build.sum(x, axes, keepdims))
+
+
+def _log_sum_exp(build: Builder, x: Tensor, axes: Axes, keepdims: bool) -> Tensor:
+    high = build.reduce("REDUCE_MAX", x, axes, True)
+    total = build.sum(build.unary("EXP", build.minus(x, high)), axes, keepdims)
+    logarithm = build.unary("LOG", total)
+    return build.plus(logarithm, build.reshape(high, logarithm.shape))
+
+
+def _normalised(low: Lowering, step: Step) -> Tensor:
+    """(x − mean)/√(variance + epsilon)·scale + shift over `axes`; or, as `part` asks, mean or 1/√…."""
+    a, build, x = step.attributes, low.build, low.number(step.inputs[0])
+    mean = build.mean(x, a["axes"])
+    if a["part"] == "mean":
+        return mean
+    centred = build.minus(x, mean)
+    variance = build.mean(build.times(centred, centred), a["axes"])
+    spread = build.unary("RSQRT", build.plus(variance, a["epsilon"]))
+    if a["part"] == "spread":
+        return spread
+    result = build.times(centred, spread)
+    if "scale" in step.weights:
+        result = build.times(result, step.weights["scale"].values)
+    return build.plus(result, step.weights["shift"].values) if "shift" in step.weights else result
+
+
+def _lp_normalised(build: Builder, x: Tensor, axis: int, p: int) -> Tensor:
+    """Where the norm is 0, ONNX's result is 0."""
+    norm = (_l1 if p == 1 else _l2)(build, x, (axis,), True)
+    positive = build.binary("GREATER", norm, 0.0, dtype="bool")
+    one = build.constant(np.ones(norm.shape, np.float32))
+    return build.over(x, build.add("SELECT_V2", [positive, norm, one], norm.shape))
+
+
+# Pools
+
+
+def _pool(kind: str) -> Callable[..., Tensor]:
+    def pool(build: Builder, x: Tensor, size: Axes, strides: Axes, padding: str) -> Tensor:
+        n, *image, channels = x.shape
+        sizes = [
+            -(-length // s) if padding == "SAME" else (length - k) // s + 1
+            for length, k, s in zip(image, size, strides, strict=True)
+        ]
+        options = {"padding": padding, "stride_h": strides[0], "stride_w": strides[1]}
+        options |= {"filter_height": size[0], "filter_width": size[1]}
+        return build.add(kind, [x], (n, *sizes, channels), x.dtype, x.codes, **options)
+
+    return pool
+
+
+def _max_pool(low: Lowering, step: Step) -> Tensor:
+    return _pool("MAX_POOL_2D")(low.build, low.stored(step.inputs[0]), **step.attributes)
+
+
+def _average_pool(low: Lowering, step: Step) -> Tensor:
+    return _pool("AVERAGE_POOL_2D")(low.build, low.number(step.inputs[0]), **step.attributes)
+
+
+def _coded_average_pool(low: Lowering, step: Step) -> Tensor | None:
+    """Its kernel keeps the codes, so what is read in others is quantised anew."""
+    x = low.code(step.inputs[0])
+    if x is None or step.output not in low.wanted:
+        return None
+    return _pool("AVERAGE_POOL_2D")(low.build, x, **step.attributes)
+
+
+def _views(build: Builder, step: Step, x: Tensor) -> list[Tensor]:
+    """For each place in the window, the elements that the windows have there, (N, *outputs, C)."""
+    a = step.attributes
+    views = []
+    for place in itertools.product(*(range(k) for k in a["size"])):
+        begin = [p * d for p, d in zip(place, a["dilations"], strict=True)]
+        last = [b + (o - 1) * s + 1 for b, o, s in zip(begin, a["outputs"], a["strides"], strict=True)]
+        spans = ((0, *begin, 0), (x.shape[0], *last, x.shape[-1]), (1, *a["strides"], 1))
+        views.append(build.strided_slice(x, *spans))
+    return views
+
+
+def _max_of_views(low: Lowering, step: Step) -> Tensor:
+    build, x = low.build, low.stored(step.inputs[0])
+    small = x.dtype if x.codes is None and x.dtype in ("int8", "uint8", "int16") else ""
+    views = _views(build, step, build.cast(x, "int32") if small else x)
+    made = functools.reduce(lambda one, other: build.binary("MAXIMUM", one, other, one.codes), views)
+    return build.cast(made, small) if small else made
+
+
+def _sum_of_views(low: Lowering, step: Step) -> Tensor:
+    views = _views(low.build, step, low.number(step.inputs[0]))
+    return low.build.times(functools.reduce(low.build.plus, views), step.weights["share"].values)
+
+
+RULES = {
+    "mean": _reducing("MEAN"),
+    "sum": _reducing("SUM"),
+    "maximum": _choosing("REDUCE_MAX", "REDUCE_ANY"),
+    "minimum": _choosing("REDUCE_MIN", "REDUCE_ALL"),
+    "product": _composed(_reduced("REDUCE_PROD")),
+    "l1": _composed(_l1),
+    "l2": _composed(_l2),
+    "sum_square": _composed(_sum_square),
+    "log_sum": _composed(_log_sum),
+    "log_sum_exp": _composed(_log_sum_exp),
+    "normalised": Rule(_normalised),
+    "lp_normalised": _composed(_lp_normalised),
+    "max_pool": Rule(_max_pool, _max_pool, commutes=True),
+    "average_pool": Rule(_average_pool, _coded_average_pool),
+    "max_of_views": Rule(_max_of_views, _max_of_views, commutes=True),
+    "sum_of_views": Rule(_sum_of_views),
+}

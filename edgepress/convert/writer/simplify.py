@@ -1,0 +1,81 @@
+"""A lowered network without what its operators do by themselves, and without what nobody reads."""
+
+from edgepress.convert.writer.graph import Graph, Operator, Tensor
+
+_FUSING = (
+    "ADD", "AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "DIV", "FULLY_CONNECTED", "MAX_POOL_2D", "MUL",
+    "SUB",
+)  # fmt: skip
+"""Operators that clamp what they make, as their option `fused_activation_function` says."""
+
+_CLAMPING = ("RELU", "RELU6", "RELU_N1_TO_1")
+
+
+def simplified(graph: Graph) -> Graph:
+    """The same network in fewer operators."""
+    _fuse_activations(graph)
+    _leave_out_flattening(graph)
+    graph.operators = _read(graph)
+    return graph
+
+
+def _fuse_activations(graph: Graph) -> None:
+    """Clamp within what makes the operand, where nothing else reads that and the types are alike."""
+    readers, makers = graph.readers(), _makers(graph)
+    kept, ends = list[Operator](), {id(tensor) for tensor in graph.outputs}
+    for operator in graph.operators:
+        x = operator.inputs[0] if operator.inputs else None
+        maker = makers.get(id(x))
+        if (
+            operator.kind in _CLAMPING
+            and x is not None
+            and maker is not None
+            and maker.kind in _FUSING
+            and "activation" not in maker.options
+            and len(readers[id(x)]) == 1
+            and id(x) not in ends
+            and x.dtype in ("float32", "int8", "int16")
+            and _alike(x, operator.outputs[0])
+        ):
+            maker.options["activation"] = operator.kind
+            maker.outputs = operator.outputs
+            makers[id(operator.outputs[0])] = maker
+        else:
+            kept.append(operator)
+    graph.operators = kept
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    return one.codes is other.codes is None or (one.codes is not None and one.codes.same(other.codes))
+
+
+def _leave_out_flattening(graph: Graph) -> None:
+    """A dense layer takes the rows of any tensor: it needs no reshape that joins its axes."""
+    makers = _makers(graph)
+    for operator in graph.operators:
+        x = operator.inputs[0] if operator.inputs else None
+        maker = makers.get(id(x))
+        if operator.kind != "FULLY_CONNECTED" or operator.options.get("keep_num_dims") or maker is None:
+            continue
+        source = maker.inputs[0]
+        if (
+            maker.kind == "RESHAPE"
+            and source is not None
+            and x is not None
+            and source.shape[:1] == x.shape[:1]
+        ):
+            operator.inputs[0] = source
+
+
+def _read(graph: Graph) -> list[Operator]:
+    """The operators whose results are read, or are outputs."""
+    needed, kept = {id(tensor) for tensor in graph.outputs}, list[Operator]()
+    for operator in reversed(graph.operators):
+        if any(id(tensor) in needed for tensor in operator.outputs):
+            needed |= {id(tensor) for tensor in operator.inputs}
+            kept.append(operator)
+    return kept[::-1]
+
+
+def _makers(graph: Graph) -> dict[int, Operator]:
+    return {id(tensor): operator for operator in graph.operators for tensor in operator.outputs}

@@ -1,0 +1,140 @@
+"""The lowest version of each operator that has what is asked of it, so that older runtimes run the file.
+
+Source: TensorFlow, tensorflow/compiler/mlir/lite/tools/versioning/op_version.cc.
+"""
+
+from collections.abc import Callable, Mapping
+
+from edgepress.convert.writer.graph import Operator, Tensor
+
+
+def version_of(operator: Operator) -> int:
+    """The operator's version in the schema's sense."""
+    rule = _RULES.get(operator.kind)
+    return 1 if rule is None else rule(operator)
+
+
+def _first(operator: Operator) -> Tensor:
+    tensor = operator.inputs[1 if operator.kind == "SPLIT" else 0]
+    assert tensor is not None
+    return tensor
+
+
+def _by_type(**versions: int) -> Callable[[Operator], int]:
+    """By the type of the first operand that holds data."""
+    return lambda operator: versions.get(_first(operator).dtype, 1)
+
+
+def _conv(operator: Operator) -> int:
+    x, kernel = operator.inputs[0], operator.inputs[1]
+    assert x is not None
+    assert kernel is not None
+    if x.dtype == "int16":
+        return 4
+    if x.dtype == "int8":
+        return 7 if kernel.dtype == "int4" else 3
+    if kernel.dtype == "int8":
+        return 5 if kernel.codes is not None and not kernel.codes.one else 2
+    return 6 if x.shape[3] != kernel.shape[3] else 1
+
+
+def _depthwise(operator: Operator) -> int:
+    x, kernel = operator.inputs[0], operator.inputs[1]
+    assert x is not None
+    assert kernel is not None
+    if x.dtype == "int16":
+        return 5
+    if x.dtype == "int8":
+        return 7 if kernel.dtype == "int4" else 3
+    if kernel.dtype == "int8":
+        return 6
+    dilated = (
+        operator.options.get("dilation_w_factor", 1) != 1 or operator.options.get("dilation_h_factor", 1) != 1
+    )
+    return 2 if dilated else 1
+
+
+def _dense(operator: Operator) -> int:
+    x, kernel = operator.inputs[0], operator.inputs[1]
+    assert x is not None
+    assert kernel is not None
+    keep = bool(operator.options.get("keep_num_dims"))
+    if x.dtype == "int16":
+        return 7
+    if x.dtype == "int8":
+        return 10 if kernel.dtype == "int4" else 5 if keep else 4
+    if kernel.dtype == "int8":
+        return 12 if kernel.codes is not None and not kernel.codes.one else 9
+    return 5 if keep else 1
+
+
+def _transpose_conv(operator: Operator) -> int:
+    """The first version has no bias."""
+    dtype = operator.inputs[2].dtype if operator.inputs[2] is not None else ""
+    return 3 if len(operator.inputs) > 3 else {"int8": 2, "int16": 2}.get(dtype, 1)
+
+
+def _sum_of_two(operator: Operator) -> int:
+    """More than 4 axes that broadcast need another."""
+    x = _first(operator)
+    if operator.kind == "MUL":
+        return {"int8": 2, "int16": 4, "uint32": 6, "int64": 5}.get(x.dtype, 1)
+    return {"int8": 2, "int64": 4 if operator.kind == "ADD" else 1, "int16": 3}.get(x.dtype, 1)
+
+
+def _quantize(operator: Operator) -> int:
+    return 1 if _first(operator).dtype == "float32" and operator.outputs[0].dtype == "int8" else 2
+
+
+def _dequantize(operator: Operator) -> int:
+    x = _first(operator)
+    if x.codes is not None and not x.codes.one:
+        return 5
+    return {"int8": 2, "int16": 3, "float16": 3, "int4": 6}.get(x.dtype, 1)
+
+
+def _strided_slice(operator: Operator) -> int:
+    x = _first(operator)
+    return {"int8": 2, "bool": 3, "int16": 4}.get(x.dtype, 1)
+
+
+_RULES: Mapping[str, Callable[[Operator], int]] = {
+    "CONV_2D": _conv,
+    "DEPTHWISE_CONV_2D": _depthwise,
+    "FULLY_CONNECTED": _dense,
+    "TRANSPOSE_CONV": _transpose_conv,
+    "ADD": _sum_of_two,
+    "SUB": _sum_of_two,
+    "MUL": _sum_of_two,
+    "QUANTIZE": _quantize,
+    "DEQUANTIZE": _dequantize,
+    "STRIDED_SLICE": _strided_slice,
+    **dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D", "CONCATENATION"), _by_type(int8=2, int16=3)),
+    **dict.fromkeys(("SOFTMAX", "LOGISTIC", "TANH", "MEAN", "SUM", "PAD"), _by_type(int8=2, int16=3)),
+    **dict.fromkeys(
+        ("PADV2", "RELU", "RELU6", "LOG_SOFTMAX", "LEAKY_RELU", "TRANSPOSE"), _by_type(int8=2, int16=3)
+    ),
+    **dict.fromkeys(("MAXIMUM", "MINIMUM"), _by_type(int8=2, int16=4)),
+    "SLICE": _by_type(int8=2, int16=4),
+    "GATHER": _by_type(int8=2, bool=3, int16=4),
+    "SPLIT": _by_type(int8=2, int32=3, int16=4),
+    "UNPACK": _by_type(int8=2, bool=2, int16=4),
+    "PACK": _by_type(int8=2, int16=3),
+    "BATCH_MATMUL": _by_type(int8=2, int16=3),
+    "RESIZE_BILINEAR": lambda operator: _resize(operator),
+    "RESIZE_NEAREST_NEIGHBOR": lambda operator: _resize(operator),
+    "SPACE_TO_DEPTH": _by_type(int8=2),
+    "DEPTH_TO_SPACE": _by_type(int8=2),
+    "MIRROR_PAD": _by_type(int8=2, int16=3),
+    **dict.fromkeys(("REDUCE_MAX", "REDUCE_MIN"), _by_type(int8=2, int16=3)),
+    **dict.fromkeys(("EQUAL", "NOT_EQUAL"), _by_type(int8=2, bool=3)),
+    **dict.fromkeys(("GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL"), _by_type(int8=2)),
+}
+
+
+def _resize(operator: Operator) -> int:
+    half = operator.options.get("half_pixel_centers") or operator.options.get("align_corners")
+    dtype = _first(operator).dtype
+    if operator.kind == "RESIZE_BILINEAR":
+        return 4 if dtype == "int16" else 3 if half else {"int8": 2}.get(dtype, 1)
+    return 4 if dtype == "int16" else 3 if half else {"int8": 2}.get(dtype, 1)

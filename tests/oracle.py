@@ -1,0 +1,131 @@
+"""TensorFlow's own converter, fed with the same plan: what the writer of `.tflite` files is compared with.
+
+The plan becomes a traced function of TensorFlow's operations, in which fake quantisation stands for codes,
+and TFLiteConverter makes integer operators of it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from edgepress.translate.functions import OPERATIONS
+from edgepress.translate.operations.base import Operation, Tensor
+from edgepress.translate.plan import Entry, Plan, Step, Weight
+from edgepress.translate.tensorflow_setup import quiet, tf
+
+_LARGEST_MATRIX = 1 << 24
+"""TensorFlow's converter folds no constants of more than 2²⁵ elements."""
+
+
+def converted_by_tensorflow(plan: Plan, int8_io: bool = False) -> bytes:
+    """The plan as TensorFlow's converter writes it, int8 where it has fake quantisation."""
+    with quiet():
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete_function(plan)])
+        if any(step.op == "fake_quant" for step in plan.steps):
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if int8_io:
+            converter.inference_input_type = converter.inference_output_type = tf.int8
+        content: bytes = converter.convert()
+    return content
+
+
+def concrete_function(plan: Plan, batch: int = 1) -> Any:
+    """A concrete function of the plan's inputs, stored as the plan says, with open batches set to `batch`.
+
+    Traced without autograph, which would rewrite the closures over the plan's constants.
+    """
+    steps = list(_operands_as_steps(plan.steps))
+
+    def network(*values: Any) -> Any:
+        tensors = {entry.name: value for entry, value in zip(plan.entries, values, strict=True)}
+        for step in steps:
+            operation = (
+                _QUANTISED.get(step.op, OPERATIONS[step.op]) if _has_codes(step) else OPERATIONS[step.op]
+            )
+            tensors[step.output] = operation(step, [tensors[name] for name in step.inputs])
+        outputs = [tensors[name] for name in plan.outputs]
+        return outputs if len(outputs) > 1 else outputs[0]
+
+    signature = [_specification(entry, index, batch) for index, entry in enumerate(plan.entries)]
+    return tf.function(network, autograph=False, input_signature=signature).get_concrete_function()
+
+
+def _specification(entry: Entry, index: int, batch: int) -> Any:
+    shape = [batch if size is None else size for size in entry.shape]
+    return tf.TensorSpec(shape, tf.as_dtype(entry.dtype), name=f"input_{index}")
+
+
+def _operands_as_steps(steps: Sequence[Step]) -> Any:
+    """Constant operands that have codes as steps of their own, under fake quantisation."""
+    for step in steps:
+        operand = step.weights.get("operand")
+        if operand is None or operand.quantisation is None:
+            yield step
+            continue
+        known, name = operand.quantisation, f"{step.output}.operand"
+        codes = {"scale": known.scale.item(), "zero_point": known.zero_points.item(), "dtype": known.dtype}
+        low, high = ((code - codes["zero_point"]) * codes["scale"] for code in (-128, 127))
+        yield Step("constant", (), f"{name}.numbers", step.node, weights={"value": Weight(operand.values)})
+        yield Step("fake_quant", (f"{name}.numbers",), name, step.node, {"low": low, "high": high, **codes})
+        first = step.attributes["constant_first"]
+        yield replace(step, inputs=(name, *step.inputs) if first else (*step.inputs, name), weights={})
+
+
+def _has_codes(step: Step) -> bool:
+    return "kernel" in step.weights and step.weights["kernel"].quantisation is not None
+
+
+def _kernel(weight: Weight, channels_last: tuple[int, ...]) -> Tensor:
+    """The kernel under per-channel, symmetric, narrow-range fake quantisation.
+
+    `channels_last` is the shape in which its output channels are the last axis: TensorFlow quantises per
+    channel only there.
+    """
+    assert weight.quantisation is not None
+    limit = 127.0 * weight.quantisation.scale.astype(np.float32)
+    flat = tf.reshape(tf.constant(weight.values), channels_last)
+    quantised = tf.quantization.fake_quant_with_min_max_vars_per_channel(
+        flat, -limit, limit, narrow_range=True
+    )
+    return tf.reshape(quantised, weight.values.shape)
+
+
+def _conv(step: Step, inputs: list[Tensor]) -> Tensor:
+    a, weight = step.attributes, step.weights["kernel"]
+    kernel = _kernel(weight, weight.values.shape)
+    return _biased(
+        step, tf.nn.conv2d(inputs[0], kernel, a["strides"], a["padding"], dilations=a["dilations"])
+    )
+
+
+def _depthwise_conv(step: Step, inputs: list[Tensor]) -> Tensor:
+    a, weight = step.attributes, step.weights["kernel"]
+    kernel, strides = _kernel(weight, (*weight.values.shape[:2], -1)), (1, *a["strides"], 1)
+    product = tf.nn.depthwise_conv2d(inputs[0], kernel, strides, a["padding"], dilations=a["dilations"])
+    return _biased(step, product)
+
+
+def _dense(step: Step, inputs: list[Tensor]) -> Tensor:
+    """As a 1×1 convolution: TensorFlow's converter refuses a matrix with one scale per channel."""
+    weight = step.weights["kernel"]
+    features, outputs = weight.values.shape
+    assert weight.values.size < _LARGEST_MATRIX
+    kernel = replace(weight, values=weight.values[None, None])
+    image = tf.reshape(inputs[0], (-1, 1, 1, features))
+    product = _biased(step, tf.nn.conv2d(image, _kernel(kernel, kernel.values.shape), 1, "VALID"))
+    return tf.reshape(product, (-1, *inputs[0].shape[1:-1], outputs))
+
+
+def _biased(step: Step, output: Tensor) -> Tensor:
+    """Equal values are made to differ: the converter gives them the first channel's code in all channels."""
+    if "bias" not in step.weights:
+        return output
+    values = step.weights["bias"].values
+    first = np.arange(values.size) == 0
+    apart = values if np.ptp(values) else np.where(first, np.nextafter(values, 0), values)
+    return tf.nn.bias_add(output, tf.constant(apart))
+
+
+_QUANTISED: Mapping[str, Operation] = {"conv": _conv, "depthwise_conv": _depthwise_conv, "dense": _dense}
