@@ -4,10 +4,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from edgepress.translate.operations import activations, arithmetic, moving, recurrent, reductions, windows
+from edgepress.translate.operations import activations, arithmetic, moving, reductions, windows
 from edgepress.translate.operations.base import Operation, Tensor, constant
+from edgepress.translate.operations.tensors import TensorArithmetic
 from edgepress.translate.plan import Step
 from edgepress.translate.tensorflow_setup import tf
+from edgepress.translate.unrolled import recurrent
 
 
 def apply_step(step: Step, inputs: list[Tensor]) -> Tensor:
@@ -72,5 +74,5 @@ OPERATIONS: Mapping[str, Operation] = {
     **reductions.OPERATIONS,
     **windows.OPERATIONS,
     **moving.OPERATIONS,
-    **recurrent.OPERATIONS,
+    "recurrent": lambda step, inputs: recurrent(TensorArithmetic(), step, inputs[0]),
 }

@@ -115,6 +115,19 @@ class Builder:
     def over(self, x: Operand, y: Operand, codes: Codes | None = None) -> Tensor:
         return self.binary("DIV", x, y, codes)
 
+    def lesser(self, x: Tensor, y: float) -> Tensor:
+        return self.binary("MINIMUM", x, y)
+
+    def larger(self, x: Tensor, y: float) -> Tensor:
+        return self.binary("MAXIMUM", x, y)
+
+    def where_positive(self, x: Tensor, y: Operand, z: Operand) -> Tensor:
+        """y where x is above 0, else z."""
+        positive = self.binary("GREATER", x, 0, dtype="bool")
+        chosen = [self.like(y, x), self.like(z, x)]
+        shape = np.broadcast_shapes(x.shape, *(tensor.shape for tensor in chosen))
+        return self.add("SELECT_V2", [positive, *chosen], shape, x.dtype)
+
     def cast(self, x: Tensor, dtype: str) -> Tensor:
         """To another number type; any number but 0 is true."""
         if x.dtype == dtype:
@@ -255,11 +268,14 @@ class Builder:
         shape = [1 if i in axes else n for i, n in enumerate(x.shape) if keepdims or i not in axes]
         return self.add(kind, [x, self.integers(axes)], shape, x.dtype, codes, keep_dims=keepdims)
 
-    def mean(self, x: Tensor, axes: Sequence[int], keepdims: bool = True) -> Tensor:
-        return self.reduce("MEAN", x, axes, keepdims)
+    def without(self, x: Tensor, axes: Sequence[int]) -> Tensor:
+        """Without these axes, of size 1."""
+        return self.reshape(x, [size for axis, size in enumerate(x.shape) if axis not in axes])
 
-    def sum(self, x: Tensor, axes: Sequence[int], keepdims: bool = True) -> Tensor:
-        return self.reduce("SUM", x, axes, keepdims)
+    def connected(self, x: Tensor, kernel: Array, bias: Array) -> Tensor:
+        """Rows of the last axis times a kernel (outputs, inputs), in numbers."""
+        operands, shape = [x, self.constant(kernel), self.constant(bias)], (*x.shape[:-1], len(kernel))
+        return self.add("FULLY_CONNECTED", operands, shape, keep_num_dims=len(shape) > 2)
 
     def batch_matmul(
         self,

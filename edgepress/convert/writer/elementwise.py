@@ -9,6 +9,7 @@ import numpy as np
 from edgepress.convert.writer.builder import Builder, Operand
 from edgepress.convert.writer.graph import Codes, Tensor, codes_of_one
 from edgepress.convert.writer.lowering import Lowering, Rule, on_grid
+from edgepress.translate import formulas
 from edgepress.translate.plan import Step
 
 _SMALL = ("int8", "uint8", "int16")
@@ -214,7 +215,7 @@ def _coded_unary(
     return lower
 
 
-def _composed(formula: Callable[..., Tensor]) -> Callable[[Lowering, Step], Tensor]:
+def composed(formula: Callable[..., Tensor]) -> Callable[[Lowering, Step], Tensor]:
     """A function written out in several operators, with the step's attributes as keywords."""
 
     def lower(low: Lowering, step: Step) -> Tensor:
@@ -281,85 +282,12 @@ def clamped_codes(build: Builder, x: Tensor, low: float | None, high: float | No
     return x
 
 
-def _elu(build: Builder, x: Tensor, alpha: float) -> Tensor:
-    if alpha == 1.0:
-        return build.unary("ELU", x)
-    below = build.times(build.minus(build.unary("EXP", x), 1.0), alpha)
-    positive = build.binary("GREATER", x, 0.0, dtype="bool")
-    return build.add("SELECT_V2", [positive, x, below], x.shape)
-
-
-def _below_zero(build: Builder, x: Tensor) -> Tensor:
-    return build.binary("MINIMUM", x, 0.0)
-
-
-def _selu(build: Builder, x: Tensor, alpha: float, gamma: float) -> Tensor:
-    negative = build.times(build.unary("ELU", _below_zero(build, x)), alpha)
-    return build.times(build.plus(build.unary("RELU", x), negative), gamma)
-
-
-def _celu(build: Builder, x: Tensor, alpha: float) -> Tensor:
-    negative = build.times(build.unary("ELU", build.over(_below_zero(build, x), alpha)), alpha)
-    return build.plus(build.unary("RELU", x), negative)
-
-
-def _softplus(build: Builder, x: Tensor) -> Tensor:
-    """In a form that does not overflow where exp(x) does."""
-    power = build.unary("EXP", build.unary("NEG", build.unary("ABS", x)))
-    return build.plus(build.unary("RELU", x), build.unary("LOG", build.plus(power, 1.0)))
-
-
-def _softsign(build: Builder, x: Tensor) -> Tensor:
-    return build.over(x, build.plus(build.unary("ABS", x), 1.0))
-
-
-def _mish(build: Builder, x: Tensor) -> Tensor:
-    """x·tanh(log(1 + e^x)), in which tanh is n/(n + 2) with n = e^x·(e^x + 2); it is 1 from x = 20 on."""
-    power = build.unary("EXP", build.binary("MINIMUM", x, 20.0))
-    n = build.times(power, build.plus(power, 2.0))
-    return build.over(build.times(x, n), build.plus(n, 2.0))
-
-
-_ERF_NUMERATOR = (
-    -2.72614225801306e-10, 2.77068142495902e-08, -2.10102402082508e-06, -5.69250639462346e-05,
-    -7.34990630326855e-04, -2.95459980854025e-03, -1.60960333262415e-02,
-)  # fmt: skip
-_ERF_DENOMINATOR = (
-    -1.45660718464996e-05, -2.13374055278905e-04, -1.68282697438203e-03, -7.37332916720468e-03,
-    -1.42647390514189e-02,
-)  # fmt: skip
-
-
-def _erf(build: Builder, x: Tensor) -> Tensor:
-    """TFLite has no Erf. This is the rational function that Eigen and XLA compute float32's with.
-
-    It differs from erf by a few units in the last place (Eigen, MathFunctionsImpl.h, `generic_fast_erf`).
-    """
-    x = clamped(build, x, -4.0, 4.0)
-    square = build.times(x, x)
-    above = build.times(x, _polynomial(build, square, _ERF_NUMERATOR))
-    return build.over(above, _polynomial(build, square, _ERF_DENOMINATOR))
-
-
-def _polynomial(build: Builder, x: Tensor, coefficients: tuple[float, ...]) -> Tensor:
-    total = build.plus(build.times(x, coefficients[0]), coefficients[1])
-    for coefficient in coefficients[2:]:
-        total = build.plus(build.times(total, x), coefficient)
-    return total
-
-
-def _reciprocal(build: Builder, x: Tensor) -> Tensor:
-    return build.over(1.0, x)
-
-
 def _prelu(low: Lowering, step: Step) -> Tensor:
     """The operator takes a constant slope, without the axis of the batch; a computed one is written out."""
     build, (x, *others) = low.build, low.numbers(step)
     if not x.dtype.startswith("float"):
         slope = others[0] if others else build.constant(step.weights["slope"].values)
-        positive = build.binary("GREATER", x, 0, dtype="bool")
-        product = build.times(x, slope)
-        return build.add("SELECT_V2", [positive, x, product], product.shape, x.dtype)
+        return build.where_positive(x, x, build.times(x, slope))
     if others:
         below = build.times(others[0], build.unary("RELU", build.unary("NEG", x)))
         return build.minus(build.unary("RELU", x), below)
@@ -408,13 +336,6 @@ def _coded_softmax(low: Lowering, step: Step) -> Tensor | None:
     return _along_last(low, step, x, _LOGARITHMS if step.op == "log_softmax" else _UNIT)
 
 
-def _softmax_over(build: Builder, x: Tensor, axes: tuple[int, ...], log: bool) -> Tensor:
-    shifted = build.minus(x, build.reduce("REDUCE_MAX", x, axes, True))
-    power = build.unary("EXP", shifted)
-    total = build.sum(power, axes)
-    return build.minus(shifted, build.unary("LOG", total)) if log else build.over(power, total)
-
-
 def _identity(low: Lowering, step: Step) -> Tensor:
     return low.stored(step.inputs[0])
 
@@ -449,19 +370,19 @@ RULES = {
     "tanh": Rule(_unary("TANH"), _coded_unary("TANH", _SIGNED_UNIT)),
     "leaky_relu": Rule(_unary("LEAKY_RELU"), _coded_unary("LEAKY_RELU")),
     "prelu": Rule(_prelu, _coded_prelu),
-    "elu": Rule(_composed(_elu)),
-    "selu": Rule(_composed(_selu)),
-    "celu": Rule(_composed(_celu)),
+    "elu": Rule(composed(formulas.elu)),
+    "selu": Rule(composed(formulas.selu)),
+    "celu": Rule(composed(formulas.celu)),
     "hard_swish": Rule(_unary("HARD_SWISH"), _coded_unary("HARD_SWISH")),
-    "softplus": Rule(_composed(_softplus)),
-    "softsign": Rule(_composed(_softsign)),
+    "softplus": Rule(composed(formulas.softplus)),
+    "softsign": Rule(composed(formulas.softsign)),
     "gelu": Rule(_unary("GELU"), _coded_unary("GELU")),
-    "mish": Rule(_composed(_mish)),
-    "erf": Rule(_composed(_erf)),
+    "mish": Rule(composed(formulas.mish)),
+    "erf": Rule(composed(formulas.erf)),
     "exp": Rule(_unary("EXP")),
     "log": Rule(_unary("LOG")),
     "sqrt": Rule(_unary("SQRT")),
-    "reciprocal": Rule(_composed(_reciprocal)),
+    "reciprocal": Rule(composed(formulas.reciprocal)),
     "neg": Rule(_unary("NEG")),
     "abs": Rule(_unary("ABS")),
     "floor": Rule(_unary("FLOOR")),
@@ -470,6 +391,6 @@ RULES = {
     "identity": Rule(_identity, _identity, commutes=True),
     "softmax": Rule(_softmax, _coded_softmax),
     "log_softmax": Rule(_softmax, _coded_softmax),
-    "softmax_over": Rule(_composed(_softmax_over)),
+    "softmax_over": Rule(composed(formulas.softmax_over)),
     "cast": Rule(_cast),
 }

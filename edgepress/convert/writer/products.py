@@ -1,4 +1,4 @@
-"""Products of computed matrices, and Einstein's sums."""
+"""Products of computed matrices, Einstein's sums, and recurrent layers."""
 
 from collections.abc import Sequence
 
@@ -6,6 +6,7 @@ from edgepress.convert.writer.builder import Builder
 from edgepress.convert.writer.graph import Tensor
 from edgepress.convert.writer.lowering import Lowering, Rule
 from edgepress.translate.plan import Step
+from edgepress.translate.unrolled import recurrent
 
 
 def _matmul(low: Lowering, step: Step) -> Tensor:
@@ -80,7 +81,7 @@ def _contracted(build: Builder, left: Labelled, right: Labelled, later: set[str]
 def _summed(build: Builder, term: Labelled, kept: set[str]) -> Labelled:
     labels, x = term
     axes = [i for i, label in enumerate(labels) if label not in kept]
-    return "".join(label for label in labels if label in kept), build.sum(x, axes, keepdims=False)
+    return "".join(label for label in labels if label in kept), build.reduce("SUM", x, axes, keepdims=False)
 
 
 def _grouped(build: Builder, term: Labelled, groups: Sequence[Sequence[str]]) -> Tensor:
@@ -99,8 +100,14 @@ def _grouped(build: Builder, term: Labelled, groups: Sequence[Sequence[str]]) ->
     return build.reshape(turned, [*(shape[label] for label in batch), *joined])
 
 
+def _recurrent(low: Lowering, step: Step) -> Tensor:
+    made: Tensor = recurrent(low.build, step, low.number(step.inputs[0]))
+    return made
+
+
 RULES = {
     "matmul": Rule(_matmul, _coded_matmul),
     "gemm": Rule(_gemm),
     "einsum": Rule(_einsum),
+    "recurrent": Rule(_recurrent),
 }

@@ -3,22 +3,16 @@
 import functools
 import itertools
 from collections.abc import Callable
-
-import numpy as np
+from typing import Any
 
 from edgepress.convert.writer.builder import Builder
+from edgepress.convert.writer.elementwise import composed
 from edgepress.convert.writer.graph import Tensor
 from edgepress.convert.writer.lowering import Lowering, Rule
+from edgepress.translate import formulas
 from edgepress.translate.plan import Step
 
 Axes = tuple[int, ...]
-
-
-def _composed(formula: Callable[..., Tensor]) -> Rule:
-    def lower(low: Lowering, step: Step) -> Tensor:
-        return formula(low.build, low.number(step.inputs[0]), **step.attributes)
-
-    return Rule(lower)
 
 
 def _reduced(kind: str, of_bool: str = "") -> Callable[..., Tensor]:
@@ -37,8 +31,7 @@ def _reducing(kind: str) -> Rule:
             return None
         return low.build.reduce(kind, x, step.attributes["axes"], step.attributes["keepdims"], codes)
 
-    floats = _composed(_reduced(kind))
-    return Rule(floats.lower, integers)
+    return Rule(composed(_reduced(kind)), integers)
 
 
 def _choosing(kind: str, of_bool: str) -> Rule:
@@ -51,55 +44,14 @@ def _choosing(kind: str, of_bool: str) -> Rule:
             return None
         return low.build.reduce(kind, x, step.attributes["axes"], step.attributes["keepdims"], x.codes)
 
-    return Rule(_composed(reduce).lower, integers, commutes=True)
-
-
-def _l1(build: Builder, x: Tensor, axes: Axes, keepdims: bool) -> Tensor:
-    return build.sum(build.unary("ABS", x), axes, keepdims)
-
-
-def _sum_square(build: Builder, x: Tensor, axes: Axes, keepdims: bool) -> Tensor:
-    return build.sum(build.times(x, x), axes, keepdims)
-
-
-def _l2(build: Builder, x: Tensor, axes: Axes, keepdims: bool) -> Tensor:
-    return build.unary("SQRT", _sum_square(build, x, axes, keepdims))
-
-
-def _log_sum(build: Builder, x: Tensor, axes: Axes, keepdims: bool) -> Tensor:
-    return build.unary("LOG", build.sum(x, axes, keepdims))
-
-
-def _log_sum_exp(build: Builder, x: Tensor, axes: Axes, keepdims: bool) -> Tensor:
-    high = build.reduce("REDUCE_MAX", x, axes, True)
-    total = build.sum(build.unary("EXP", build.minus(x, high)), axes, keepdims)
-    logarithm = build.unary("LOG", total)
-    return build.plus(logarithm, build.reshape(high, logarithm.shape))
+    return Rule(composed(reduce), integers, commutes=True)
 
 
 def _normalised(low: Lowering, step: Step) -> Tensor:
-    """(x − mean)/√(variance + epsilon)·scale + shift over `axes`; or, as `part` asks, mean or 1/√…."""
-    a, build, x = step.attributes, low.build, low.number(step.inputs[0])
-    mean = build.mean(x, a["axes"])
-    if a["part"] == "mean":
-        return mean
-    centred = build.minus(x, mean)
-    variance = build.mean(build.times(centred, centred), a["axes"])
-    spread = build.unary("RSQRT", build.plus(variance, a["epsilon"]))
-    if a["part"] == "spread":
-        return spread
-    result = build.times(centred, spread)
-    if "scale" in step.weights:
-        result = build.times(result, step.weights["scale"].values)
-    return build.plus(result, step.weights["shift"].values) if "shift" in step.weights else result
-
-
-def _lp_normalised(build: Builder, x: Tensor, axis: int, p: int) -> Tensor:
-    """Where the norm is 0, ONNX's result is 0."""
-    norm = (_l1 if p == 1 else _l2)(build, x, (axis,), True)
-    positive = build.binary("GREATER", norm, 0.0, dtype="bool")
-    one = build.constant(np.ones(norm.shape, np.float32))
-    return build.over(x, build.add("SELECT_V2", [positive, norm, one], norm.shape))
+    weights: dict[str, Any] = {part: weight.values for part, weight in step.weights.items()}
+    x = low.number(step.inputs[0])
+    made: Tensor = formulas.normalised(low.build, x, **step.attributes, **weights)
+    return made
 
 
 # Pools
@@ -165,14 +117,14 @@ RULES = {
     "sum": _reducing("SUM"),
     "maximum": _choosing("REDUCE_MAX", "REDUCE_ANY"),
     "minimum": _choosing("REDUCE_MIN", "REDUCE_ALL"),
-    "product": _composed(_reduced("REDUCE_PROD")),
-    "l1": _composed(_l1),
-    "l2": _composed(_l2),
-    "sum_square": _composed(_sum_square),
-    "log_sum": _composed(_log_sum),
-    "log_sum_exp": _composed(_log_sum_exp),
+    "product": Rule(composed(_reduced("REDUCE_PROD"))),
+    "l1": Rule(composed(formulas.l1)),
+    "l2": Rule(composed(formulas.l2)),
+    "sum_square": Rule(composed(formulas.sum_square)),
+    "log_sum": Rule(composed(formulas.log_sum)),
+    "log_sum_exp": Rule(composed(formulas.log_sum_exp)),
     "normalised": Rule(_normalised),
-    "lp_normalised": _composed(_lp_normalised),
+    "lp_normalised": Rule(composed(formulas.lp_normalised)),
     "max_pool": Rule(_max_pool, _max_pool, commutes=True),
     "average_pool": Rule(_average_pool, _coded_average_pool),
     "max_of_views": Rule(_max_of_views, _max_of_views, commutes=True),

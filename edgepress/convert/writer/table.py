@@ -1,6 +1,6 @@
 """From a plan's step to the rule that lowers it, and the whole way from a plan to a file."""
 
-from edgepress.convert.writer import elementwise, layers, moving, products, recurrent, reductions
+from edgepress.convert.writer import elementwise, layers, moving, products, reductions
 from edgepress.convert.writer.file import to_bytes
 from edgepress.convert.writer.graph import Graph
 from edgepress.convert.writer.halves import halved
@@ -15,7 +15,6 @@ RULES: dict[str, Rule] = {
     **moving.RULES,
     **reductions.RULES,
     **products.RULES,
-    **recurrent.RULES,
 }
 
 

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from edgepress.translate.operations.base import Table, Tensor, operand, unary
+from edgepress.translate import formulas
+from edgepress.translate.operations.base import Table, Tensor, unary
+from edgepress.translate.operations.tensors import TensorArithmetic, formula
 from edgepress.translate.plan import Step
 from edgepress.translate.tensorflow_setup import tf
 
@@ -24,52 +26,13 @@ def _minimum(value: Tensor, axes: Axes, keepdims: bool) -> Tensor:
     return reduce(value, axes, keepdims)
 
 
-def _l1(value: Tensor, axes: Axes, keepdims: bool) -> Tensor:
-    return tf.reduce_sum(tf.abs(value), axes, keepdims)
-
-
-def _l2(value: Tensor, axes: Axes, keepdims: bool) -> Tensor:
-    return tf.sqrt(tf.reduce_sum(value * value, axes, keepdims))
-
-
-def _sum_square(value: Tensor, axes: Axes, keepdims: bool) -> Tensor:
-    return tf.reduce_sum(value * value, axes, keepdims)
-
-
-def _log_sum(value: Tensor, axes: Axes, keepdims: bool) -> Tensor:
-    return tf.math.log(tf.reduce_sum(value, axes, keepdims))
-
-
-def _log_sum_exp(value: Tensor, axes: Axes, keepdims: bool) -> Tensor:
-    high = tf.reduce_max(value, axes, keepdims=True)
-    total = tf.reduce_sum(tf.exp(value - high), axes, keepdims)
-    return tf.math.log(total) + (high if keepdims else tf.squeeze(high, axes))
-
-
 def _mean(value: Tensor, axes: Axes, keepdims: bool) -> Tensor:
     return tf.reduce_mean(value, axes, keepdims)
 
 
 def _normalised(step: Step, inputs: list[Tensor]) -> Tensor:
-    """(x − mean)/√(variance + epsilon)·scale + shift over `axes`; or, as `part` asks, mean or 1/√…."""
-    a, value = step.attributes, inputs[0]
-    mean = tf.reduce_mean(value, a["axes"], keepdims=True)
-    if a["part"] == "mean":
-        return mean
-    centred = value - mean
-    spread = tf.math.rsqrt(tf.reduce_mean(centred * centred, a["axes"], keepdims=True) + a["epsilon"])
-    if a["part"] == "spread":
-        return spread
-    result = centred * spread
-    if "scale" in step.weights:
-        result = result * operand(step.weights["scale"])
-    return result + operand(step.weights["shift"]) if "shift" in step.weights else result
-
-
-def _lp_normalised(value: Tensor, axis: int, p: int) -> Tensor:
-    """Where the norm is 0, ONNX's result is 0."""
-    norm = (_l1 if p == 1 else _l2)(value, (axis,), True)
-    return value / tf.where(norm > 0, norm, tf.ones_like(norm))
+    weights: dict[str, Any] = {part: weight.values for part, weight in step.weights.items()}
+    return formulas.normalised(TensorArithmetic(), inputs[0], **step.attributes, **weights)
 
 
 OPERATIONS: Table = {
@@ -78,11 +41,11 @@ OPERATIONS: Table = {
     "maximum": _reduction(_maximum),
     "minimum": _reduction(_minimum),
     "product": _reduction(tf.reduce_prod),
-    "l1": _reduction(_l1),
-    "l2": _reduction(_l2),
-    "sum_square": _reduction(_sum_square),
-    "log_sum": _reduction(_log_sum),
-    "log_sum_exp": _reduction(_log_sum_exp),
+    "l1": formula(formulas.l1),
+    "l2": formula(formulas.l2),
+    "sum_square": formula(formulas.sum_square),
+    "log_sum": formula(formulas.log_sum),
+    "log_sum_exp": formula(formulas.log_sum_exp),
     "normalised": _normalised,
-    "lp_normalised": unary(_lp_normalised),
+    "lp_normalised": formula(formulas.lp_normalised),
 }
