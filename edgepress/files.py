@@ -7,6 +7,7 @@ a writer, and all that is asked is asked of what was opened. Standard library on
 
 import errno
 import json
+import mmap
 import os
 import stat
 from collections.abc import Sequence
@@ -69,6 +70,16 @@ def read(
                 "tells its size, and that nobody writes at the moment"
             )
         return content
+
+
+def mapped(file: BufferedReader, offset: int, length: int) -> tuple[mmap.mmap, memoryview]:
+    """A map of an open regular file that is large enough, and bytes in it: the system reads them when asked.
+
+    Where another program shortens the file meanwhile, this process ends by SIGBUS, which `watcher.py` tells.
+    """
+    ahead = offset % mmap.ALLOCATIONGRANULARITY
+    memory = mmap.mmap(file.fileno(), length + ahead, access=mmap.ACCESS_READ, offset=offset - ahead)
+    return memory, memoryview(memory)[ahead:]
 
 
 def opened_below(

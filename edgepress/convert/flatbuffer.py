@@ -171,9 +171,14 @@ def read_tflite(path: Path) -> TfliteModel:
     """
     content = read_bytes(path)
     try:
-        return _Reader(content).model()
+        return parse_tflite(content)
     except _DAMAGE as error:
         raise broken(path, "a TFLite model", error) from error
+
+
+def parse_tflite(content: bytes) -> TfliteModel:
+    """What the bytes of a sound `.tflite` hold; arrays are views of them."""
+    return _Reader(content).model()
 
 
 class _Reader:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
+from edgepress.graph.aside import release_files
 from edgepress.graph.constants import constants_as_initializers
 from edgepress.graph.shapes import inferred_infos
 from edgepress.graph.view import (
@@ -54,6 +55,7 @@ def fold_batchnorm(model: onnx.ModelProto, only: Collection[str] | None = None) 
             nodes.extend(_as_multiply_add(folded, node))
     replace_nodes(folded, nodes)
     remove_unused_initializers(folded)
+    release_files()
     assert not any(_is_batchnorm(node, only) for node in folded.graph.node)
     return folded
 

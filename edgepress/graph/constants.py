@@ -5,7 +5,9 @@ sizes are known are constants too, and what nobody reads any more is dropped. Qu
 DequantizeLinear stay, since their scales say how the network is quantised.
 """
 
-from collections.abc import Mapping
+from collections import ChainMap
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,9 @@ from edgepress.graph.view import (
 MOST_ELEMENTS = 1 << 24
 """A folded tensor may have so many elements; a larger one stays computed."""
 
+Shapes = Callable[[], dict[str, tuple[int | None, ...]]]
+"""The inferred shape of each tensor, found when it is asked for."""
+
 _STAY = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Dropout", "Bernoulli", "Multinomial")
 _WRITTEN_OUT = {
     "value_float": np.float32,
@@ -37,17 +42,19 @@ _WRITTEN_OUT = {
 def fold_constants(model: onnx.ModelProto) -> None:
     """Fold in place: the model then computes the same, and no node has constant operands alone."""
     _lift_constants(model)
-    known, shapes = initializers(model), _shapes(model)
+    found: dict[str, Array] = {}
+    known = ChainMap(found, initializers(model))  # type: ignore[arg-type] # only the first is written to
+    shapes = cache(lambda: _shapes(model))
     kept: list[onnx.NodeProto] = []
     for node in model.graph.node:
         values = _value(model, node, known, shapes)
         if values is None:
             kept.append(node)
-            continue
-        for name, value in zip(node.output, values, strict=False):
-            set_initializer(model, name, value)
-        known = initializers(model)
-    _fix_shapes(model, kept, shapes)
+        else:
+            found.update(zip(node.output, values, strict=False))
+    _fix_shapes(model, kept, known, shapes)
+    for name, value in found.items():
+        set_initializer(model, name, value)
     replace_nodes(model, needed_nodes(model, kept))
 
 
@@ -81,23 +88,23 @@ def _constant(node: onnx.NodeProto) -> Array | None:
 
 
 def _value(
-    model: onnx.ModelProto, node: onnx.NodeProto, known: Mapping[str, Array], shapes: dict[str, Any]
+    model: onnx.ModelProto, node: onnx.NodeProto, known: Mapping[str, Array], shapes: Shapes
 ) -> list[Array] | None:
     """The node's outputs, or None where they are not constant."""
     if node.op_type in ("Shape", "Size") and node.input[0] not in known:
-        sizes = shapes.get(node.input[0])
+        sizes = shapes().get(node.input[0])
         return None if sizes is None or None in sizes else [_measured(node, sizes)]
     operands = [name for name in node.input if name]
     if not operands or any(name not in known for name in operands):
         return None
     if node.op_type in _STAY or node.domain not in ("", "ai.onnx") or _has_graph(node):
         return None
-    if any(_elements(shapes.get(name)) > MOST_ELEMENTS for name in node.output):
+    if any(_elements(shapes().get(name)) > MOST_ELEMENTS for name in node.output):
         return None
     return _evaluated(model, node, known)
 
 
-def _measured(node: onnx.NodeProto, sizes: tuple[int, ...]) -> Array:
+def _measured(node: onnx.NodeProto, sizes: tuple[Any, ...]) -> Array:
     given = attributes(node)
     if node.op_type == "Size":
         return np.array(np.prod(sizes, dtype=np.int64))
@@ -144,13 +151,14 @@ def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int | None, ...]]:
 
 
 def _fix_shapes(
-    model: onnx.ModelProto, nodes: list[onnx.NodeProto], shapes: dict[str, tuple[int | None, ...]]
+    model: onnx.ModelProto, nodes: list[onnx.NodeProto], known: Mapping[str, Array], shapes: Shapes
 ) -> None:
     """A Reshape to a computed shape takes the inferred one, where at most one size of it is open."""
-    known = initializers(model)
     for node in nodes:
-        sizes = shapes.get(node.output[0]) if node.op_type == "Reshape" and len(node.input) > 1 else None
-        if sizes is None or node.input[1] in known or sum(size is None for size in sizes) > 1 or 0 in sizes:
+        if node.op_type != "Reshape" or len(node.input) < 2 or node.input[1] in known:
+            continue
+        sizes = shapes().get(node.output[0])
+        if sizes is None or sum(size is None for size in sizes) > 1 or 0 in sizes:
             continue
         node.input[1] = f"{node.output[0]}.shape"
         set_initializer(model, node.input[1], np.array([-1 if s is None else s for s in sizes], np.int64))

@@ -3,10 +3,9 @@
 import math
 
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
-LARGE = 1024
-"""Constants of more elements say nothing about shapes; axes, sizes and scales have fewer."""
+from edgepress.graph.aside import LARGE
 
 
 def without_weights(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[TensorProto]]:
@@ -25,8 +24,9 @@ def without_weights(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[Tenso
             continue
         heavy.append(tensor)
         if tensor.name not in declared:
-            info = helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
-            light.graph.input.append(info)
+            kind = light.graph.input.add(name=tensor.name).type.tensor_type
+            kind.elem_type = tensor.data_type
+            kind.shape.dim.extend(onnx.TensorShapeProto.Dimension(dim_value=size) for size in tensor.dims)
     return light, heavy
 
 

@@ -9,6 +9,8 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
+from edgepress.graph.aside import put_aside, values_of
+
 Array = npt.NDArray[Any]
 
 
@@ -21,15 +23,14 @@ def attributes(node: onnx.NodeProto) -> dict[str, Any]:
 class Initializers(Mapping[str, Array]):
     """Every initializer as an array; those of bfloat16 and the like keep onnx's numpy type.
 
-    An array is a copy, made when it is asked for: a look at one scale need not copy all weights.
+    An array is made when it is asked for: a look at one scale need not copy all weights.
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self._tensors = {tensor.name: tensor for tensor in model.graph.initializer}
 
     def __getitem__(self, name: str) -> Array:
-        values: Array = numpy_helper.to_array(self._tensors[name])
-        return values
+        return values_of(self._tensors[name])
 
     def __contains__(self, name: object) -> bool:
         return name in self._tensors
@@ -62,7 +63,9 @@ def consumers(model: onnx.ModelProto) -> dict[str, list[onnx.NodeProto]]:
 
 def set_initializer(model: onnx.ModelProto, name: str, values: Array) -> None:
     """Give an initializer new values, or add it; its type and shape become those of `values`."""
-    tensor = numpy_helper.from_array(np.ascontiguousarray(values).reshape(values.shape), name)
+    tensor = onnx.TensorProto(name=name)
+    if not put_aside(tensor, values):
+        tensor = numpy_helper.from_array(np.ascontiguousarray(values).reshape(values.shape), name)
     for present in model.graph.initializer:
         if present.name == name:
             present.CopyFrom(tensor)

@@ -1,6 +1,8 @@
 """The kernels of a network: the constant operands that compression works on, in any number format."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import onnx
@@ -37,7 +39,7 @@ class Kernel:
         """The share of zeros."""
         return float((self.values == self.zero_point).mean())
 
-    @property
+    @cached_property
     def unique_weights(self) -> int:
         """The distinct values that a codebook of this kernel needs.
 
@@ -105,9 +107,9 @@ class WeightStatistics:
     max_unique_weights: int
 
 
-def weight_statistics(model: onnx.ModelProto) -> WeightStatistics:
-    """Count a model's weights, in whatever number format it holds them."""
-    present = kernels(model)
+def weight_statistics(model: onnx.ModelProto, found: Sequence[Kernel] | None = None) -> WeightStatistics:
+    """Count a model's weights, in whatever number format it holds them; `found` are its kernels."""
+    present = kernels(model) if found is None else found
     total = sum(kernel.values.size for kernel in present if kernel.prunable)
     zeros = sum(kernel.sparsity * kernel.values.size for kernel in present if kernel.prunable)
     return WeightStatistics(

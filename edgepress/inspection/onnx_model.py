@@ -3,7 +3,7 @@
 import math
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,10 +42,11 @@ def inspect_onnx(path: Path) -> Report:
     check_shape(model.graph.input[0])
     model.ir_version = max(model.ir_version, 8)
     check(model)
-    _refuse_infinite(model)
-    statistics, shapes, known = weight_statistics(model), _shapes(model), inferred(model)
+    found = kernels(model)
+    _refuse_infinite(found)
+    statistics, shapes, known = weight_statistics(model, found), _shapes(model), inferred(model)
     channels = channels_of(model, known)
-    reports = (_kernel(model, kernel) for kernel in kernels(model))
+    reports = (_kernel(model, kernel) for kernel in found)
     version = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     return Report(
         path=str(path),
@@ -77,8 +78,8 @@ def _file_sizes(path: Path, model: onnx.ModelProto) -> dict[str, int]:
         return size_metrics(whole)
 
 
-def _refuse_infinite(model: onnx.ModelProto) -> None:
-    for kernel in kernels(model):
+def _refuse_infinite(found: Sequence[Kernel]) -> None:
+    for kernel in found:
         if not kernel.values.size or not np.isfinite(kernel.values.astype(np.float32)).all():
             refuse(
                 f"kernel {kernel.initializer!r} holds NaN, infinite or no weights", "train the network again"

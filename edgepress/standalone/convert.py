@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,11 +12,12 @@ import onnx
 
 from edgepress.artifacts import write_bytes
 from edgepress.config.convert import ConvertConfig, Nhwc, OnnxTf
-from edgepress.convert.flatbuffer import TfliteModel, read_tflite
+from edgepress.convert.flatbuffer import TfliteModel, parse_tflite
 from edgepress.convert.nhwc import planned
 from edgepress.convert.registry import Orders, convert_single
 from edgepress.datasets.prepared import Array
 from edgepress.errors import ConfigError, ConversionError, EdgepressError
+from edgepress.graph.aside import weights_aside
 from edgepress.graph.formats import number_format
 from edgepress.graph.kept_floats import blurred_outputs, float_joins
 from edgepress.graph.normalise.files import read_onnx
@@ -128,6 +130,13 @@ def convert(request: Request, progress: Progress) -> Outcome:
 
 
 def _convert(request: Request, progress: Progress) -> Outcome:
+    """As `convert`. Weights lie beside the model unless ONNX Runtime or another converter is to read it."""
+    alone = request.converter == "nhwc" and request.quant == "none" and not request.check
+    with weights_aside() if alone else nullcontext():
+        return _converted_as_asked(request, progress)
+
+
+def _converted_as_asked(request: Request, progress: Progress) -> Outcome:
     progress(f"reading {request.source}")
     read = read_onnx(request.source)
     original = copy(read) if request.check else None
@@ -162,19 +171,14 @@ def _convert(request: Request, progress: Progress) -> Outcome:
     progress(f"converting to TFLite with {request.converter}")
     calibration = np.zeros((0, *shape), np.float32) if given is None else given
     content = _converted(request, quantised, calibration, orders)
-    with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder, "model.tflite")
-        made.write_bytes(content)
-        check = None
-        if original is not None:
-            progress("comparing with ONNX Runtime")
-            check = _checked(request, made, original, (model, quantised), given, orders)
-        moved = tuple(told(read, model, orders))
-        notes += [*map(str, float_joins(quantised)), *blurred_outputs(quantised)]
-        known = tuple(dict.fromkeys(notes))
-        outcome = Outcome(
-            request.target, request.converter, read_tflite(made), len(content), moved, known, check
-        )
+    check = None
+    if original is not None:
+        progress("comparing with ONNX Runtime")
+        check = _checked(request, content, original, (model, quantised), given, orders)
+    moved = tuple(told(read, model, orders))
+    notes += [*map(str, float_joins(quantised)), *blurred_outputs(quantised)]
+    known, found = tuple(dict.fromkeys(notes)), parse_tflite(content)
+    outcome = Outcome(request.target, request.converter, found, len(content), moved, known, check)
     if check is None or check.passed:
         write_bytes(request.target, content)
     return outcome
@@ -199,7 +203,7 @@ def _explained(request: Request, work: Callable[[], T]) -> T:
 
 def _checked(
     request: Request,
-    tflite: Path,
+    content: bytes,
     original: onnx.ModelProto,
     models: tuple[onnx.ModelProto, onnx.ModelProto],
     given: Array | None,
@@ -213,10 +217,13 @@ def _checked(
     inputs = draw_inputs(shape, _COMPARED) if given is None else given[:_COMPARED]
     ends = [orders[end.name] for end in (*model.graph.input, *model.graph.output)]
     expected = reference(serialised(original), inputs, _THREADS)
-    outputs, in_form = signals(expected, tflite, inputs, ends, _THREADS), {}
-    if quantised is not model:
-        in_onnx = reference(serialised(quantised), inputs, _THREADS, optimised=True)
-        in_form = signals(in_onnx, tflite, inputs, ends, _THREADS)
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder, "model.tflite")
+        made.write_bytes(content)
+        outputs, in_form = signals(expected, made, inputs, ends, _THREADS), {}
+        if quantised is not model:
+            in_onnx = reference(serialised(quantised), inputs, _THREADS, optimised=True)
+            in_form = signals(in_onnx, made, inputs, ends, _THREADS)
     source = "drawn uniformly from [0, 1)" if given is None else f"of {request.calibration}"
     return Check(
         source=str(request.source),

@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 
 from edgepress.errors import UnsupportedModelError
+from edgepress.graph.aside import release_files
 from edgepress.graph.constants import fold_constants
 from edgepress.graph.view import attributes, copy
 from edgepress.translate.grouping import find_group_norms
@@ -47,6 +48,7 @@ def plan_graph(model: onnx.ModelProto, orders: Mapping[str, Order] | None = None
     _plan_nodes(nodes, planner, PLANNERS)
     outputs = [_output(planner, output.name) for output in folded.graph.output]
     stored, names = tuple(output.layout.order for output in outputs), tuple(output.name for output in outputs)
+    release_files()
     return Plan(entries, names, stored, tuple(planner.steps))
 
 

@@ -2,21 +2,25 @@
 
 import os
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
-from typing import IO
 
+import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto
 
 from edgepress.errors import ArtifactError, UnsupportedModelError
-from edgepress.files import opened_below, read
+from edgepress.files import mapped, opened, opened_below, read
+from edgepress.graph.aside import are_put_aside, note_file, put_aside
 from edgepress.graph.normalise.bulk import require_proportion
+from edgepress.graph.normalise.lightening import lightened
 from edgepress.graph.normalise.limits import MAX_FILE_BYTES, MAX_NAME, refuse
 from edgepress.graph.normalise.tensors import tensor_bytes
 from edgepress.text import one_line
 
 _ALLOWED = "expected a relative path inside the model's own folder, without links"
+_LARGE_BYTES = 2**20
 _SHARED = 2
 """How often the bytes beside a model may be read: some exporters let two tensors share theirs."""
 
@@ -24,12 +28,19 @@ _SHARED = 2
 def read_onnx(path: Path) -> onnx.ModelProto:
     """Parse a file and load its external data, which must lie inside the file's own folder.
 
+    Within `weights_aside`, large float32 weights are held beside the model.
+
     Raises:
         ArtifactError: the file is absent, no regular file, too large, truncated or not ONNX.
         UnsupportedModelError: external data is missing, too short, or points out of the folder.
     """
-    model = parse(_read(path), path)
-    tensors = [each for each in model.graph.initializer if each.data_location == TensorProto.EXTERNAL]
+    content = _read(path)
+    light, heavy = lightened(content) if are_put_aside() else (content, {})
+    model = parse(bytes(light), path, len(content))
+    del content, light
+    held = model.graph.initializer
+    elsewhere = [place for place, each in enumerate(held) if each.data_location == TensorProto.EXTERNAL]
+    tensors = [held[place] for place in elsewhere]
     locations = [_location(tensor) for tensor in tensors]
     sizes = dict[str, int]()
     wanted = 0
@@ -44,24 +55,27 @@ def read_onnx(path: Path) -> onnx.ModelProto:
                     "use a smaller model, or export it again",
                 )
             _load_external(tensor, file, size, path.parent.joinpath(*parts))
+    for place in heavy.keys() - elsewhere:
+        _give(held[place], heavy[place])
     return model
 
 
 def external_files(path: Path) -> list[Path]:
     """The files beside `path` that it says its weights lie in; raises as `read_onnx` does for the file."""
-    tensors = parse(_read(path), path).graph.initializer
+    content = bytes(_read(path))
+    tensors = parse(content, path, len(content)).graph.initializer
     located = [tensor for tensor in tensors if "location" in _entries(tensor)]
     return sorted({path.parent.joinpath(*_location(tensor)) for tensor in located})
 
 
-def parse(content: bytes, path: Path) -> onnx.ModelProto:
-    """A model from the bytes of `path`; it must hold a graph.
+def parse(content: bytes, path: Path, size: int) -> onnx.ModelProto:
+    """A model from the bytes of `path`, which has `size` of them; it must hold a graph.
 
     Raises:
         ArtifactError: the bytes are not an ONNX model.
     """
     try:
-        require_proportion(content)
+        require_proportion(content, size)
         model = onnx.ModelProto.FromString(content)
     except (DecodeError, ValueError) as error:
         raise ArtifactError(
@@ -90,14 +104,25 @@ def _texts(model: onnx.ModelProto) -> Iterator[object]:
         yield from (dim.dim_param for dim in info.type.tensor_type.shape.dim)
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path) -> bytes | memoryview:
+    """The content of a file; of a large one whose weights are put aside, without a copy."""
     try:
+        if are_put_aside():
+            with opened(path, MAX_FILE_BYTES) as file:
+                if (size := os.fstat(file.fileno()).st_size) > _LARGE_BYTES:
+                    return _mapped(file, 0, size)
         return read(path, MAX_FILE_BYTES)
     except OSError as error:
         raise ArtifactError(f"cannot read {path}: {error.strerror}; check the name") from error
 
 
-def _load_external(tensor: TensorProto, file: IO[bytes], size: int, path: Path) -> None:
+def _mapped(file: BufferedReader, offset: int, length: int) -> memoryview:
+    memory, content = mapped(file, offset, length)
+    note_file(memory)
+    return content
+
+
+def _load_external(tensor: TensorProto, file: BufferedReader, size: int, path: Path) -> None:
     """Put the bytes from the external file into the tensor."""
     entries, wanted = _entries(tensor), tensor_bytes(tensor)
     offset, length = _number(tensor, entries, "offset", 0), _number(tensor, entries, "length", wanted)
@@ -106,10 +131,23 @@ def _load_external(tensor: TensorProto, file: IO[bytes], size: int, path: Path) 
             f"tensor {tensor.name[:80]!r} needs {wanted} bytes but names {length} at {offset} of {path}, "
             f"which has {size}"
         )
-    file.seek(offset)
-    tensor.raw_data = file.read(wanted)
     del tensor.external_data[:]
     tensor.ClearField("data_location")
+    if are_put_aside() and wanted > _LARGE_BYTES:
+        _give(tensor, _mapped(file, offset, wanted))
+    else:
+        file.seek(offset)
+        _give(tensor, file.read(wanted))
+
+
+def _give(tensor: TensorProto, raw: bytes | memoryview) -> None:
+    """Let a tensor without data hold these bytes, or name them as its values if they are put aside."""
+    fits = tensor.data_type == TensorProto.FLOAT and not tensor.HasField("data_location")
+    if fits and are_put_aside() and tensor_bytes(tensor) == len(raw):
+        values = np.frombuffer(raw, "<f4").reshape(list(tensor.dims))
+        if put_aside(tensor, values):
+            return
+    tensor.raw_data = bytes(raw)
 
 
 def _entries(tensor: TensorProto) -> dict[str, str]:
@@ -136,7 +174,7 @@ def _location(tensor: TensorProto) -> tuple[str, ...]:
     return parts
 
 
-def _opened(tensor: TensorProto, folder: Path, parts: tuple[str, ...]) -> IO[bytes]:
+def _opened(tensor: TensorProto, folder: Path, parts: tuple[str, ...]) -> BufferedReader:
     what = f"the data of tensor {tensor.name[:80]!r}, {folder.joinpath(*parts)},"
     try:
         return opened_below(folder, parts, MAX_FILE_BYTES, UnsupportedModelError)

@@ -7,11 +7,13 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from edgepress.graph.aside import values_of
 from edgepress.graph.normalise.native import inferred
 from edgepress.graph.normalise.structure import opset
 from edgepress.graph.view import (
@@ -54,7 +56,8 @@ def fold_constants(model: onnx.ModelProto, batches: tuple[int, int] = _BATCHES) 
     """
     for _ in range(_ROUNDS):
         before = len(model.graph.node)
-        first, second = (_known(model, batch) for batch in batches)
+        first = _known(model, batches[0])
+        second = _known(model, batches[1]) if first.values else first
         one, two = first.values, second.values
         changed = _infer_batch_of_reshapes(model, first, second)
         _replace(model, {name: one[name] for name in one if name in two and _same(one[name], two[name])})
@@ -67,24 +70,22 @@ class _Known:
     """What is constant once the batch is: values that follow from initializers and shapes, and shapes."""
 
     values: dict[str, Array]
-    shapes: dict[str, tuple[int, ...]]
+    shapes: Callable[[], dict[str, tuple[int, ...]]]
 
 
 def _known(model: onnx.ModelProto, batch: int) -> _Known:
-    shapes, version = _static_shapes(model, batch), opset(model)
+    shapes, version = cache(lambda: _static_shapes(model, batch)), opset(model)
     held = {tensor.name: tensor for tensor in model.graph.initializer}
     known: dict[str, Array] = {}
     room = _TOTAL_ROOM
     for node in model.graph.node:
         if node.op_type not in _FOLDABLE or node.domain not in ("", "ai.onnx") or len(node.output) != 1:
             continue
-        if node.op_type in ("Shape", "Size") and node.input[0] in shapes:
-            operands = [np.broadcast_to(np.int8(0), shapes[node.input[0]])]
+        if node.op_type in ("Shape", "Size") and node.input[0] in shapes():
+            operands = [np.broadcast_to(np.int8(0), shapes()[node.input[0]])]
         elif all(not name or name in known or name in held for name in node.input):
             operands = [
-                known[name] if name in known else numpy_helper.to_array(held[name])
-                for name in node.input
-                if name
+                known[name] if name in known else values_of(held[name]) for name in node.input if name
             ]
         else:
             continue
@@ -159,7 +160,7 @@ def _infer_batch_of_reshapes(model: onnx.ModelProto, first: _Known, second: _Kno
 
 def _target(node: onnx.NodeProto, known: _Known) -> Array:
     """The shape that a Reshape makes: as inferred, since the constant may hold −1, or else the constant."""
-    result = known.shapes.get(node.output[0])
+    result = known.shapes().get(node.output[0])
     return known.values[node.input[1]] if result is None else np.array(result, np.int64)
 
 

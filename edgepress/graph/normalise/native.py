@@ -113,11 +113,12 @@ def inferred(
         refuse(f"its shapes do not fit: {_first(error)}")
     aside = {tensor.name for tensor in heavy}
     infos = {i.name: i for i in (*graph.input, *graph.value_info, *graph.output) if i.name not in aside}
+    types = set(TensorProto.DataType.values())
     for info in infos.values():
         sizes = [dim.dim_value for dim in info.type.tensor_type.shape.dim if dim.HasField("dim_value")]
         if min(sizes, default=0) < 0 or math.prod(max(size, 1) for size in sizes) > MAX_ELEMENTS:
             refuse(f"tensor {info.name!r} would have the shape {sizes}", "use smaller images")
-        if info.type.tensor_type.elem_type not in TensorProto.DataType.values():
+        if info.type.tensor_type.elem_type not in types:
             refuse(f"tensor {info.name!r} has the unknown type {info.type.tensor_type.elem_type}")
     return infos
 

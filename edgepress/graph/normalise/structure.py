@@ -5,6 +5,7 @@ from typing import Any
 
 import onnx
 
+from edgepress.graph.aside import is_aside
 from edgepress.graph.normalise.limits import MAX_ELEMENTS, MAX_NAME, MAX_NODES, MAX_RANK, listed, refuse
 from edgepress.graph.normalise.tensors import attribute_tensors, check_tensor
 from edgepress.graph.view import needed_nodes, remove_unused_initializers, replace_nodes
@@ -37,7 +38,8 @@ def tidy_structure(model: onnx.ModelProto) -> None:
     _refuse_exotic(model)
     _open_sizes_of_minus_one(model)
     constants = {tensor.name for tensor in model.graph.initializer}
-    for tensor in [*model.graph.initializer, *attribute_tensors(model)]:
+    held = [tensor for tensor in model.graph.initializer if not is_aside(tensor)]
+    for tensor in [*held, *attribute_tensors(model)]:
         check_tensor(tensor)
     inputs = [entry for entry in model.graph.input if entry.name not in constants]
     _refuse_ambiguous(model, [entry.name for entry in inputs])
