@@ -1,15 +1,18 @@
 """TensorFlow's own converter, fed with the same plan: what the writer of `.tflite` files is compared with.
 
 The plan becomes a traced function of TensorFlow's operations, in which fake quantisation stands for codes,
-and TFLiteConverter makes integer operators of it.
+and TFLiteConverter makes integer operators of it. Left to itself it would also do so with what the plan
+computes in floats between two quantisations: −(−1·x), of which there is no int8 kernel, keeps that apart.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from edgepress.convert.writer.lowering import Lowering
+from edgepress.convert.writer.table import RULES
 from edgepress.translate.functions import OPERATIONS
 from edgepress.translate.operations.base import Operation, Tensor
 from edgepress.translate.plan import Entry, Plan, Step, Weight
@@ -36,7 +39,7 @@ def concrete_function(plan: Plan, batch: int = 1) -> Any:
 
     Traced without autograph, which would rewrite the closures over the plan's constants.
     """
-    steps = list(_operands_as_steps(plan.steps))
+    steps = list(_operands_as_steps(_with_floats_apart(plan)))
 
     def network(*values: Any) -> Any:
         tensors = {entry.name: value for entry, value in zip(plan.entries, values, strict=True)}
@@ -54,10 +57,33 @@ def concrete_function(plan: Plan, batch: int = 1) -> Any:
 
 def _specification(entry: Entry, index: int, batch: int) -> Any:
     shape = [batch if size is None else size for size in entry.shape]
-    return tf.TensorSpec(shape, tf.as_dtype(entry.dtype), name=f"input_{index}")
+    return tf.TensorSpec(shape, tf.as_dtype(entry.dtype), name=f"oracle_input_{index}")
 
 
-def _operands_as_steps(steps: Sequence[Step]) -> Any:
+def _with_floats_apart(plan: Plan) -> Iterator[Step]:
+    """The steps, with barriers around those that the writer runs in floats among codes."""
+    lowering = Lowering(plan, RULES)
+    lowering.lower(int8_io=True)
+    integers = lowering.in_integers | {step.output for step in plan.steps if step.op == "fake_quant"}
+    made = {step.output for step in plan.steps}
+    for step in plan.steps:
+        foreign = [
+            name in made and (name in integers) != (step.output in integers or step.op == "fake_quant")
+            for name in step.inputs
+        ]
+        inputs = list(step.inputs)
+        for place in (place for place, other in enumerate(foreign) if other and integers):
+            inputs[place] = f"{step.output}.apart{place}"
+            turned = f"{inputs[place]}.sign"
+            minus = Weight(np.array(-1, np.float32))
+            yield Step(
+                "mul", (step.inputs[place],), turned, "", {"constant_first": False}, {"operand": minus}
+            )
+            yield Step("neg", (turned,), inputs[place], "")
+        yield replace(step, inputs=tuple(inputs))
+
+
+def _operands_as_steps(steps: Iterable[Step]) -> Iterator[Step]:
     """Constant operands that have codes as steps of their own, under fake quantisation."""
     for step in steps:
         operand = step.weights.get("operand")

@@ -1,5 +1,6 @@
 """A case through a converter into a `.tflite`, run in LiteRT."""
 
+import re
 import tempfile
 from collections.abc import Callable
 
@@ -9,25 +10,47 @@ from ai_edge_litert.interpreter import Interpreter
 from edgepress.convert.tflite import run
 from edgepress.convert.writer.table import write
 from edgepress.translate.absorbing import absorbed
+from edgepress.translate.plan import Plan
 from edgepress.translate.planning import plan_graph
 from edgepress.translate.tensorflow_setup import tf
 from tests.conformance.cases import Case
+from tests.oracle import converted_by_tensorflow
 
 
 def by_nhwc(case: Case) -> list[np.ndarray]:
     """This project's translator; images go in as it stores them."""
-    plan = plan_graph(case.model)
-    interpreter = Interpreter(model_content=bytes(write(absorbed(plan))), num_threads=1)
+    plan = absorbed(plan_graph(case.model))
+    return _outputs(plan, bytes(write(plan)), case)
+
+
+def by_oracle(case: Case) -> list[np.ndarray]:
+    """TensorFlow's converter, with the same plan."""
+    plan = absorbed(plan_graph(case.model))
+    return _outputs(plan, converted_by_tensorflow(plan), case)
+
+
+def _outputs(plan: Plan, content: bytes, case: Case) -> list[np.ndarray]:
+    interpreter = Interpreter(model_content=content, num_threads=1)
     interpreter.allocate_tensors()
-    for entry, detail in zip(plan.entries, interpreter.get_input_details(), strict=True):
-        stored = np.array(np.transpose(case.inputs[entry.name], entry.order), order="C")
-        interpreter.set_tensor(detail["index"], stored)
+    details = {_index(detail["name"]): detail["index"] for detail in interpreter.get_input_details()}
+    names = [entry.name for entry in plan.entries]
+    places = {names.index(key) if key in names else int(key): index for key, index in details.items()}
+    for number, entry in enumerate(plan.entries):
+        if number in places:  # TensorFlow's converter leaves out what is not read
+            stored = np.array(np.transpose(case.inputs[entry.name], entry.order), order="C")
+            interpreter.set_tensor(places[number], stored)
     interpreter.invoke()
     outputs = [interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()]
     return [
         np.transpose(output, np.argsort(order))
         for output, order in zip(outputs, plan.output_orders, strict=True)
     ]
+
+
+def _index(name: str) -> str:
+    """The name of an input, or its number where TensorFlow named it."""
+    found = re.search(r"oracle_input_(\d+)", name)
+    return name if found is None else found[1]
 
 
 def by_onnx_tf(case: Case) -> list[np.ndarray]:
@@ -42,7 +65,38 @@ def by_onnx_tf(case: Case) -> list[np.ndarray]:
     return [results[output.name] for output in case.model.graph.output]
 
 
-CONVERTERS: dict[str, Callable[[Case], list[np.ndarray]]] = {"nhwc": by_nhwc, "onnx_tf": by_onnx_tf}
+CONVERTERS: dict[str, Callable[[Case], list[np.ndarray]]] = {
+    "nhwc": by_nhwc,
+    "onnx_tf": by_onnx_tf,
+}
+
+EQUAL, NOT_TAKEN = "equal", "not taken"
+_NEAR = 1e-6
+"""Of an output's range: what the order of a sum may change."""
+
+
+def beside_oracle(case: Case) -> str:
+    """EQUAL if what TensorFlow's converter makes of the same plan computes the same, else what differs.
+
+    NOT_TAKEN where it, or this project's translator, refuses the case.
+    """
+    try:
+        actual, expected = by_nhwc(case), by_oracle(case)
+    except Exception:  # what either raises is told by `failure`, and of no interest here
+        return NOT_TAKEN
+    for own, other in zip(actual, expected, strict=True):
+        if own.shape != other.shape or own.dtype != other.dtype:
+            return f"{own.dtype}{own.shape} beside {other.dtype}{other.shape}"
+        finite = np.isfinite(own) & np.isfinite(other)
+        if not np.array_equal(own[~finite], other[~finite], equal_nan=True):
+            return "other numbers are infinite or none"
+        if own.dtype.kind != "f" and not np.array_equal(own, other):
+            return "other integers"
+        numbers = other[finite].astype(np.float64)
+        apart = np.abs(own[finite] - numbers).max(initial=0)
+        if apart > _NEAR * (np.ptp(numbers) if numbers.size > 1 else 1):
+            return f"{apart:.3g} apart"
+    return EQUAL
 
 
 def failure(case: Case, converter: str) -> str | None:

@@ -20,6 +20,14 @@ def test_first_case_of_each_operator(op: str) -> None:
     assert failure(FIRST[op], "nhwc") is None
 
 
+@pytest.mark.parametrize("op", sorted(FIRST))
+def test_the_file_computes_as_that_of_tensorflows_converter(op: str) -> None:
+    tensorflow()
+    from tests.conformance.converters import EQUAL, beside_oracle
+
+    assert beside_oracle(FIRST[op]) == EQUAL
+
+
 def test_every_skip_has_a_reason() -> None:
     found, skipped = cases()
     assert all(len(why) > 20 for why in skipped.values())

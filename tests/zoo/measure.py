@@ -1,5 +1,6 @@
 """One architecture through the translator, float32 and int8, each compared with ONNX Runtime."""
 
+import sys
 import tempfile
 from collections import Counter
 from dataclasses import dataclass
@@ -15,14 +16,18 @@ from edgepress.compress.quantisation.registry import Sources, quantiser
 from edgepress.config.convert import Nhwc
 from edgepress.config.quant import Calibration, Int8
 from edgepress.convert.flatbuffer import TfliteModel, read_tflite
+from edgepress.convert.nhwc import planned
 from edgepress.convert.registry import convert_single
+from edgepress.graph.formats import number_format
 from edgepress.graph.io import save_model
 from edgepress.graph.normalise.normalise import load_normalised
 from edgepress.measure.inference import session
+from edgepress.translate.absorbing import absorbed
+from tests.oracle import converted_by_tensorflow
 from tests.zoo.architectures import Architecture
 from tests.zoo.photos import crops
 
-CALIBRATION, TEST, FLOAT_TEST = 64, 100, 4
+CALIBRATION, TEST, FLOAT_TEST, ORACLE_TEST = 64, 100, 4, 20
 
 Outputs = list[np.ndarray]
 """Each output of a model for all inputs, (n, ...)."""
@@ -30,12 +35,17 @@ Outputs = list[np.ndarray]
 
 @dataclass(frozen=True)
 class FloatRow:
-    """`max_abs_diff` is relative to the range of the output; `asked` counts the network's own transposes."""
+    """`max_abs_diff` is relative to the range of the output; `asked` counts the network's own transposes.
+
+    `oracle_diff` is the same from the `.tflite` that TensorFlow's converter makes of the same plan, None
+    where it makes none.
+    """
 
     ops: int
     transposes: int
     asked: int
     max_abs_diff: float
+    oracle_diff: float | None
 
 
 @dataclass(frozen=True)
@@ -43,7 +53,9 @@ class Int8Row:
     """Agreement of the two runtimes on the same integers; `steps` are of the output's scale.
 
     `kept` is the share of samples on which int8 says the same as float32, `float_ops` are the operators that
-    stayed float, and how many; `why` says it of the ONNX operators that they stem from.
+    stayed float, and how many; `why` says it of the ONNX operators that they stem from. `oracle_codes` is the
+    share of outputs that are not those of the `.tflite` that TensorFlow's converter makes of the same plan,
+    None where it makes none.
     """
 
     top1: float
@@ -52,6 +64,7 @@ class Int8Row:
     kept: float
     float_ops: dict[str, int]
     why: dict[str, str]
+    oracle_codes: float | None
 
 
 def measure_float(architecture: Architecture, source: Path) -> FloatRow:
@@ -66,12 +79,30 @@ def measure_float(architecture: Architecture, source: Path) -> FloatRow:
     content, tflite = _converted(model)
     actual = run_tflite(content, inputs, [array.shape for array in expected])
     assert all(np.ptp(array, axis=0).any() for array in expected), "the outputs do not vary"
+    by_oracle = _by_oracle(model, inputs, expected)
     return FloatRow(
         len(tflite.operators),
         tflite.transpose_ops,
         sum(node.op_type == "Transpose" for node in model.graph.node),
-        max(float(np.abs(a - e).max() / np.ptp(e)) for a, e in zip(actual, expected, strict=True)),
+        _largest_difference(actual, expected),
+        None if by_oracle is None else _largest_difference(actual, by_oracle),
     )
+
+
+def _largest_difference(actual: Outputs, expected: Outputs) -> float:
+    """Relative to the range of the output."""
+    return max(float(np.abs(a - e).max() / np.ptp(e)) for a, e in zip(actual, expected, strict=True))
+
+
+def _by_oracle(model: onnx.ModelProto, inputs: np.ndarray, like: Outputs) -> Outputs | None:
+    """The outputs of the `.tflite` of TensorFlow's converter, None where that refuses the network."""
+    form = number_format(model)
+    try:
+        content = converted_by_tensorflow(absorbed(planned(model)), form == "int8")
+    except Exception as error:  # it raises whatever its native parts do
+        print(f"TensorFlow's converter: {str(error).strip().splitlines()[0][:200]}", file=sys.stderr)
+        return None
+    return run_tflite(content, inputs, [(len(inputs), *array.shape[1:]) for array in like])
 
 
 def measure_int8(architecture: Architecture, source: Path) -> Int8Row:
@@ -90,6 +121,7 @@ def measure_int8(architecture: Architecture, source: Path) -> Int8Row:
         np.abs(a - e) / scale
         for a, e, scale in zip(actual, expected, _scales(content, expected), strict=True)
     ]
+    by_oracle = _by_oracle(quantised, inputs[:ORACLE_TEST], expected)
     return Int8Row(
         float((_classes(actual) == _classes(expected)).mean()),
         float(max(s.mean() for s in steps)),
@@ -97,7 +129,13 @@ def measure_int8(architecture: Architecture, source: Path) -> Int8Row:
         float((_classes(actual) == _classes(floats)).mean()),
         float_operators(tflite),
         {node.op_type: FLOAT_OPERATORS[node.op_type] for node in float_nodes(quantised)},
+        None if by_oracle is None else _share_of_others(actual, by_oracle),
     )
+
+
+def _share_of_others(actual: Outputs, expected: Outputs) -> float:
+    pairs = [(a[: len(e)], e) for a, e in zip(actual, expected, strict=True)]
+    return sum(int((a != e).sum()) for a, e in pairs) / sum(e.size for _, e in pairs)
 
 
 def run_onnx(model: onnx.ModelProto, inputs: np.ndarray) -> Outputs:

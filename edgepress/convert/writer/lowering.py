@@ -39,7 +39,7 @@ class Lowering:
     def __init__(self, plan: Plan, rules: Mapping[str, Rule], batch: int = 1, hybrid: bool = False) -> None:
         """With `hybrid`, layers of numbers whose kernels are codes quantise what comes in as they run."""
         self.plan, self.build, self._rules, self._batch = plan, Builder(), rules, batch
-        self.hybrid = hybrid
+        self.hybrid, self.in_integers = hybrid, set[str]()
         self._numbers: dict[str, Tensor] = {}
         self._codes: dict[str, Tensor] = {}
         self._requantised: dict[tuple[int, tuple[object, ...]], Tensor] = {}
@@ -76,6 +76,8 @@ class Lowering:
     def _lower(self, step: Step) -> None:
         rule = self._rules[step.op]
         made = rule.integers(self, step) if rule.integers is not None else None
+        if made is not None and made.codes is not None:
+            self.in_integers.add(step.output)
         self.note(step.output, rule.lower(self, step) if made is None else made)
 
     def note(self, name: str, tensor: Tensor) -> None:
