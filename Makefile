@@ -58,7 +58,8 @@ check: install
 bench: install
 	@python -m tests.bench.bench $(ARGS)
 
-# Against litert-torch, onnx2tf, onnx-tf and ai-edge-quantizer, in environments of their own in .bench/.
+# Against litert-torch, onnx2tf, onnx-tf and litert-quantizer, in environments of their own in .bench/. onnx2tf wants
+# Python 3.12 or newer: of the path, of pyenv, or that of EDGEPRESS_BENCH_PYTHON. Fails if a goal is missed.
 bench-converters: install
 	@python -m tests.bench.peers.converters $(ARGS)
 

@@ -14,12 +14,12 @@ _SITTINGS = 5
 
 
 def timed(models: dict[str, Path], inputs: Path, rounds: int, runs: int) -> dict[str, np.ndarray]:
-    """Milliseconds (rounds, runs) of single inferences on one thread; the order turns from round to round.
+    """Milliseconds (sittings, rounds, runs) of single inferences on one thread.
 
-    The rounds are those of each of several sittings, with fresh processes.
+    Each sitting has fresh processes; the order turns from round to round.
     """
     sittings = [_sitting(models, inputs, rounds, runs) for _ in range(_SITTINGS)]
-    return {name: np.concatenate([sitting[name] for sitting in sittings]) for name in models}
+    return {name: np.stack([sitting[name] for sitting in sittings]) for name in models}
 
 
 def _sitting(models: dict[str, Path], inputs: Path, rounds: int, runs: int) -> dict[str, np.ndarray]:

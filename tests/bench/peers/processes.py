@@ -1,6 +1,8 @@
 """What a command costs: seconds by the wall clock and memory, from its start to its end."""
 
 import os
+import re
+import select
 import subprocess
 import tempfile
 import time
@@ -10,6 +12,7 @@ from pathlib import Path
 
 _LIMIT_S = 1800.0
 _POLL_S = 0.02
+_ERROR = re.compile(r"[\w.]+(?:Error|Exception): (.+)")
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ def run(command: Sequence[str | Path], folder: Path, extra: Mapping[str, str] | 
     """Run a command in a folder, on one thread where its libraries let themselves be told.
 
     Raises:
-        RuntimeError: it failed, or takes too long; the message is the last line that it wrote.
+        RuntimeError: it failed, or takes too long; the message is the line that says why.
     """
     variables = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     path = f"{Path(command[0]).parent}{os.pathsep}{variables['PATH']}"
@@ -34,17 +37,25 @@ def run(command: Sequence[str | Path], folder: Path, extra: Mapping[str, str] | 
         tempfile.TemporaryFile("w+", errors="replace") as log,
         subprocess.Popen(command, cwd=folder, env=variables, stdout=log, stderr=log) as process,
     ):
-        while process.poll() is None:
+        ended = os.pidfd_open(process.pid)
+        while not select.select([ended], [], [], _POLL_S)[0]:
             peak = max(peak, *map(_high_water, _tree(process.pid)))
-            time.sleep(_POLL_S)
             if time.perf_counter() - begin > _LIMIT_S:
                 process.kill()
         seconds = time.perf_counter() - begin
+        os.close(ended)
+        process.wait()
         log.seek(0)
         lines = [line.strip() for line in log if line.strip()]
     if process.returncode:
-        raise RuntimeError(lines[-1] if lines else f"exit status {process.returncode}")
+        raise RuntimeError(_reason(lines) or f"exit status {process.returncode}")
     return Cost(seconds, peak)
+
+
+def _reason(lines: Sequence[str]) -> str:
+    """Of errors that led to each other the first, else the last line."""
+    found = filter(None, map(_ERROR.match, lines))
+    return next((match[1] for match in found), lines[-1] if lines else "")
 
 
 def _tree(process: int) -> list[int]:

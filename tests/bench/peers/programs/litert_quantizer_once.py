@@ -1,4 +1,4 @@
-"""`python ai_edge_quantizer_once.py FLOAT.tflite INPUTS.npy OUT.tflite`: int8 weights and activations.
+"""`python litert_quantizer_once.py FLOAT.tflite INPUTS.npy OUT.tflite`: int8 weights and activations.
 
 Inputs (N, C, H, W) are what to calibrate with; the model takes them as (1, H, W, C).
 """
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-from ai_edge_quantizer import quantizer, recipe
+from litert_quantizer import quantizer, recipe
 
 
 def main() -> None:
