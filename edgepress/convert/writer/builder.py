@@ -141,14 +141,14 @@ class Builder:
     def quantize(self, x: Tensor, codes: Codes) -> Tensor:
         """The codes of numbers, or of other codes.
 
-        Where a code may lie half-way between two others, runtimes round a product as ONNX does, to even, and
-        a requantisation up; so there it is multiplied by 1.
+        XNNPACK requantises by a multiple of 1/256 and rounds half-way cases up. Where ONNX would get other
+        codes so, the tensor is multiplied by 1: that is exact, and rounds half-way cases to even as ONNX.
         """
         if x.codes is not None and x.codes.same(codes):
             return x
         if x.values is not None and x.codes is None:
             return Tensor(x.name, x.shape, codes.dtype, codes, codes.of(x.values))
-        if x.codes is not None and _ties(x.codes, codes):
+        if x.codes is not None and _requantised_inexactly(x.codes, codes):
             one = Tensor("", (), x.dtype, codes_of_one(1.0, 0, x.dtype), np.ones((), x.dtype))
             return self.add("MUL", [x, one], x.shape, codes=codes)
         return self.add("QUANTIZE", [x], x.shape, codes.dtype, codes)
@@ -292,14 +292,20 @@ class Builder:
         return self.add("BATCH_MATMUL", [x, y], shape, x.dtype, codes, adj_x=turn_x, adj_y=turn_y)
 
 
-def _ties(old: Codes, new: Codes) -> bool:
-    """Whether codes of the old scale can lie half-way between two of the new one."""
-    numbers = np.arange(256) * np.float32(old.scale.item())
-    fractions = numbers / np.float32(new.scale.item()) % 1
-    return old.dtype == new.dtype == "int8" and bool((np.abs(fractions - 0.5) < _NEAR).any())
+def _requantised_inexactly(old: Codes, new: Codes) -> bool:
+    """Whether XNNPACK gives any code another one than the quotient of the scales asks for."""
+    quotient = float(old.scale.item()) / float(new.scale.item())
+    if old.dtype != "int8" or new.dtype != "int8" or not _LEAST_FACTOR <= quotient < _FACTORS_BELOW:
+        return False
+    codes = np.arange(256)
+    half_way = np.abs(codes * quotient % 1 - 0.5) < _NEAR
+    exact = np.abs(round(256 * quotient) / 256 - quotient) * 255 < _NEAR
+    return bool(half_way.any() or not exact)
 
 
 _NEAR = 1e-5
+_LEAST_FACTOR, _FACTORS_BELOW = 2.0**-16, 2.0**8
+"""Those that XNNPACK multiplies by; others are left to kernels that are exact."""
 
 
 def _whole(shape: Sequence[int], size: int) -> Shape:
