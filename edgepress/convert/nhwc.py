@@ -6,6 +6,7 @@ import onnx
 
 from edgepress.convert.writer.table import write
 from edgepress.datasets.prepared import Array
+from edgepress.graph.aside import release_files
 from edgepress.graph.batchnorm import fold_batchnorm
 from edgepress.graph.formats import number_format, to_float
 from edgepress.translate.absorbing import absorbed
@@ -22,7 +23,9 @@ def convert(model: onnx.ModelProto, int8_io: bool, calibration: Array, orders: O
     `orders` says how the axes of inputs and outputs are stored, as in `plan_graph`. Inputs and outputs keep
     their names and order.
     """
-    return bytes(write(absorbed(planned(model, orders)), number_format(model), int8_io))
+    content = write(absorbed(planned(model, orders)), number_format(model), int8_io)
+    release_files()
+    return bytes(content)
 
 
 def planned(model: onnx.ModelProto, orders: Orders | None = None) -> Plan:

@@ -2,18 +2,21 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 
 from edgepress.artifacts import broken, read_bytes
 from edgepress.datasets.prepared import UNKNOWN, Array, Split
 from edgepress.errors import UnsupportedModelError
 from edgepress.text import one_line
 
+if TYPE_CHECKING:
+    import onnxruntime as ort
 
-def session(path: Path, threads: int) -> ort.InferenceSession:
+
+def session(path: Path, threads: int) -> "ort.InferenceSession":
     """An ONNX Runtime session on the CPU.
 
     Raises:
@@ -26,7 +29,9 @@ def session(path: Path, threads: int) -> ort.InferenceSession:
         raise broken(path, "a model that ONNX Runtime can run", error) from error
 
 
-def _session(content: bytes, threads: int) -> ort.InferenceSession:
+def _session(content: bytes, threads: int) -> "ort.InferenceSession":
+    import onnxruntime as ort
+
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -55,7 +60,7 @@ def logits_of(model: onnx.ModelProto, inputs: Array, threads: int) -> Array:
         raise UnsupportedModelError(f"ONNX Runtime cannot run the network: {one_line(error, 300)}") from error
 
 
-def _one_by_one(running: ort.InferenceSession, samples: Iterable[Array]) -> Array:
+def _one_by_one(running: "ort.InferenceSession", samples: Iterable[Array]) -> Array:
     name = running.get_inputs()[0].name
     return np.concatenate([running.run(None, {name: sample})[0] for sample in samples])
 

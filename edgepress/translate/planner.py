@@ -7,6 +7,7 @@ flattened image stays in its stored order until a matrix product absorbs the per
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,8 @@ class Planner:
         self.readers = consumers(model)
         self.outputs = {output.name: self._order(output.name, orders) for output in model.graph.output}
         sizes = {name: constant.values.shape for name, constant in self.constants.items()}
-        self.wishes = Wishes(self.readers, sizes, self.outputs, self.shape)
+        shape = partial(_shape, self.constants, self._shapes)  # no method: a cycle would keep all weights
+        self.wishes = Wishes(self.readers, sizes, self.outputs, shape)
         self._moved: dict[tuple[str, tuple[int, ...]], str] = {}
         self.float_codes = set[str]()
 
@@ -121,7 +123,7 @@ class Planner:
 
     def shape(self, name: str) -> Shape:
         """The inferred shape of a tensor."""
-        return self.constants[name].values.shape if name in self.constants else self._shapes[name]
+        return _shape(self.constants, self._shapes, name)
 
     def dtype(self, name: str) -> npt.DTypeLike:
         """The numpy type of a tensor's elements."""
@@ -252,6 +254,10 @@ def of_one_scale(quantisation: Quantisation | None) -> Quantisation | None:
     """The codes of an operand: of one scale, and of few bits, since they follow from the numbers."""
     few = quantisation is not None and quantisation.scale.size == 1 and quantisation.dtype != "int32"
     return quantisation if few else None
+
+
+def _shape(constants: Mapping[str, Constant], inferred: Mapping[str, Shape], name: str) -> Shape:
+    return constants[name].values.shape if name in constants else inferred[name]
 
 
 class RefusedNodeError(UnsupportedModelError):

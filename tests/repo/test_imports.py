@@ -2,14 +2,22 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 
 from edgepress.artifacts import MODEL_METRICS
 from edgepress.config.composition import compose
+from edgepress.config.quant import Calibration, Int8
+from edgepress.convert.nhwc import convert
+from edgepress.datasets.prepared import save_split
+from edgepress.graph.normalise.normalise import normalise
+from tests.networks import network, quantise, task
 from tests.repo.closure import ROOT
 
 STAGES = sorted(file.stem for file in (ROOT / "stages").glob("*.py") if file.stem != "__init__")
@@ -38,6 +46,46 @@ def test_a_stage_switched_off_imports_nothing_heavy_and_passes_its_input_through
     assert not _imported_by(run, tmp_path) & {*FRAMEWORKS, *RUNTIMES}
     assert (tmp_path / f"models/{stage}/model.onnx").read_bytes() == b"a model"
     assert json.loads((tmp_path / f"metrics/{stage}.json").read_text()) == dict.fromkeys(MODEL_METRICS, 0.5)
+
+
+INT8 = Int8(per_channel=True, calibration=Calibration("minmax", 20, 2048, 99.99))
+SINGLE = {
+    "float32": ("convert", "model.onnx", "-o", "made.tflite"),
+    "int8": ("convert", "int8.onnx", "-o", "made.tflite"),
+    "inspect .onnx": ("inspect", "model.onnx"),
+    "inspect .tflite": ("inspect", "model.tflite"),
+}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network as ONNX, as int8 in ONNX, and as `.tflite`."""
+    folder, model = tmp_path_factory.mktemp("files"), normalise(network())
+    onnx.save(model, folder / "model.onnx")
+    onnx.save(quantise(model, INT8), folder / "int8.onnx")
+    (folder / "model.tflite").write_bytes(convert(model, False, np.zeros(0, np.float32)))
+    return folder
+
+
+@pytest.mark.parametrize("command", SINGLE)
+def test_converting_and_inspecting_a_file_imports_what_it_needs(command: str, files: Path) -> None:
+    run = f"from edgepress.cli import main; assert main({SINGLE[command]!r}) == 0"
+    others = {"onnxruntime", "scipy", "sklearn", "yaml", "hydra", "omegaconf", "PIL"}
+    imported = _imported_by(run, files)
+    assert not imported & {*FRAMEWORKS, *others}
+    assert "numpy" in imported
+
+
+def test_the_default_converter_as_a_stage_imports_no_framework(files: Path, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(compose([], ROOT / "conf"))
+    for stage, model in (("quantize", "int8.onnx"), ("export-onnx", "model.onnx")):
+        (tmp_path / "models" / stage).mkdir(parents=True)
+        shutil.copy(files / model, tmp_path / "models" / stage / "model.onnx")
+    for split in ("calibration", "validation"):
+        save_split(tmp_path / "data/prepared" / split, task(20))
+    run = "import runpy; runpy.run_module('stages.convert_tflite', run_name='__main__')"
+    assert not _imported_by(run, tmp_path) & {*FRAMEWORKS, "onnxruntime"}
+    assert (tmp_path / "models/convert-tflite/model.tflite").stat().st_size > 1000
 
 
 def _make_project(folder: Path, choice: str, source: str, metrics: dict[str, float]) -> None:
