@@ -17,7 +17,7 @@ from onnx import helper, numpy_helper
 from edgepress.compress.quantisation.registry import Sources, quantiser
 from edgepress.compress.tuning.data import TuningData
 from edgepress.config.fine_tune import FineTune
-from edgepress.config.quant import Calibration, Dynamic, Fp16, Int8
+from edgepress.config.quant import Calibration, Dynamic, Fp16, Int8, Int16x8
 from edgepress.config.train import Augment
 from edgepress.convert.writer.table import write
 from edgepress.datasets.prepared import Split
@@ -182,21 +182,22 @@ def assert_faces_agree(
 
 
 def run_tflite(content: bytes, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Logits (N, classes) of a `.tflite` for raw inputs (N, C, H, W), and its int8 codes if it gives such."""
+    """Logits (N, classes) of a `.tflite` for raw inputs (N, C, H, W), and their codes if it gives such."""
     interpreter = Interpreter(model_content=content, num_threads=1)
     interpreter.allocate_tensors()
     source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     nchw = tuple(source["shape"][1:]) == inputs.shape[1:]
     results = []
     for sample in inputs if nchw else stored(inputs):
-        if source["dtype"] is np.int8:
-            scale, zero = source["quantization"]
-            sample = np.clip(np.round(sample / np.float32(scale)) + zero, -128, 127).astype(np.int8)
+        if source["dtype"] is not np.float32:
+            (scale, zero), limits = source["quantization"], np.iinfo(source["dtype"])
+            codes = np.clip(np.round(sample / np.float32(scale)) + zero, limits.min, limits.max)
+            sample = codes.astype(source["dtype"])
         interpreter.set_tensor(source["index"], sample[None])
         interpreter.invoke()
         results.append(interpreter.get_tensor(target["index"]).copy())
     outputs = np.concatenate(results)
-    if target["dtype"] is not np.int8:
+    if target["dtype"] is np.float32:
         return outputs, None
     scale, zero = target["quantization"]
     return (outputs.astype(np.float32) - zero) * np.float32(scale), outputs
@@ -266,6 +267,7 @@ FORMATS: dict[str, Any] = {
     "fp16": Fp16(),
     "dynamic": Dynamic(),
     "int8": Int8(per_channel=True, calibration=Calibration("minmax", 64, 2048, 99.99)),
+    "int16x8": Int16x8(Calibration("minmax", 64, 2048, 99.99)),
 }
 
 

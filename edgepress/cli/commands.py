@@ -70,10 +70,12 @@ def _add_convert(commands: Commands) -> None:
         "-o", "--output", type=Path, required=True, metavar="FILE", help="the .tflite to write"
     )
     convert.add_argument("--converter", choices=CONVERTERS, default="nhwc")
-    convert.add_argument("--quant", choices=QUANTS, default="none", help="int8 needs --calibration")
+    convert.add_argument(
+        "--quant", choices=QUANTS, default="none", help="int8 and int16x8 need --calibration"
+    )
     calibration = "real inputs, as the model takes them: .npz, .npy or a folder of .npy files"
     convert.add_argument("--calibration", type=Path, metavar="INPUTS", help=calibration)
-    convert.add_argument("--io-dtype", choices=IO_DTYPES, default="auto", help="auto: int8 if the network is")
+    convert.add_argument("--io-dtype", choices=IO_DTYPES, default="auto", help="auto: the network's")
     convert.add_argument("--keep-shape", action="store_true", help=KEEP_SHAPE)
     convert.add_argument("--layout", action="append", default=[], metavar="NAME=LAYOUT", help=LAYOUT)
     convert.add_argument("--check", action="store_true", help=CHECK)

@@ -3,22 +3,25 @@
 from dataclasses import dataclass
 from typing import Literal
 
+IoDtype = Literal["auto", "int8", "int16", "float32"]
+
 
 @dataclass(frozen=True)
 class Nhwc:
     """This project's own translator and writer of `.tflite` files.
 
-    `io_dtype` is the type of the model's input and output: `auto` is int8 where the network is int8.
+    `io_dtype` is the type of the model's input and output: `auto` is that of the network's activations, so
+    int8 where the network is int8, and int16 where it is int16x8.
     """
 
-    io_dtype: Literal["auto", "int8", "float32"]
+    io_dtype: IoDtype
 
 
 @dataclass(frozen=True)
 class OnnxTf:
     """The archived onnx-tf; `io_dtype` as in `Nhwc`."""
 
-    io_dtype: Literal["auto", "int8", "float32"]
+    io_dtype: IoDtype
 
 
 ConvertConfig = Nhwc | OnnxTf

@@ -57,11 +57,19 @@ class Int8Qat:
         require_number("range_momentum", self.range_momentum, 0, 1)
 
 
-QuantConfig = Off | Fp16 | Dynamic | Int8 | Int8Qat
+@dataclass(frozen=True)
+class Int16x8:
+    """Activations int16, symmetric; weights int8, a scale for each output channel."""
+
+    calibration: Calibration
+
+
+QuantConfig = Off | Fp16 | Dynamic | Int8 | Int8Qat | Int16x8
 CHOICES: dict[str, type[QuantConfig]] = {
     "none": Off,
     "fp16": Fp16,
     "dynamic": Dynamic,
     "int8": Int8,
     "int8_qat": Int8Qat,
+    "int16x8": Int16x8,
 }

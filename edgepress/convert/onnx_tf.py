@@ -22,6 +22,8 @@ from edgepress.translate.tensorflow_setup import quiet, tf
 
 NEWEST_OPSET = 15
 
+_FORMATS = ("float32", "fp16", "dynamic", "int8")
+
 
 def convert(
     model: onnx.ModelProto,
@@ -34,9 +36,14 @@ def convert(
     Raises:
         ConfigError: `orders` wants them otherwise.
         DataError: an int8 model without calibration inputs.
-        UnsupportedModelError: an int8 model in which a join stays in floats.
+        UnsupportedModelError: an int8 model in which a join stays in floats, or one in another number format
+            than these.
     """
     form = number_format(model)
+    if form not in _FORMATS:
+        raise UnsupportedModelError(
+            f"convert=onnx_tf cannot write {form}; expected one of: {', '.join(_FORMATS)}. Use convert=nhwc"
+        )
     if moved := [name for name, order in (orders or {}).items() if list(order) != sorted(order)]:
         raise ConfigError(
             f"convert=onnx_tf keeps the axes of {', '.join(map(repr, moved))} as they are in the model; "

@@ -10,7 +10,7 @@ import onnx
 from edgepress.config.convert import ConvertConfig, Nhwc, OnnxTf
 from edgepress.datasets.prepared import Array
 from edgepress.errors import ConfigError
-from edgepress.graph.formats import number_format
+from edgepress.graph.formats import INTEGERS, number_format
 from edgepress.graph.kept_floats import stays_float
 from edgepress.graph.view import producers
 
@@ -57,7 +57,7 @@ def convert_pair(
     """Convert both with the converter that the configuration selects.
 
     Raises:
-        ConfigError: int8 input and output is asked of a network that is not int8.
+        ConfigError: input and output of a type are asked of a network whose activations have another.
         UnsupportedModelError, ConversionError: see `Converter`.
     """
     int8_io, (name, convert) = _int8_io(config, candidate), _converter(config)
@@ -82,22 +82,26 @@ def _converter(config: ConvertConfig) -> tuple[str, Converter]:
 
 
 def _int8_io(config: ConvertConfig, model: onnx.ModelProto) -> bool:
-    form = number_format(model)
-    if config.io_dtype == "int8" and form != "int8":
+    form, wanted = number_format(model), config.io_dtype
+    if wanted in _QUANT_OF and INTEGERS.get(form) != wanted:
         raise ConfigError(
-            f"convert.io_dtype is 'int8' but the network is {form}; "
-            "expected auto or float32, or an int8 network (-S quant=int8)"
+            f"convert.io_dtype is {wanted!r} but the network is {form}; "
+            f"expected auto or float32, or an {wanted} network (-S quant={_QUANT_OF[wanted]})"
         )
-    if config.io_dtype == "int8" and (floats := _float_outputs(model)):
+    if wanted in _QUANT_OF and (floats := _float_outputs(model)):
         raise ConfigError(
-            f"convert.io_dtype is 'int8' but the network computes its output {floats[0]!r} in float32, as "
-            "quantize says; expected auto or float32, or a network that gives what differs in magnitude as "
-            "outputs of their own"
+            f"convert.io_dtype is {wanted!r} but the network computes its output {floats[0]!r} in float32, "
+            "as quantize says; expected auto or float32, or a network that gives what differs in magnitude "
+            "as outputs of their own"
         )
-    return form == "int8" and config.io_dtype != "float32"
+    return form in INTEGERS and wanted != "float32"
+
+
+_QUANT_OF = {"int8": "int8", "int16": "int16x8"}
+"""What makes a network that takes and gives integers of a type."""
 
 
 def _float_outputs(model: onnx.ModelProto) -> list[str]:
-    """The outputs of an int8 network that follow a join in floats."""
+    """The outputs of a quantised network that follow a join in floats."""
     made = producers(model)
     return [one.name for one in model.graph.output if one.name in made and stays_float(made[one.name])]

@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 import onnx
+from onnx.numpy_helper import to_array
 
 from edgepress.graph.codes import code_limits, dequantise
 from edgepress.graph.dynamic_codes import dequantise_integer_products, refuse_other_readers
@@ -18,7 +19,11 @@ from edgepress.graph.view import (
     set_initializer,
 )
 
-NumberFormat = Literal["float32", "fp16", "dynamic", "int8"]
+NumberFormat = Literal["float32", "fp16", "dynamic", "int8", "int16x8"]
+
+
+INTEGERS: Mapping[str, str] = {"int8": "int8", "int16x8": "int16"}
+"""The number formats whose activations are integers, and of which type a `.tflite` takes and gives these."""
 
 
 def number_format(model: onnx.ModelProto) -> NumberFormat:
@@ -26,10 +31,31 @@ def number_format(model: onnx.ModelProto) -> NumberFormat:
     ops, wide = {node.op_type for node in model.graph.node}, _wide_codes(model)
     if any(node.op_type == "QuantizeLinear" and not wide(node) for node in model.graph.node):
         return "int8"
+    if _symmetric_words(model) and _kernels_in_bytes(model):
+        return "int16x8"
     if "DynamicQuantizeLinear" in ops:
         return "dynamic"
     float16 = any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in model.graph.initializer)
     return "fp16" if float16 else "float32"
+
+
+def _symmetric_words(model: onnx.ModelProto) -> bool:
+    """Whether activations are codes of int16 with zero point 0, as TFLite has them, and none are others."""
+    zeros = {t.name: t for t in model.graph.initializer if t.data_type in _WORDS}
+    found = [
+        zeros[node.input[2]].data_type == onnx.TensorProto.INT16 and not to_array(zeros[node.input[2]]).any()
+        if len(node.input) > 2 and node.input[2] in zeros
+        else attributes(node).get("output_dtype") == onnx.TensorProto.INT16
+        for node in model.graph.node
+        if node.op_type == "QuantizeLinear"
+    ]
+    return bool(found) and all(found)
+
+
+def _kernels_in_bytes(model: onnx.ModelProto) -> bool:
+    """Whether a constant of 8 bits, and more than a few elements, is dequantised."""
+    held = {t.name for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8 and t.dims}
+    return any(node.op_type == "DequantizeLinear" and node.input[0] in held for node in model.graph.node)
 
 
 _WORDS = (onnx.TensorProto.INT16, onnx.TensorProto.UINT16)

@@ -28,17 +28,18 @@ class FloatJoin:
         return f"node {self.node!r} ({self.operator}) stays in float32: {self.reason}"
 
 
-def joined_ranges(operands: Mapping[str, Bounds], worst: str = "") -> str:
+def joined_ranges(operands: Mapping[str, Bounds], worst: str = "", bits: int = 8) -> str:
     """The operands and their ranges, and what a common one leaves to `worst`, by default the narrowest."""
     low, high = min(0.0, *(b[0] for b in operands.values())), max(0.0, *(b[1] for b in operands.values()))
     worst = worst or min(operands, key=lambda name: _width(operands[name]))
     told = [f"{name!r} ({_span(bounds)})" for name, bounds in operands.items()]
     if len(told) > _NAMED:
         told[_NAMED:] = [f"{len(told) - _NAMED} more"]
-    codes = max(round(256 * _width(operands[worst]) / ((high - low) or 1.0)), 1)
+    total = 2**bits
+    codes = max(round(total * _width(operands[worst]) / ((high - low) or 1.0)), 1)
     return (
-        f"it joins {', '.join(told)}; in one int8 range, {_span((low, high))}, "
-        f"{worst!r} would keep {codes} of 256 codes"
+        f"it joins {', '.join(told)}; in one int{bits} range, {_span((low, high))}, "
+        f"{worst!r} would keep {codes} of {total} codes"
     )
 
 

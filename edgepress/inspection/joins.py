@@ -1,4 +1,4 @@
-"""Joins in floats of an int8 `.tflite`: operators that join what was in codes of several scales."""
+"""Joins in floats of a quantised `.tflite`: operators that join what was in codes of several scales."""
 
 from collections.abc import Iterator, Mapping
 
@@ -17,7 +17,8 @@ def tflite_float_joins(graph: Graph) -> Iterator[FloatJoin]:
             ranges = dict(_ranges(graph, operator, makers))
             if len(ranges) > 1 and len(set(ranges.values())) > 1:
                 name = _name(graph.tensors[operator.outputs[0]])
-                yield FloatJoin(name, operator.name, joined_ranges(ranges))
+                bits = 16 if any(tensor.dtype == "INT16" for tensor in graph.tensors) else 8
+                yield FloatJoin(name, operator.name, joined_ranges(ranges, bits=bits))
 
 
 def _ranges(graph: Graph, join: Operator, makers: Mapping[int, Operator]) -> Iterator[tuple[str, Bounds]]:
@@ -28,7 +29,8 @@ def _ranges(graph: Graph, join: Operator, makers: Mapping[int, Operator]) -> Ite
             tensor = graph.tensors[maker.inputs[0]]
             if len(tensor.scales) == len(tensor.zero_points) == 1:
                 step, zero = float(tensor.scales[0]), int(tensor.zero_points[0])
-                yield _name(tensor), ((-128 - zero) * step, (127 - zero) * step)
+                half = 1 << 15 if tensor.dtype == "INT16" else 1 << 7
+                yield _name(tensor), ((-half - zero) * step, (half - 1 - zero) * step)
 
 
 def _name(tensor: Tensor) -> str:

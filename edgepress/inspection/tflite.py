@@ -83,6 +83,8 @@ def tflite_format(model: TfliteModel) -> str:
     """The number format, named as in `edgepress.graph.formats`, by the kernels and by what is computed."""
     kernels = {kernel.values.dtype.name for kernel in model.kernels}
     computed = {tensor.dtype for tensor in model.graphs[0].tensors if not tensor.constant}
+    if "int8" in kernels and "INT16" in computed:
+        return "int16x8"
     if "int8" in kernels:
         return "int8" if "INT8" in computed else "dynamic"
     return "fp16" if "float16" in kernels else "float32"

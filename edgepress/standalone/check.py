@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgepress.errors import ConversionError
-from edgepress.graph.formats import NumberFormat
+from edgepress.graph.formats import INTEGERS, NumberFormat
 from edgepress.measure.signal import Signal, worst
 from edgepress.standalone.request import MIN_SNR_DB
 from edgepress.text import shown
@@ -15,7 +15,7 @@ INTEGERS_DB = 20.0
 """Of integer outputs 99 of 100 elements have to be equal: where two are close, rounding decides."""
 
 AS_IT_CAME_DB = 20.0
-"""Of a file that is int8 already: its integers are taken over, so that only steps of rounding differ."""
+"""Of a file in integers already: its integers are taken over, so that only steps of rounding differ."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Check:
         """The ratio that an output has to reach."""
         if self.min_snr_db is not None:
             return self.min_snr_db
-        bound = MIN_SNR_DB[self.form] if self.in_form or self.form != "int8" else AS_IT_CAME_DB
+        bound = MIN_SNR_DB[self.form] if self.in_form or self.form not in INTEGERS else AS_IT_CAME_DB
         return min(bound, INTEGERS_DB) if signal.integer else bound
 
     @property
@@ -81,7 +81,7 @@ class Check:
     def _remedy(self) -> str:
         if not self.in_form:
             return "try another --converter"
-        if self.form == "int8":
+        if self.form in INTEGERS:
             return "give --calibration inputs as the application has them, try another --quant"
         return "convert without --quant"
 

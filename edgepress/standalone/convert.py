@@ -18,7 +18,7 @@ from edgepress.convert.registry import Orders, convert_single
 from edgepress.datasets.prepared import Array
 from edgepress.errors import ConfigError, ConversionError, EdgepressError
 from edgepress.graph.aside import weights_aside
-from edgepress.graph.formats import number_format
+from edgepress.graph.formats import INTEGERS, number_format
 from edgepress.graph.kept_floats import blurred_outputs, float_joins
 from edgepress.graph.normalise.files import read_onnx
 from edgepress.graph.normalise.normalise import normalise
@@ -40,13 +40,12 @@ _WORDS = {
     "go without what works on the translation: -S prune=none -S cluster=none -S convert=onnx_tf": (
         "try --converter onnx_tf"
     ),
-    "-S quant=int8": "--quant int8",
+    "-S quant=int": "--quant int",
     "delete it and run: dvc repro": "convert it again",
     "convert.io_dtype": "--io-dtype",
     "as quantize says": "as told above",
     "convert=": "--converter ",
     "quant=": "--quant ",
-    "quant: ": "--quant int8: ",
 }
 """Remedies that name the pipeline's configuration, in this command's words."""
 
@@ -122,7 +121,7 @@ def convert(request: Request, progress: Progress) -> Outcome:
         return _convert(request, progress)
     except EdgepressError as error:
         message = str(error)
-        for words, own in _WORDS.items():
+        for words, own in {**_WORDS, "quant: ": f"--quant {request.quant}: "}.items():
             message = message.replace(words, own)
         told = type(error).__new__(type(error))
         told.args = (message,)
@@ -143,9 +142,9 @@ def _converted_as_asked(request: Request, progress: Progress) -> Outcome:
     model = normalise(read)
     if original is not None:
         keep_input(original, read.graph.input[0].name)
-    if request.converter == "onnx_tf" and number_format(model) == "int8":
+    if request.converter == "onnx_tf" and (form := number_format(model)) in INTEGERS:
         raise ConfigError(
-            f"--converter onnx_tf would find the ranges of {request.source}, which is int8 already, anew; "
+            f"--converter onnx_tf would find the ranges of {request.source}, which is {form} already, anew; "
             "use --converter nhwc, which keeps them"
         )
     shape = tuple(dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim[1:])
@@ -164,9 +163,10 @@ def _converted_as_asked(request: Request, progress: Progress) -> Outcome:
 
         quantised = quantised_as_asked(request, model, given, progress, notes.append)
     form = number_format(quantised)
-    if request.io_dtype == "int8" and form != "int8":
+    asked, wanted = request.io_dtype, {"int8": "int8", "int16": "int16x8"}.get(request.io_dtype)
+    if wanted is not None and INTEGERS.get(form) != asked:
         raise ConfigError(
-            f"--io-dtype is int8 but the network is {form}; add --quant int8 --calibration FILE"
+            f"--io-dtype is {asked} but the network is {form}; add --quant {wanted} --calibration FILE"
         )
     progress(f"converting to TFLite with {request.converter}")
     calibration = np.zeros((0, *shape), np.float32) if given is None else given

@@ -6,16 +6,18 @@ from typing import NoReturn
 import onnx
 
 from edgepress.compress.quantisation.registry import Sources, quantiser
-from edgepress.config.quant import Calibration, Dynamic, Fp16, Int8, QuantConfig
+from edgepress.config.quant import Calibration, Dynamic, Fp16, Int8, Int16x8, QuantConfig
 from edgepress.datasets.prepared import Array
 from edgepress.errors import ConfigError, ConversionError, EdgepressError
 from edgepress.graph.formats import number_format
 from edgepress.standalone.request import SAMPLES, Request
 
+_CALIBRATION = Calibration("minmax", SAMPLES, 2048, 99.99)
 _QUANTS: dict[str, QuantConfig] = {
     "fp16": Fp16(),
     "dynamic": Dynamic(),
-    "int8": Int8(per_channel=True, calibration=Calibration("minmax", SAMPLES, 2048, 99.99)),
+    "int8": Int8(per_channel=True, calibration=_CALIBRATION),
+    "int16x8": Int16x8(_CALIBRATION),
 }
 
 

@@ -9,16 +9,23 @@ from typing import Literal
 from edgepress.errors import ConfigError
 
 ConverterName = Literal["nhwc", "onnx_tf"]
-QuantName = Literal["none", "fp16", "dynamic", "int8"]
+QuantName = Literal["none", "fp16", "dynamic", "int8", "int16x8"]
 Layout = Literal["nhwc", "nchw", "as-is"]
-IoDtype = Literal["auto", "int8", "float32"]
+IoDtype = Literal["auto", "int8", "int16", "float32"]
 
 CONVERTERS: tuple[ConverterName, ...] = ("nhwc", "onnx_tf")
-QUANTS: tuple[QuantName, ...] = ("none", "fp16", "dynamic", "int8")
+QUANTS: tuple[QuantName, ...] = ("none", "fp16", "dynamic", "int8", "int16x8")
+CALIBRATED: tuple[QuantName, ...] = ("int8", "int16x8")
 LAYOUTS: tuple[Layout, ...] = ("nhwc", "nchw", "as-is")
-IO_DTYPES: tuple[IoDtype, ...] = ("auto", "int8", "float32")
+IO_DTYPES: tuple[IoDtype, ...] = ("auto", "int8", "int16", "float32")
 
-MIN_SNR_DB: Mapping[str, float] = {"float32": 60.0, "fp16": 30.0, "dynamic": 15.0, "int8": 10.0}
+MIN_SNR_DB: Mapping[str, float] = {
+    "float32": 60.0,
+    "fp16": 30.0,
+    "dynamic": 15.0,
+    "int8": 10.0,
+    "int16x8": 15.0,
+}
 """What `--check` demands of each output in each number format; rounding alone leaves more."""
 
 SAMPLES = 128
@@ -54,9 +61,9 @@ class Request:
             raise ConfigError("--min-snr is the bound of --check; add --check")
         if self.target.suffix != ".tflite":
             raise ConfigError(f"--output is {str(self.target)!r}; expected a name ending in .tflite")
-        if self.quant == "int8" and self.calibration is None:
+        if self.quant in CALIBRATED and self.calibration is None:
             raise ConfigError(
-                "--quant int8 needs real inputs to find the ranges of activations; "
+                f"--quant {self.quant} needs real inputs to find the ranges of activations; "
                 "add --calibration with a .npz, a .npy or a folder of .npy files"
             )
         if self.calibration is not None and not self.calibration.exists():

@@ -57,33 +57,42 @@ def ends(content: bytes) -> list[type]:
     ]
 
 
+def pytest_generate_tests(metafunc):
+    """Every number format that a converter takes."""
+    if "form" in metafunc.fixturenames and metafunc.cls is not None and not _is_given(metafunc):
+        metafunc.parametrize("form", metafunc.cls.forms)
+
+
+def _is_given(metafunc) -> bool:
+    marks = metafunc.definition.iter_markers("parametrize")
+    return any("form" in mark.args[0] for mark in marks)
+
+
 class ConverterContract:
     converter: str
+    forms: tuple[str, ...]
     input_shape: tuple[int, ...]
 
-    @pytest.mark.parametrize("form", FORMS)
     def test_the_model_has_one_input_and_one_output_of_the_converters_layout(self, form):
         interpreter = Interpreter(model_content=converted(self.converter, form))
         (entry,), (output,) = interpreter.get_input_details(), interpreter.get_output_details()
         assert tuple(entry["shape"]) == (1, *self.input_shape)
         assert tuple(output["shape"]) == (1, 5)
 
-    @pytest.mark.parametrize("form", FORMS)
     def test_it_classifies_as_the_onnx_model_does(self, form):
         expected = run_onnx(source(form), TEST)
         outputs, _ = run_tflite(converted(self.converter, form), TEST)
         assert len(set(expected.argmax(axis=1))) == 5
         assert np.ptp(outputs, axis=0).min() > 1
         agreement = (outputs.argmax(axis=1) == expected.argmax(axis=1)).mean()
-        assert agreement >= (1.0 if form == "float32" else 0.98)
-        tolerance = {"float32": 1e-5, "fp16": 1e-3}.get(form, 0.15)
+        assert agreement >= (1.0 if form in ("float32", "int16x8") else 0.98)
+        tolerance = {"float32": 1e-5, "fp16": 1e-3, "int16x8": 1e-3}.get(form, 0.15)
         # onnx-tf finds ranges anew, so logits at which the model saturates may go further
         within = np.clip(outputs, expected.min(), expected.max())
         assert np.abs(within - expected).max() <= tolerance * np.abs(expected).max()
 
-    @pytest.mark.parametrize("form", FORMS)
     def test_ends_are_int8_where_the_network_is(self, form):
-        wanted = np.int8 if form.startswith("int8") else np.float32
+        wanted = {"int8": np.int8, "int8_qat": np.int8, "int16x8": np.int16}.get(form, np.float32)
         assert ends(converted(self.converter, form)) == [wanted, wanted]
 
     @pytest.mark.parametrize("form", ["float32", "int8"])
@@ -162,8 +171,8 @@ class ConverterContract:
 class TestNhwc(ConverterContract):
     converter = "nhwc"
     input_shape = (8, 8, 2)
+    forms = tuple(FORMS)
 
-    @pytest.mark.parametrize("form", FORMS)
     def test_no_transpose_is_left(self, form, read):
         assert read(converted("nhwc", form)).transpose_ops == 0
 
@@ -214,6 +223,15 @@ class TestNhwc(ConverterContract):
 class TestOnnxTf(ConverterContract):
     converter = "onnx_tf"
     input_shape = (2, 8, 8)
+    forms = ("float32", "fp16", "dynamic", "int8", "int8_qat")
+
+    @pytest.mark.parametrize("form", sorted({*FORMS} - {*forms}))
+    def test_other_number_formats_are_refused_by_name(self, form):
+        with pytest.raises(
+            UnsupportedModelError,
+            match=rf"onnx_tf cannot write {form}; expected one of: float32, .*convert=nhwc",
+        ):
+            converted("onnx_tf", form)
 
     @pytest.mark.parametrize("form", ["int8", "int8_qat"])
     def test_int8_without_calibration_inputs(self, form):

@@ -14,14 +14,18 @@ import pytest
 from ai_edge_litert.interpreter import OpResolverType
 
 from edgepress.config.device import Tflm
+from edgepress.convert.nhwc import convert
 from edgepress.devices.base import Device, Pair
 from edgepress.devices.registry import open_device
 from edgepress.devices.tflm import MicroModel, connect
 from edgepress.errors import DeviceError
 from edgepress.report.results import render
+from tests.compressed import quantised
 from tests.contracts.test_device import DeviceContract, make_pair
 from tests.last_stage import ROOT, add_stages, make_project, run_stage
+from tests.networks import network, task
 
+CALIBRATION = task(64, seed=5).inputs()
 ARCHITECTURES = ("resnet8", "mobilenet_v1", "ds_cnn", "mlp")
 
 
@@ -59,6 +63,18 @@ class TestTflm(DeviceContract):
             model = MicroModel(here, small_models / "int8.tflite", small_models / "images.npy")
             arenas = {model.smallest_arena(begin) for begin in (0, 2_624, 10_000)}
         assert len(arenas) == 1
+
+    def test_activations_of_16_bits_are_computed_as_in_litert_to_a_few_steps(self, device, tmp_path):
+        folder = tmp_path
+        (folder / "words.tflite").write_bytes(convert(quantised("int16x8"), True, CALIBRATION))
+        (folder / "float.tflite").write_bytes(convert(network(), False, CALIBRATION))
+        np.save(folder / "inputs.npy", CALIBRATION[:20])
+        pair = Pair("tflite", folder / "words.tflite", folder / "float.tflite")
+        found = device.measure(pair, folder / "inputs.npy").candidate
+        agreement = found.figures["reference_agreement"]
+        assert agreement["top1"] == 1 and agreement["identical"] > 0.9
+        assert np.ptp(found.logits) > 5
+        assert found.codes is not None
 
     def test_operators_without_a_kernel_are_all_named_before_anything_runs(self, device, small_models):
         pair = Pair("tflite", small_models / "rarities.tflite", small_models / "float.tflite")

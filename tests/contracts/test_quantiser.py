@@ -117,6 +117,12 @@ class TestInt8Qat(QuantiserContract):
     reads = ("calibration", "tuning")
 
 
+class TestInt16x8(QuantiserContract):
+    choice = "int16x8"
+    reads = ("calibration",)
+    number_format = "int16x8"
+
+
 def test_every_quantiser_has_its_contract():
     choices = {name for name, config in CHOICES.items() if config is not Off}
     assert {contract.choice for contract in QuantiserContract.__subclasses__()} == choices

@@ -10,11 +10,12 @@ import onnx
 import pytest
 from onnx import helper
 
+from edgepress.config import quant
 from tests.pipeline.project import STAGES, Project, error_lines, stages_run
 
 FULL_AT_BYTES = 3
 
-GROUP = "expected one of: dynamic, fp16, int8, int8_qat, none."
+GROUP = f"expected one of: {', '.join(sorted(quant.CHOICES))}."
 REFUSED_BY_EXP_RUN = {
     ("quant=in8",): f"quant 'in8' is unknown; {GROUP} Did you mean 'int8'?",
     ("quant=null",): f"quant=null is no name of a choice; {GROUP} To switch it off: quant=none.",
@@ -40,8 +41,7 @@ def test_exp_run_refuses_in_one_line_and_changes_nothing(project: Project) -> No
 REFUSED_BY_A_STAGE: dict[str, tuple[dict[str, Any], str]] = {
     "unknown choice": (
         {"quant__name": "in8"},
-        "error: quant.name 'in8' is unknown; expected one of: dynamic, fp16, int8, int8_qat, none. "
-        "Did you mean 'int8'? Set it in conf/quant/ or with -S.",
+        f"error: quant.name 'in8' is unknown; {GROUP} Did you mean 'int8'? Set it in conf/quant/ or with -S.",
     ),
     "misspelt key": (
         {"cluster__number_of_cluster": 8},

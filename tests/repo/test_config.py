@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 import yaml
 
-from edgepress.config import agreement, composition, validation
+from edgepress.config import agreement, composition, quant, validation
 from edgepress.config.device import ExecutionProvider
 from edgepress.config.load import load_choice
 from edgepress.errors import ConfigError
@@ -184,7 +184,7 @@ def _git(folder: Path, *arguments: str) -> None:
 
 MISTAKES = {
     "quant=in8": (
-        "quant 'in8' is unknown; expected one of: dynamic, fp16, int8, int8_qat, none. Did you mean 'int8'?"
+        f"quant 'in8' is unknown; expected one of: {', '.join(sorted(quant.CHOICES))}. Did you mean 'int8'?"
     ),
     "qant=int8": "key 'qant' is unknown; expected one of: cluster, .*Did you mean 'quant'?",
     "prune.sparsty=0.5": "key 'prune.sparsty' is unknown; .*Did you mean 'prune.sparsity'?",
@@ -211,7 +211,7 @@ def test_a_choice_that_is_no_name_is_refused(override: str) -> None:
         composition.compose([override], CONF)
     _assert_line(
         str(error.value),
-        f"quant={value} is no name of a choice; expected one of: dynamic, fp16, int8, int8_qat, none. "
+        f"quant={value} is no name of a choice; expected one of: {', '.join(sorted(quant.CHOICES))}. "
         "To switch it off: quant=none.",
     )
 

@@ -140,7 +140,8 @@ def test_kernels_of_codes_stay_codes_and_symmetric_ones_are_computed_with(name, 
 
 
 def test_sixteen_bits_alone_make_no_int8_network():
-    assert number_format(wide(np.int16)) == "float32"
+    assert number_format(wide(np.uint16)) == "float32"
+    assert number_format(wide(np.int16)) == "int16x8"
     assert number_format(GRAPHS["a pool"]()) == "int8"
 
 

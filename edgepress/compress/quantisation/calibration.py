@@ -10,7 +10,8 @@ from edgepress.compress.quantisation.floats import unquantised_nodes
 from edgepress.compress.quantisation.histograms import narrowed
 from edgepress.compress.quantisation.qdq import tensors_of_fixed_range
 from edgepress.compress.quantisation.saturation import saturated
-from edgepress.compress.quantisation.separated import faint, nodes_around, separated, tensors_of
+from edgepress.compress.quantisation.separated import WORD, faint, nodes_around, separated, tensors_of
+from edgepress.compress.quantisation.words import tensors_of_unit_range, unquantised_words
 from edgepress.config.quant import Calibration
 from edgepress.datasets.prepared import Array
 from edgepress.errors import UnsupportedModelError
@@ -36,12 +37,12 @@ class Calibrated:
     apart: tuple[str, ...]
     floats: tuple[str, ...]
 
-    def told(self) -> str:
+    def told(self, bits: int = 8) -> str:
         """What stays in floats, and why, in a line."""
         tensors, nodes = (", ".join(names[:_TOLD]) + " …" * (len(names) > _TOLD)
                           for names in (self.apart, self.floats))  # fmt: skip
         return (
-            f"{nodes} stay in floats: {tensors} lie in places too far apart for 8 bits, too far from 0, "
+            f"{nodes} stay in floats: {tensors} lie in places too far apart for {bits} bits, too far from 0, "
             "or in few of the codes that LiteRT prescribes"
         )
 
@@ -69,6 +70,20 @@ def calibrate(model: onnx.ModelProto, config: Calibration, inputs: Array) -> Cal
     if config.method != "minmax":
         ranges = narrowed(activations, ranges, sorted(ranges.keys() - settled), config)
     return Calibrated(cut.model, ranges, settled, tuple(apart), tuple(around))
+
+
+def calibrate_words(model: onnx.ModelProto, config: Calibration, inputs: Array) -> Calibrated:
+    """As `calibrate`, for codes of 16 bits: what saturates in 8 does not in these, so no range is cut."""
+    _check_constants(model)
+    activations, floats = Activations(model, inputs), unquantised_words(model)
+    found, fixed = extremes(activations), tensors_of_unit_range(model)
+    apart = separated(model, found, activations, floats, WORD)
+    around = nodes_around(model, apart)
+    quantised = tensors_of(model, {node.name for node in model.graph.node}.difference(floats, around))
+    ranges = {name: fixed.get(name, bounds) for name, bounds in found.items() if name in quantised}
+    if config.method != "minmax":
+        ranges = narrowed(activations, ranges, sorted(ranges.keys() - fixed.keys()), config)
+    return Calibrated(model, ranges, frozenset(fixed), tuple(apart), tuple(around))
 
 
 def _check_constants(model: onnx.ModelProto) -> None:

@@ -69,7 +69,7 @@ def with_joins(
         return model, dict(ranges)
     decided, trial = copy(model), Trial(model, own, _feeds(model.graph.input[0], inputs))
     trial.watch({name for join in found for name in (*join.operands, join.result)})
-    _mark(decided, _in_floats(model, found, own, trial))
+    mark(decided, _in_floats(model, found, own, trial))
     _keep_input(decided)
     decided, fresh = _requantised(decided, own, groups, fixed, trial)
     return decided, {**ranges, **fresh}
@@ -124,7 +124,8 @@ def _reason(join: Join, own: Ranges, worst: str, loss: float, behind: float) -> 
     return f"{joined_ranges({name: own[name] for name in join.operands}, worst)}, {effect}"
 
 
-def _mark(model: onnx.ModelProto, reasons: Mapping[str, str]) -> None:
+def mark(model: onnx.ModelProto, reasons: Mapping[str, str]) -> None:
+    """Say in the model, in place, that these joins stay in floats, and what follows them."""
     behind = followers(model, reasons)
     for node in model.graph.node:
         if node.name in reasons:

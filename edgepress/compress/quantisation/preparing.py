@@ -26,13 +26,14 @@ Infos = Mapping[str, onnx.ValueInfoProto]
 _TAKEN_SUFFIXES = ("_scale", "_zero_point", "_quantized")
 
 
-def rewritten(model: onnx.ModelProto) -> onnx.ModelProto:
+def rewritten(model: onnx.ModelProto, slopes_of_int8: bool = True) -> onnx.ModelProto:
     """The model without operators that others with integer kernels can stand in for.
 
     Constants are folded, and x·1 and x + 0 left out, as TensorFlow's converter does; a sum of several tensors
     becomes sums of two; x² becomes x·x; HardSigmoid becomes BatchNormalization, which goes into the layer
     before it, and Clip; and so does a positive factor for each channel. Means over windows become
-    convolutions, means over images pools; a Gemm has neither alpha nor beta nor transA. To be called before
+    convolutions, means over images pools; a Gemm has neither alpha nor beta nor transA. With
+    `slopes_of_int8`, LeakyRelu gets a slope that LiteRT's int8 kernel has. To be called before
     BatchNormalization is folded.
     """
     changed = copy(model)
@@ -42,6 +43,9 @@ def rewritten(model: onnx.ModelProto) -> onnx.ModelProto:
     nodes, infos, constants = list[onnx.NodeProto](), inferred_infos(changed), initializers(changed)
     for node in changed.graph.node:
         node.name = node.name or node.output[0]
+        if slopes_of_int8 and node.op_type == "LeakyRelu":
+            slope = _slope_in_litert(attributes(node).get("alpha", 0.01))
+            node = onnx.helper.make_node("LeakyRelu", node.input, node.output, node.name, alpha=slope)
         nodes.extend(_rewritten(changed, node, constants, infos))
     replace_nodes(changed, nodes)
     remove_unused_initializers(changed)
@@ -128,9 +132,6 @@ def _rewritten(
         return averaging(model, node, _sizes(infos, node.input[0]), sizes)
     if node.op_type == "Gemm":
         return plain_gemm(model, node, constants)
-    if node.op_type == "LeakyRelu":
-        slope = _slope_in_litert(attributes(node).get("alpha", 0.01))
-        return [onnx.helper.make_node("LeakyRelu", node.input, node.output, node.name, alpha=slope)]
     if node.op_type == "HardSigmoid" and len(sizes) > 1 and sizes[1]:
         return _clipped_line(model, node, sizes[1])
     if node.op_type == "HardSwish" and len(sizes) > 1 and sizes[1]:

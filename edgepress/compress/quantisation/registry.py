@@ -8,7 +8,7 @@ from typing import Protocol
 import onnx
 
 from edgepress.compress.tuning.data import TuningData
-from edgepress.config.quant import Dynamic, Fp16, Int8, Int8Qat, QuantConfig
+from edgepress.config.quant import Dynamic, Fp16, Int8, Int8Qat, Int16x8, QuantConfig
 from edgepress.datasets.prepared import Array
 
 
@@ -38,6 +38,7 @@ _QUANTISERS = {
     Dynamic: "edgepress.compress.quantisation.dynamic:quantise",
     Int8: "edgepress.compress.quantisation.ptq:quantise",
     Int8Qat: "edgepress.compress.quantisation.qat:quantise",
+    Int16x8: "edgepress.compress.quantisation.int16x8:quantise",
 }
 
 

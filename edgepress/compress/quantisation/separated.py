@@ -1,4 +1,4 @@
-"""Tensors whose elements lie in two places so far apart that 8 bits cannot hold what either of them tells.
+"""Tensors whose elements lie in two places so far apart that no codes hold what both of them tell.
 
 Masks make such: −10⁹ here, scores there. What cannot saturate, since more than a Softmax reads it, stays in
 floats together with the nodes around it.
@@ -15,13 +15,20 @@ from edgepress.datasets.prepared import Array
 from edgepress.graph.view import consumers
 
 _LEAST_CODES = 32
-"""So many of 255 have to be left for the wider one of the two places."""
+"""So many have to be left for the wider one of the two places."""
+
+BYTE, WORD = 255, 65535
+"""How many steps codes of 8 and of 16 bits have."""
 
 _MIXING = ("Add", "Sub", "Mul", "Where", "Max", "Min", "Pad", "Clip")
 
 
 def separated(
-    model: onnx.ModelProto, ranges: Mapping[str, Range], activations: Activations, floats: Collection[str]
+    model: onnx.ModelProto,
+    ranges: Mapping[str, Range],
+    activations: Activations,
+    floats: Collection[str],
+    steps: int = BYTE,
 ) -> list[str]:
     """The tensors of that kind, and those that lie in one such place far from 0.
 
@@ -30,23 +37,24 @@ def separated(
         ranges: of its tensors, by name, those that saturate already cut.
         activations: of the same model.
         floats: the names of nodes that get no quantisation.
+        steps: BYTE or WORD.
     """
     entry = model.graph.input[0].name
-    places = {entry: _Places(ranges[entry])}
+    places = {entry: _Places(ranges[entry], steps)}
     places[entry].add(activations.inputs)
-    if suspects := dict.fromkeys(_suspects(model, ranges, floats)):
-        places |= {name: _Places(ranges[name]) for name in suspects}
+    if suspects := dict.fromkeys(_suspects(model, ranges, floats, steps)):
+        places |= {name: _Places(ranges[name], steps) for name in suspects}
         for tensors in activations:
             for name in suspects:
                 places[name].add(tensors[name])
     found = {name for name, each in places.items() if each.are_apart}
-    return [name for name, bounds in ranges.items() if name in found or _is_far(bounds)]
+    return [name for name, bounds in ranges.items() if name in found or _is_far(bounds, steps)]
 
 
-def _is_far(bounds: Range) -> bool:
+def _is_far(bounds: Range, steps: int) -> bool:
     """Whether 0, which each range holds, is so far from all elements that few codes are left for these."""
     low, high = bounds
-    return bool((low > 0 or high < 0) and 0 < (high - low) * 255 < _LEAST_CODES * max(high, -low))
+    return bool((low > 0 or high < 0) and 0 < (high - low) * steps < _LEAST_CODES * max(high, -low))
 
 
 def faint(model: onnx.ModelProto, ranges: Mapping[str, Range], fixed: Mapping[str, Range]) -> list[str]:
@@ -84,10 +92,10 @@ def tensors_of(model: onnx.ModelProto, nodes: Collection[str]) -> set[str]:
 class _Places:
     """Whether all elements of a tensor lie near one of the ends of its range."""
 
-    def __init__(self, bounds: Range) -> None:
+    def __init__(self, bounds: Range, steps: int) -> None:
         self._low, self._high = bounds
         self._endless = not np.isfinite(bounds).all()
-        self._near = _LEAST_CODES * (max(self._high, 0.0) - min(self._low, 0.0)) / 255
+        self._near = _LEAST_CODES * (max(self._high, 0.0) - min(self._low, 0.0)) / steps
         self._inner, self._outer, self._between = self._low, self._high, False
 
     def add(self, values: Array) -> None:
@@ -108,13 +116,15 @@ class _Places:
         )
 
 
-def _suspects(model: onnx.ModelProto, ranges: Mapping[str, Range], floats: Collection[str]) -> Iterator[str]:
+def _suspects(
+    model: onnx.ModelProto, ranges: Mapping[str, Range], floats: Collection[str], steps: int
+) -> Iterator[str]:
     """Where an operand nearly vanishes in what is made of it, and all that is computed from there."""
     known = {**constant_ranges(model), **ranges}
     readers, reached = consumers(model), set[str]()
     for node in model.graph.node:
         lost = node.op_type in _MIXING and any(
-            _vanishes(known[name], known.get(node.output[0], (0.0, 0.0)))
+            _vanishes(known[name], known.get(node.output[0], (0.0, 0.0)), steps)
             for name in node.input
             if name in known
         )
@@ -125,6 +135,6 @@ def _suspects(model: onnx.ModelProto, ranges: Mapping[str, Range], floats: Colle
                 yield from (name for name in node.output if name in ranges)
 
 
-def _vanishes(operand: Range, result: Range) -> bool:
+def _vanishes(operand: Range, result: Range, steps: int) -> bool:
     own, whole = operand[1] - operand[0], max(result[1], 0.0) - min(result[0], 0.0)
-    return bool(own > 0 and (not np.isfinite(whole) or own * 255 < _LEAST_CODES * whole))
+    return bool(own > 0 and (not np.isfinite(whole) or own * steps < _LEAST_CODES * whole))

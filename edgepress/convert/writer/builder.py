@@ -101,6 +101,8 @@ class Builder:
             assert isinstance(y, Tensor)
             left, right = self.like(x, y), y
         shape = np.broadcast_shapes(left.shape, right.shape)
+        if codes is not None and codes.dtype == "int16" and kind in ("ADD", "SUB"):
+            options["pot_scale_int16"] = False  # any scale will do, not powers of two alone
         return self.add(kind, [left, right], shape, dtype or left.dtype, codes, **options)
 
     def plus(self, x: Operand, y: Operand, codes: Codes | None = None) -> Tensor:

@@ -1,7 +1,7 @@
 """Functions of single elements, and of several tensors element by element."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,10 @@ from edgepress.translate import formulas
 from edgepress.translate.plan import Step
 
 _SMALL = ("int8", "uint8", "int16")
-_UNIT = codes_of_one(1 / 256, -128)
-_SIGNED_UNIT = codes_of_one(1 / 128, 0)
-_LOGARITHMS = codes_of_one(16 / 256, 127)
+_UNIT = {"int8": codes_of_one(1 / 256, -128), "int16": codes_of_one(1 / 32768, 0, "int16")}
+_SIGNED_UNIT = {"int8": codes_of_one(1 / 128, 0), "int16": codes_of_one(1 / 32768, 0, "int16")}
+_LOGARITHMS = {"int8": codes_of_one(16 / 256, 127)}
+"""What functions make whose kernels have codes of their own alone."""
 
 
 # Two operands
@@ -112,8 +113,9 @@ def _coded_div(low: Lowering, step: Step) -> Tensor | None:
     if np.ptp(values) or not values.flat[0]:
         return None
     sign = int(np.sign(values.flat[0]))
-    own = codes_of_one(abs(1 / float(values.flat[0])) / _LARGEST, 0)
-    factor = Tensor("", values.shape, "int8", own, np.full(values.shape, sign * _LARGEST, np.int8))
+    largest = np.iinfo(x.dtype).max
+    own = codes_of_one(abs(1 / float(values.flat[0])) / largest, 0, x.dtype)
+    factor = Tensor("", values.shape, x.dtype, own, np.full(values.shape, sign * largest, x.dtype))
     return low.build.binary("MUL", x, factor, codes)
 
 
@@ -202,7 +204,7 @@ def _unary(kind: str, **fixed: Any) -> Callable[[Lowering, Step], Tensor]:
 
 
 def _coded_unary(
-    kind: str, own: Codes | None = None, **fixed: Any
+    kind: str, own: Mapping[str, Codes] | None = None, **fixed: Any
 ) -> Callable[[Lowering, Step], Tensor | None]:
     """An integer kernel, which for some functions has codes of its `own` alone."""
 
@@ -210,7 +212,7 @@ def _coded_unary(
         codes, x = low.wanted.get(step.output), low.code(step.inputs[0])
         if codes is None or x is None:
             return None
-        return low.build.unary(kind, x, own or codes, **step.attributes, **fixed)
+        return low.build.unary(kind, x, own[x.dtype] if own else codes, **step.attributes, **fixed)
 
     return lower
 
@@ -273,8 +275,9 @@ def clamped_codes(build: Builder, x: Tensor, low: float | None, high: float | No
     idle = [end is None or end == limit for end, limit in zip(ends, (limits.min, limits.max), strict=True)]
     if all(idle):
         return x
-    if (low, high) in _CLAMPS:
-        return build.unary(_CLAMPS[low, high], x, x.codes)
+    kind = _CLAMPS.get((low, high), "")
+    if kind and (kind != "RELU_N1_TO_1" or x.dtype == "int8"):
+        return build.unary(kind, x, x.codes)
     for end, kind, free in zip(ends, ("MAXIMUM", "MINIMUM"), idle, strict=True):
         if not free:
             bound = Tensor("", (), x.dtype, x.codes, np.array(end, x.dtype))
@@ -333,7 +336,7 @@ def _coded_softmax(low: Lowering, step: Step) -> Tensor | None:
     x = low.code(step.inputs[0])
     if x is None or step.output not in low.wanted:
         return None
-    return _along_last(low, step, x, _LOGARITHMS if step.op == "log_softmax" else _UNIT)
+    return _along_last(low, step, x, (_LOGARITHMS if step.op == "log_softmax" else _UNIT)[x.dtype])
 
 
 def _identity(low: Lowering, step: Step) -> Tensor:

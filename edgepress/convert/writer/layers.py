@@ -117,11 +117,11 @@ def stored_codes(weight: Weight, axis: int) -> Codes | None:
 
 
 def _fits(step: Step, x: Tensor) -> bool:
-    """Whether the layer has integer kernels: its kernel is symmetric, and its bias of 32 bits."""
+    """Whether the layer has integer kernels: its kernel is symmetric, and its bias of 32 bits, or 64."""
     kernel, bias = step.weights["kernel"].quantisation, step.weights.get("bias")
     if kernel is None or kernel.zero_points.any() or not (kernel.scale > 0).all() or x.codes is None:
         return False
-    if bias is None:
+    if bias is None or x.dtype == "int16":
         return True
     product = float(x.codes.scale.item()) * kernel.scale.astype(np.float64)
     groups = bias.values.reshape(-1, product.size)
@@ -136,8 +136,9 @@ def _bias(step: Step, outputs: int, x: Tensor, kernel: Tensor) -> Tensor:
     if x.codes is None or kernel.codes is None:
         return Tensor(name, values.shape, "float32", None, values)
     scales = float(x.codes.scale.item()) * kernel.codes.scale.astype(np.float64)
-    codes = Codes(scales.astype(np.float32), np.zeros(scales.size, np.int64), 0, "int32")
-    return Tensor(name, values.shape, "int32", codes, _bias_codes(weight, values, scales))
+    dtype = "int64" if x.dtype == "int16" else "int32"
+    codes = Codes(scales.astype(np.float32), np.zeros(scales.size, np.int64), 0, dtype)
+    return Tensor(name, values.shape, dtype, codes, _bias_codes(weight, values, scales).astype(dtype))
 
 
 def _bias_codes(weight: Weight | None, values: Array, scales: Array) -> Array:
@@ -145,7 +146,7 @@ def _bias_codes(weight: Weight | None, values: Array, scales: Array) -> Array:
     known = None if weight is None else weight.quantisation
     if known is not None and known.codes is not None and np.allclose(known.scale, scales, 1e-6, 0):
         return known.codes
-    rounded: Array = np.rint(values.astype(np.float64) / scales).astype(np.int32)
+    rounded: Array = np.rint(values.astype(np.float64) / scales)
     return rounded
 
 

@@ -33,6 +33,18 @@ class Rule:
     commutes: bool = False
 
 
+_WORD_STEPS = frozenset(
+    ("conv", "depthwise_conv", "conv_transpose", "dense", "matmul", "add", "sub", "mul", "div", "max", "min",
+     "max_of", "min_of", "where", "relu", "clip", "sigmoid", "tanh", "leaky_relu", "softmax", "concat", "pad",
+     "mirrored", "reshape", "transpose", "cut", "gather", "tile", "resized", "max_pool", "max_of_views",
+     "average_pool", "mean", "maximum", "minimum", "identity"),
+)  # fmt: skip
+"""Kinds of steps whose operators LiteRT has kernels of int16 for that are right to a few steps of 1/32767.
+
+Those of PRELU and GELU are up to 100 steps beside it.
+"""
+
+
 class Lowering:
     """What a step's function works with: its operands, in either form, and the operators that it adds."""
 
@@ -75,10 +87,22 @@ class Lowering:
 
     def _lower(self, step: Step) -> None:
         rule = self._rules[step.op]
-        made = rule.integers(self, step) if rule.integers is not None else None
+        made = rule.integers(self, step) if rule.integers is not None and self._has_kernel(step) else None
         if made is not None and made.codes is not None:
             self.in_integers.add(step.output)
         self.note(step.output, rule.lower(self, step) if made is None else made)
+
+    def _has_kernel(self, step: Step) -> bool:
+        """Whether the step's operators have kernels of the codes that it reads and makes.
+
+        Fewer have some of int16 than of int8, and none has some of both.
+        """
+        known = [self._codes[name].dtype for name in step.inputs if name in self._codes]
+        made = self.wanted.get(step.output)
+        found = {*known, *([] if made is None else [made.dtype])}
+        if "int16" not in found:
+            return True
+        return step.op in _WORD_STEPS and (len(found) == 1 or self._rules[step.op].commutes)
 
     def note(self, name: str, tensor: Tensor) -> None:
         """The tensor of the plan with this name is this one."""
@@ -136,7 +160,9 @@ class Lowering:
             return None
         known = weight.quantisation
         codes = codes_of_one(known.scale.item(), known.zero_points.item(), known.dtype)
-        return Tensor(weight.initializer or "", weight.values.shape, "int8", codes, codes.of(weight.values))
+        return Tensor(
+            weight.initializer or "", weight.values.shape, codes.dtype, codes, codes.of(weight.values)
+        )
 
 
 def _wanted(plan: Plan, rules: Mapping[str, Rule]) -> dict[str, Codes]:

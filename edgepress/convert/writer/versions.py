@@ -79,7 +79,7 @@ def _sum_of_two(operator: Operator) -> int:
     x = _first(operator)
     if operator.kind == "MUL":
         return {"int8": 2, "int16": 4, "uint32": 6, "int64": 5}.get(x.dtype, 1)
-    return {"int8": 2, "int64": 4 if operator.kind == "ADD" else 1, "int16": 3}.get(x.dtype, 1)
+    return {"int8": 2, "int64": 4, "int16": 3 if operator.kind == "ADD" else 5}.get(x.dtype, 1)
 
 
 def _quantize(operator: Operator) -> int:
@@ -111,9 +111,9 @@ _RULES: Mapping[str, Callable[[Operator], int]] = {
     "STRIDED_SLICE": _strided_slice,
     **dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D", "CONCATENATION"), _by_type(int8=2, int16=3)),
     **dict.fromkeys(("SOFTMAX", "LOGISTIC", "TANH", "MEAN", "SUM", "PAD"), _by_type(int8=2, int16=3)),
-    **dict.fromkeys(
-        ("PADV2", "RELU", "RELU6", "LOG_SOFTMAX", "LEAKY_RELU", "TRANSPOSE"), _by_type(int8=2, int16=3)
-    ),
+    **dict.fromkeys(("PADV2", "RELU", "RELU6", "LOG_SOFTMAX"), _by_type(int8=2, int16=3)),
+    "LEAKY_RELU": _by_type(int16=2),
+    "TRANSPOSE": _by_type(int8=2, bool=3, int16=5),
     **dict.fromkeys(("MAXIMUM", "MINIMUM"), _by_type(int8=2, int16=4)),
     "SLICE": _by_type(int8=2, int16=4),
     "GATHER": _by_type(int8=2, bool=3, int16=4),

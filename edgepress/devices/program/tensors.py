@@ -50,7 +50,7 @@ def axes(layout: str, sample: tuple[int, ...], dims: Dims) -> tuple[int, ...]:
 
 def to_model_type(values: Array, tensor: Tensor) -> Array:
     """Values as the model takes them; codes are round(value / scale) + zero point, half to even, clipped."""
-    if tensor.dtype not in ("int8", "uint8"):
+    if tensor.dtype not in ("int8", "uint8", "int16"):
         return np.ascontiguousarray(values, tensor.dtype)
     if tensor.scale is None or tensor.zero_point is None:
         raise RequestError("model", f"its {tensor.dtype} input has no scale")

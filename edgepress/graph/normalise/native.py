@@ -144,6 +144,28 @@ def to_target_opset(model: onnx.ModelProto) -> None:
     model.ir_version = max(8, helper.find_min_ir_version_for(model.opset_import, ignore_unknown=True))
 
 
+def raise_opset(model: onnx.ModelProto, version: int) -> None:
+    """Write a valid model in a newer opset, in place.
+
+    Raises:
+        UnsupportedModelError: onnx cannot.
+    """
+    if opset(model) >= version:
+        return
+    light, heavy = without_weights(model)
+    for output in light.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    _declare_shapes(light)
+    try:
+        changed = version_converter.convert_version(light, version)
+    except _NATIVE_ERRORS as error:
+        refuse(
+            f"opset {opset(model)} cannot be written as {version}: {_first(error)}", "choose another quant"
+        )
+    _adopt(model, changed, {tensor.name for tensor in heavy})
+    model.ir_version = max(model.ir_version, helper.find_min_ir_version_for(model.opset_import, True))
+
+
 def _written_as_target(light: onnx.ModelProto) -> tuple[onnx.ModelProto | None, str]:
     """The model in the target opset, or None and why not."""
     ways = [version_converter.convert_version, restamped][: 2 if opset(light) > TARGET_OPSET else 1]

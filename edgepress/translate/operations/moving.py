@@ -69,8 +69,9 @@ def _cast(value: Tensor, dtype: str) -> Tensor:
     return tf.cast(value, dtype)
 
 
-def _fake_quant(value: Tensor, low: float, high: float, **codes: Any) -> Tensor:
-    return tf.quantization.fake_quant_with_min_max_vars(value, low, high, num_bits=8)
+def _fake_quant(value: Tensor, low: float, high: float, dtype: str, **codes: Any) -> Tensor:
+    bits = 16 if dtype == "int16" else 8
+    return tf.quantization.fake_quant_with_min_max_vars(value, low, high, num_bits=bits)
 
 
 OPERATIONS: Table = {

@@ -98,7 +98,7 @@ def quantisation(constant: Constant, channels: int, axis: int) -> Quantisation |
     Zero points are 0 wherever a byte holds code − zero point. None where the scales lie along another axis.
     """
     known = constant.quantisation
-    if known is None or known.dtype == "int32":
+    if known is None or known.dtype not in ("int4", "int8"):
         return None
     if known.scale.size > 1 and constant.axis % constant.values.ndim != axis:
         return None

@@ -1,7 +1,8 @@
 """QuantizeLinear and DequantizeLinear.
 
-A pair of int8 on an activation becomes one fake quantisation with exactly its scale and zero point; on a
-constant it is computed here, and the scale goes with the weight. Either of the two alone is arithmetic.
+A pair of int8 on an activation, or of int16 with zero point 0, becomes one fake quantisation with exactly its
+scale and zero point; on a constant it is computed here, and the scale goes with the weight. Either of the two
+alone is arithmetic.
 """
 
 from collections.abc import Sequence
@@ -22,8 +23,8 @@ _BYTES, _WORDS = ("int8", "uint8"), ("int16", "uint16")
 def plan_quantize(node: Node, planner: Planner) -> None:
     """The range that the codes cover under this scale and zero point.
 
-    Where 16 bits are dequantised again, TFLite has no kernels for most of what reads them; so the values stay
-    floats, clipped to that range, at most half a step of 1/65535 of it beside the rounded ones.
+    TFLite's codes of 16 bits are signed, with zero point 0. Where others are dequantised again, the values
+    stay floats, clipped to that range, at most half a step of 1/65535 of it beside the rounded ones.
     """
     scale, dtype = planner.constant(node, 1).values, np.dtype(planner.dtype(node.outputs[0]))
     zero = planner.constant(node, 2).values if node.has_input(2) else np.zeros(scale.shape, dtype)
@@ -41,12 +42,14 @@ def plan_quantize(node: Node, planner: Planner) -> None:
         )
     limits, value = np.iinfo(dtype), planner.value(node.inputs[0])
     low, high = ((code - int(zero.item())) * float(scale.item()) for code in (limits.min, limits.max))
-    op = "fake_quant" if dtype.name in _BYTES else "clip"
+    coded = dtype.name in _BYTES or (dtype.name == "int16" and not zero.item())
+    op = "fake_quant" if coded else "clip"
     planner.float_codes.add(node.outputs[0])
     options: dict[str, Any] = {"low": low, "high": high}
-    if op == "fake_quant":
+    if coded:
         shift = 128 if dtype.name == "uint8" else 0
-        options |= {"scale": float(scale.item()), "zero_point": int(zero.item()) - shift, "dtype": "int8"}
+        options |= {"scale": float(scale.item()), "zero_point": int(zero.item()) - shift}
+        options["dtype"] = "int16" if dtype.name == "int16" else "int8"
     planner.emit(node, op, (value,), value.layout, minimum=low, **options)
 
 
@@ -107,6 +110,8 @@ def _quantisation(codes: Array, scale: Array, zero: Array) -> Quantisation | Non
     zeros = np.broadcast_to(zero.reshape(-1), scales.shape).astype(np.int64)
     if codes.dtype == np.int32:
         return Quantisation(scales, zeros, "int32", codes.reshape(-1)) if not zeros.any() else None
+    if codes.dtype == np.int16:
+        return None if zeros.any() else Quantisation(scales, zeros, "int16")
     if codes.dtype.itemsize > 1:
         return None
     return Quantisation(scales, zeros - 128 if codes.dtype == np.uint8 else zeros)
