@@ -4,7 +4,9 @@ Standard library only, so that a switched-off stage starts fast.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +47,24 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         ArtifactError: the file is absent, unreadable, no regular file or larger than any model.
     """
-    try:
+    with _reported(path):
         return files.read(path)
+
+
+def open_file(path: Path, most: int) -> BufferedReader:
+    """A file of at most `most` bytes, open for reading.
+
+    Raises:
+        ArtifactError: the file is absent, unreadable, no regular file or larger.
+    """
+    with _reported(path):
+        return files.opened(path, most)
+
+
+@contextmanager
+def _reported(path: Path) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError as error:
         raise ArtifactError(f"cannot read {shown(path)}: {told(error)}; make it with: dvc repro") from error
     except OSError as error:

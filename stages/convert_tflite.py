@@ -1,6 +1,6 @@
 """convert-tflite: the compressed network and its float32 baseline as `.tflite`."""
 
-from edgepress.artifacts import PREPARED, metrics_path, model_path, write_bytes, write_json
+from edgepress.artifacts import PREPARED, metrics_path, model_path, write_json
 from edgepress.boundary import run_stage
 from edgepress.config.convert import CHOICES
 from edgepress.config.load import load_choice, load_runtime
@@ -24,8 +24,8 @@ def main() -> None:
     calibration = load_split(PREPARED / "calibration").inputs()
     converted = convert_pair(candidate, baseline, config, calibration)
     target = model_path(STAGE, "model.tflite")
-    write_bytes(target, converted.candidate)
-    write_bytes(model_path(STAGE, "baseline.tflite"), converted.baseline)
+    converted.candidate.save(target)
+    converted.baseline.save(model_path(STAGE, "baseline.tflite"))
     validation = PREPARED / "validation"
     outputs = predict(target, validation / "x.npy", runtime.threads)
     metrics = {

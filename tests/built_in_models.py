@@ -45,8 +45,8 @@ def write(folder: Path, name: str, images: np.ndarray) -> None:
     model = export(net, SHAPE)
     quantised = quantiser(INT8)(model, INT8, Sources(lambda _: images, no_tuning, 0))
     converted = convert_pair(quantised, model, Nhwc("auto"), images)
-    (folder / f"{name}.tflite").write_bytes(converted.candidate)
-    (folder / f"{name}_float.tflite").write_bytes(converted.baseline)
+    converted.candidate.save(folder / f"{name}.tflite")
+    converted.baseline.save(folder / f"{name}_float.tflite")
 
 
 def no_tuning() -> None:

@@ -14,6 +14,9 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from PIL import Image
 
+from edgepress.convert.writer.file import to_pieces
+from edgepress.convert.writer.graph import Graph, Operator, Tensor
+
 Mutate = Callable[[bytes, random.Random], bytes]
 
 _SIZES = (0, 1, 2, 3, 255, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1)
@@ -250,6 +253,21 @@ def tflite(quantised: bool) -> bytes:
     builder = flatbuffers.Builder()
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+@cache
+def written(outside: bool) -> bytes:
+    """Of this project's own writer; with its constants outside of the FlatBuffer, as of more than 2 GB."""
+    weights = np.random.default_rng(0).normal(size=(4, 3, 3, 3)).astype(np.float32)
+    image, made, kernel, bias = (
+        Tensor("input", (1, 8, 8, 3)),
+        Tensor("conv", (1, 6, 6, 4)),
+        Tensor("conv.weight", weights.shape, values=weights),
+        Tensor("", (4,), values=np.ones(4, np.float32)),
+    )
+    options = {"padding": "VALID", "stride_w": 1, "stride_h": 1}
+    operator = Operator("CONV_2D", [image, kernel, bias], [made], options)
+    return bytes(to_pieces(Graph([image], [made], [operator], ["input"], ["conv"]), 0 if outside else 2**31))
 
 
 METER = b"timestamp,watts\n" + b"".join(b"%d.25,%d.5\n" % (1_700_000_000 + n, n % 3) for n in range(40))

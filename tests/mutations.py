@@ -147,6 +147,11 @@ def _onnx(chance: random.Random) -> bytes:
     return mutated_onnx.mutate(chance.choice(mutated_onnx.seeds()), chance)
 
 
+def _tflite(chance: random.Random) -> bytes:
+    made = chance.choice([mutated_seeds.tflite, mutated_seeds.written])
+    return made(chance.random() < 0.5)
+
+
 def _import(path: Path) -> None:
     config = Onnx(str(path), str(path.parent))
     imported(read_source(config), config, mutated_onnx.IMAGE, classes=0)
@@ -260,7 +265,7 @@ READERS = {
     "tflite": Reader(
         8,
         "model.tflite",
-        _either(lambda chance: mutated_seeds.tflite(chance.random() < 0.5), bytes_changed, numbers_changed),
+        _either(_tflite, bytes_changed, numbers_changed),
         [lambda path: describe(path, False), _json, tflite_metrics, _cut],
     ),
     "npz": Reader(7, "data.npz", _npz, [_arrays("nf"), open_array]),

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from ai_edge_litert import schema_py_generated as schema
 
-from edgepress.artifacts import broken, read_bytes
-from edgepress.convert.flatbuffer import Graph, Operator, read_tflite
+from edgepress.artifacts import broken
+from edgepress.convert.flatbuffer import Graph, Operator, read_content, read_tflite
 from edgepress.errors import ArtifactError
 
 _OUTPUTS, _OPERATORS, _SIGNATURES = 8, 10, 18
@@ -21,6 +21,9 @@ _OUTPUTS, _OPERATORS, _SIGNATURES = 8, 10, 18
 
 _MAX_OPERATORS = 5_000
 """Far more than any model for an edge device has; the cuts' outputs are as many again for each of them."""
+
+_MOST_BYTES = 2**31 - 2**20
+"""As far as offsets in a FlatBuffer go, less what a cut appends."""
 
 _PADDED = ("CONV_2D", "DEPTHWISE_CONV_2D")
 
@@ -58,9 +61,15 @@ def read_cuts(path: Path) -> Cuts:
     Raises:
         ArtifactError: the file is absent or damaged, or has no operator that depends on the inputs.
     """
+    content = read_content(path)
+    if len(content) > _MOST_BYTES:
+        raise ArtifactError(
+            f"{path} has {len(content):,} bytes; its operators cannot be timed one by one, since what is "
+            f"appended to a FlatBuffer has to begin below {_MOST_BYTES:,}. Profile a smaller network"
+        )
     graph = read_tflite(path).graphs[0]
     try:
-        cuts = Cuts(_places(read_bytes(path)), graph.inputs, list(_steps(graph)))
+        cuts = Cuts(_places(content), graph.inputs, list(_steps(graph)))
     except (IndexError, ValueError, struct.error) as error:
         raise broken(path, "a TFLite model", error) from error
     if not cuts.steps:
@@ -120,7 +129,7 @@ def _given(inputs: list[int]) -> list[int]:
     return [index for index in inputs if index >= 0]
 
 
-def _places(content: bytes) -> dict[str, int]:
+def _places(content: bytes | memoryview) -> dict[str, int]:
     root = schema.Model.GetRootAs(content)
     graph = root.Subgraphs(0)
     places = {"operators": _vector(content, graph, _OPERATORS), "outputs": _field(graph, _OUTPUTS)}
@@ -135,7 +144,7 @@ def _field(table: object, slot: int) -> int:
     return int(inner.Pos + inner.Offset(slot))
 
 
-def _vector(content: bytes, table: object, slot: int) -> int:
+def _vector(content: bytes | memoryview, table: object, slot: int) -> int:
     """Where in the file the length of a table's vector is."""
     place = _field(table, slot)
     distance: int = struct.unpack_from("<I", content, place)[0]

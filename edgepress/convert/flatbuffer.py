@@ -6,6 +6,7 @@ which bounds how many there may be, and whatever else the accessors raise become
 """
 
 import math
+import os
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,14 +17,19 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgepress.artifacts import broken, read_bytes
+from edgepress.artifacts import broken, open_file, read_bytes
 from edgepress.datasets.prepared import Array
+from edgepress.files import mapped
 from edgepress.graph.weights import normalised
 
 _IDENTIFIER = b"TFL3"
 _MAX_TABLES = 200_000
 """Far more tensors, operators and buffers together than any model for an edge device has."""
 
+MAX_TFLITE_BYTES = 2**36
+"""Of a file whose constants lie outside of its FlatBuffer."""
+
+_MAPPED_BYTES = 2**26
 _MAX_RANK = 16
 _LONGEST_NAME = 10_000
 _SHARED = 4
@@ -41,6 +47,9 @@ _NUMPY_TYPES = {
     "INT16": "<i2",
     "INT32": "<i4",
 }
+_NOWHERE = 1
+"""A buffer's place in the file up to which it has none."""
+
 _DAMAGE = (struct.error, ValueError, TypeError, IndexError, OverflowError, AttributeError, KeyError)
 
 
@@ -169,31 +178,38 @@ def read_tflite(path: Path) -> TfliteModel:
     Raises:
         ArtifactError: the file is absent or damaged.
     """
-    content = read_bytes(path)
+    content = read_content(path)
     try:
-        return parse_tflite(content)
+        return _Reader(content).model()
     except _DAMAGE as error:
         raise broken(path, "a TFLite model", error) from error
 
 
-def parse_tflite(content: bytes) -> TfliteModel:
-    """What the bytes of a sound `.tflite` hold; arrays are views of them."""
-    return _Reader(content).model()
+def read_content(path: Path) -> bytes | memoryview:
+    """The bytes of a `.tflite`; those of a large one are read when they are asked for.
+
+    Raises:
+        ArtifactError: as `edgepress.artifacts.read_bytes`.
+    """
+    with open_file(path, MAX_TFLITE_BYTES) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > _MAPPED_BYTES:
+            return mapped(file, 0, size)[1]
+    return read_bytes(path)
 
 
 class _Reader:
     """Walks a file; raises ValueError, or what the accessors raise, where it is not sound."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes | memoryview) -> None:
         if content[4:8] != _IDENTIFIER:
-            raise ValueError(f"identifier {content[4:8]!r} instead of {_IDENTIFIER!r}")
+            raise ValueError(f"identifier {bytes(content[4:8])!r} instead of {_IDENTIFIER!r}")
+        self._content = np.frombuffer(content, np.uint8)
         self._root = schema.Model.GetRootAs(content)
         self._room = min(len(content) // 4, _MAX_TABLES)
         self._elements = self._data = _SHARED * len(content)
         self._codes = [_code_name(code) for code in self._tables(self._root, "OperatorCodes")]
-        self._buffers = [
-            _array(buffer.DataAsNumpy(), np.uint8) for buffer in self._tables(self._root, "Buffers")
-        ]
+        self._buffers = [self._buffer(buffer) for buffer in self._tables(self._root, "Buffers")]
 
     def model(self) -> TfliteModel:
         """All subgraphs, as one model."""
@@ -215,6 +231,15 @@ class _Reader:
             raise ValueError(f"{length} {field} are more than the file has room for")
         get: Callable[[int], Any] = getattr(table, field)
         return map(get, range(length))
+
+    def _buffer(self, buffer: Any) -> Array:
+        """The content of a buffer: in the FlatBuffer, or from a place of the file on."""
+        offset, size = buffer.Offset(), buffer.Size()
+        if offset <= _NOWHERE:
+            return _array(buffer.DataAsNumpy(), np.uint8)
+        if size > len(self._content) - offset:
+            raise ValueError(f"a buffer of {size} bytes at {offset} ends behind the file")
+        return self._content[offset : offset + size]
 
     def _graph(self, graph: Any) -> Graph:
         tensors = [self._tensor(tensor) for tensor in self._tables(graph, "Tensors")]

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import onnx
 
+from edgepress.convert.pieces import Pieces
 from edgepress.convert.writer.table import write
 from edgepress.datasets.prepared import Array
-from edgepress.graph.aside import release_files
 from edgepress.graph.batchnorm import fold_batchnorm
 from edgepress.graph.formats import number_format, to_float
 from edgepress.translate.absorbing import absorbed
@@ -17,15 +17,15 @@ from edgepress.translate.planning import plan_graph
 Orders = Mapping[str, Order]
 
 
-def convert(model: onnx.ModelProto, int8_io: bool, calibration: Array, orders: Orders | None = None) -> bytes:
+def convert(
+    model: onnx.ModelProto, int8_io: bool, calibration: Array, orders: Orders | None = None
+) -> Pieces:
     """ONNX → TFLite with images in NHWC; quantised exactly as the ONNX model is: `calibration` is not read.
 
     `orders` says how the axes of inputs and outputs are stored, as in `plan_graph`. Inputs and outputs keep
     their names and order.
     """
-    content = write(absorbed(planned(model, orders)), number_format(model), int8_io)
-    release_files()
-    return bytes(content)
+    return write(absorbed(planned(model, orders)), number_format(model), int8_io)
 
 
 def planned(model: onnx.ModelProto, orders: Orders | None = None) -> Plan:

@@ -12,6 +12,7 @@ from typing import Any
 import onnx
 
 from edgepress.convert.onnx_tf_compat import prepare
+from edgepress.convert.pieces import Pieces
 from edgepress.convert.tflite import representative, run, set_format, with_output_names
 from edgepress.datasets.prepared import Array
 from edgepress.errors import ConfigError, ConversionError, DataError, UnsupportedModelError
@@ -30,7 +31,7 @@ def convert(
     int8_io: bool,
     calibration: Array,
     orders: Mapping[str, tuple[int, ...]] | None = None,
-) -> bytes:
+) -> Pieces:
     """ONNX → TFLite with NCHW input: all axes are as in ONNX.
 
     Raises:
@@ -67,7 +68,7 @@ def convert(
         if form == "int8":
             converter.representative_dataset = representative(calibration)
         content, names = run(converter, "onnx_tf"), [output.name for output in model.graph.output]
-    return content if len(names) == 1 else with_output_names(content, names, ordered=False)
+    return Pieces([content if len(names) == 1 else with_output_names(content, names, ordered=False)])
 
 
 def _static(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -8,6 +8,7 @@ from typing import Protocol
 import onnx
 
 from edgepress.config.convert import ConvertConfig, Nhwc, OnnxTf
+from edgepress.convert.pieces import Pieces
 from edgepress.datasets.prepared import Array
 from edgepress.errors import ConfigError
 from edgepress.graph.formats import INTEGERS, number_format
@@ -22,7 +23,7 @@ class Converter(Protocol):
 
     def __call__(
         self, model: onnx.ModelProto, int8_io: bool, calibration: Array, orders: Orders | None = None
-    ) -> bytes:
+    ) -> Pieces:
         """Convert a model in any number format to a `.tflite` with batch 1, whose input is NHWC or NCHW as
         the converter's own layout is.
 
@@ -47,8 +48,8 @@ class Converted:
     """The `.tflite` files of the compressed network and of its float32 baseline."""
 
     converter: str
-    candidate: bytes
-    baseline: bytes
+    candidate: Pieces
+    baseline: Pieces
 
 
 def convert_pair(
@@ -66,7 +67,7 @@ def convert_pair(
 
 def convert_single(
     model: onnx.ModelProto, config: ConvertConfig, calibration: Array, orders: Orders | None = None
-) -> bytes:
+) -> Pieces:
     """Convert one model with the converter that the configuration selects; raises as `convert_pair`.
 
     `orders` is as in `Converter`; without it inputs are images, as those of the pipeline are.

@@ -1,8 +1,7 @@
 """`edgepress convert`: one ONNX file from anywhere → one `.tflite`."""
 
-import tempfile
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,10 +9,10 @@ from typing import Any, TypeVar
 import numpy as np
 import onnx
 
-from edgepress.artifacts import write_bytes
 from edgepress.config.convert import ConvertConfig, Nhwc, OnnxTf
-from edgepress.convert.flatbuffer import TfliteModel, parse_tflite
+from edgepress.convert.flatbuffer import TfliteModel, read_tflite
 from edgepress.convert.nhwc import planned
+from edgepress.convert.pieces import Pieces
 from edgepress.convert.registry import Orders, convert_single
 from edgepress.datasets.prepared import Array
 from edgepress.errors import ConfigError, ConversionError, EdgepressError
@@ -32,6 +31,7 @@ from edgepress.standalone.layouts import chosen_orders, told
 from edgepress.standalone.request import SAMPLES, Request
 from edgepress.text import shown
 from edgepress.translate.ends import network_channels
+from edgepress.writing import atomic
 
 _COMPARED = 32
 _THREADS = 1
@@ -131,11 +131,39 @@ def convert(request: Request, progress: Progress) -> Outcome:
 def _convert(request: Request, progress: Progress) -> Outcome:
     """As `convert`. Weights lie beside the model unless ONNX Runtime or another converter is to read it."""
     alone = request.converter == "nhwc" and request.quant == "none" and not request.check
-    with weights_aside() if alone else nullcontext():
-        return _converted_as_asked(request, progress)
+    with suppress(_NotPassedError), ExitStack() as until_read:
+        with weights_aside() if alone else nullcontext():
+            made = _written(request, progress, until_read)
+        outcome = Outcome(
+            request.target,
+            request.converter,
+            read_tflite(made.file),
+            made.file.stat().st_size,
+            made.moved,
+            made.notes,
+            made.check,
+        )
+        if made.check is not None and not made.check.passed:
+            raise _NotPassedError
+    return outcome
 
 
-def _converted_as_asked(request: Request, progress: Progress) -> Outcome:
+@dataclass(frozen=True)
+class _Made:
+    """A file that takes the target's place when it is read, and what `Outcome` tells beside what it holds."""
+
+    file: Path
+    moved: tuple[str, ...]
+    notes: tuple[str, ...]
+    check: Check | None
+
+
+class _NotPassedError(Exception):
+    """What was written is taken back."""
+
+
+def _written(request: Request, progress: Progress, until_read: ExitStack) -> _Made:
+    """Convert as asked; the file takes its place when `until_read` ends."""
     progress(f"reading {request.source}")
     read = read_onnx(request.source)
     original = copy(read) if request.check else None
@@ -171,20 +199,18 @@ def _converted_as_asked(request: Request, progress: Progress) -> Outcome:
     progress(f"converting to TFLite with {request.converter}")
     calibration = np.zeros((0, *shape), np.float32) if given is None else given
     content = _converted(request, quantised, calibration, orders)
+    made = until_read.enter_context(atomic(request.target))
+    with made.open("wb") as file:
+        content.write(file)
     check = None
     if original is not None:
         progress("comparing with ONNX Runtime")
-        check = _checked(request, content, original, (model, quantised), given, orders)
-    moved = tuple(told(read, model, orders))
+        check = _checked(request, made, original, (model, quantised), given, orders)
     notes += [*map(str, float_joins(quantised)), *blurred_outputs(quantised)]
-    known, found = tuple(dict.fromkeys(notes)), parse_tflite(content)
-    outcome = Outcome(request.target, request.converter, found, len(content), moved, known, check)
-    if check is None or check.passed:
-        write_bytes(request.target, content)
-    return outcome
+    return _Made(made, tuple(told(read, model, orders)), tuple(dict.fromkeys(notes)), check)
 
 
-def _converted(request: Request, model: onnx.ModelProto, calibration: Array, orders: Orders) -> bytes:
+def _converted(request: Request, model: onnx.ModelProto, calibration: Array, orders: Orders) -> Pieces:
     config = _CONVERTERS[request.converter](request.io_dtype)
     return _explained(request, lambda: convert_single(model, config, calibration, orders))
 
@@ -203,7 +229,7 @@ def _explained(request: Request, work: Callable[[], T]) -> T:
 
 def _checked(
     request: Request,
-    content: bytes,
+    tflite: Path,
     original: onnx.ModelProto,
     models: tuple[onnx.ModelProto, onnx.ModelProto],
     given: Array | None,
@@ -217,13 +243,10 @@ def _checked(
     inputs = draw_inputs(shape, _COMPARED) if given is None else given[:_COMPARED]
     ends = [orders[end.name] for end in (*model.graph.input, *model.graph.output)]
     expected = reference(serialised(original), inputs, _THREADS)
-    with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder, "model.tflite")
-        made.write_bytes(content)
-        outputs, in_form = signals(expected, made, inputs, ends, _THREADS), {}
-        if quantised is not model:
-            in_onnx = reference(serialised(quantised), inputs, _THREADS, optimised=True)
-            in_form = signals(in_onnx, made, inputs, ends, _THREADS)
+    outputs, in_form = signals(expected, tflite, inputs, ends, _THREADS), {}
+    if quantised is not model:
+        in_onnx = reference(serialised(quantised), inputs, _THREADS, optimised=True)
+        in_form = signals(in_onnx, tflite, inputs, ends, _THREADS)
     source = "drawn uniformly from [0, 1)" if given is None else f"of {request.calibration}"
     return Check(
         source=str(request.source),

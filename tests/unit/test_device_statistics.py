@@ -81,4 +81,4 @@ def make_dense(path: Path, width: int) -> None:
     graph = Graph(3, 8, 6)
     hidden = graph.add("Gemm", graph.add("Flatten", "input"), graph.weights(144, width))
     graph.add("Gemm", graph.add("Gemm", hidden, graph.weights(width, width)), graph.weights(width, 5))
-    path.write_bytes(convert(graph.model(), False, np.zeros(0)))
+    path.write_bytes(bytes(convert(graph.model(), False, np.zeros(0))))

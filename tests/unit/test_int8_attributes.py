@@ -96,7 +96,7 @@ def test_int8_honours_what_nodes_carry(cases):
     sources = Sources(lambda samples: INPUTS, lambda: None, 0, [].append)
     integers = quantiser(FORMATS["int8"])(normalise(model), FORMATS["int8"], sources)
     actual = run(integers)
-    lite = run_litert(convert(integers, True, np.zeros(0)), list(planned(integers).output_orders))
+    lite = run_litert(bytes(convert(integers, True, np.zeros(0))), list(planned(integers).output_orders))
     wrong = []
     for case, exact, ours, (theirs, step) in zip(cases, expected, actual, lite, strict=True):
         assert np.ptp(exact, axis=0).max() > 0, case

@@ -202,7 +202,7 @@ def test_ranges_that_lie_apart_are_joined_in_floats_by_both_runtimes(network, op
     graph, outputs = network()
     model, inputs = model_of(graph, outputs), drawn(24)
     quantised = in_int8(model)
-    content = convert_single(quantised, Nhwc("auto"), NONE)
+    content = bytes(convert_single(quantised, Nhwc("auto"), NONE))
     expected, ours = in_onnx(model, inputs), in_onnx(quantised, inputs)
     theirs, steps = in_litert(content, inputs)
     assert [join.operator for join in float_joins(quantised)] == operators
@@ -247,7 +247,7 @@ def test_other_readers_keep_their_range_in_integers_and_runtimes_agree(network):
     graph, outputs = network()
     model, inputs = model_of(graph, outputs), drawn(24)
     quantised = in_int8(model)
-    content = convert_single(quantised, Nhwc("auto"), NONE)
+    content = bytes(convert_single(quantised, Nhwc("auto"), NONE))
     expected, (theirs, steps) = in_onnx(model, inputs), in_litert(content, inputs)
     assert not float_joins(quantised)
     assert not {"DEQUANTIZE", "NEG"}.intersection(operators(content))
@@ -280,7 +280,7 @@ def test_joins_that_cost_little_stay_as_they_are(network):
     assert not float_joins(quantised)
     assert not any(name.startswith("joined") for name in names)
     assert not {"DEQUANTIZE", "QUANTIZE"}.intersection(
-        operators(convert_single(quantised, Nhwc("auto"), NONE))
+        operators(bytes(convert_single(quantised, Nhwc("auto"), NONE)))
     )
 
 
@@ -304,15 +304,15 @@ def test_int8_outputs_are_refused_where_they_are_floats():
     with pytest.raises(
         ConfigError, match=rf"io_dtype is 'int8' but .* output '{outputs[0]}' in float32.* auto or"
     ):
-        convert_single(quantised, Nhwc("int8"), NONE)
-    _, steps = in_litert(convert_single(quantised, Nhwc("auto"), NONE), drawn(1))
+        bytes(convert_single(quantised, Nhwc("int8"), NONE))
+    _, steps = in_litert(bytes(convert_single(quantised, Nhwc("auto"), NONE)), drawn(1))
     assert steps[0] == 0 < steps[1]
 
 
 def test_the_other_converter_refuses_joins_in_floats():
     graph, outputs = chain()
     with pytest.raises(UnsupportedModelError, match=r"onnx_tf joins in int8 .* use convert=nhwc"):
-        convert_single(in_int8(model_of(graph, outputs)), OnnxTf("auto"), drawn(4))
+        bytes(convert_single(in_int8(model_of(graph, outputs)), OnnxTf("auto"), drawn(4)))
 
 
 def head(factor: float) -> Network:
@@ -358,7 +358,7 @@ def test_training_keeps_what_was_decided(network, floats):
     model, quantised = trained(network)
     inputs = task(32, seed=3).inputs()
     ours, right = in_onnx(quantised, inputs)[0], in_onnx(model, inputs)[0]
-    (theirs,), (step,) = in_litert(convert_single(quantised, Nhwc("auto"), NONE), inputs)
+    (theirs,), (step,) = in_litert(bytes(convert_single(quantised, Nhwc("auto"), NONE)), inputs)
     assert len(float_joins(quantised)) == floats
     assert any(node.op_type == "Identity" for node in quantised.graph.node) != bool(floats)
     assert np.abs(ours - theirs).max() <= (1.01 * step or 1e-5 * np.abs(ours).max())

@@ -169,7 +169,7 @@ def test_both_runtimes_saturate_alike(body, value):
     from edgepress.convert.nhwc import convert
 
     model = quantised(network(lambda graph, scores, hidden: body(value, graph, scores, hidden)))
-    outputs, codes = run_tflite(convert(model, True, np.zeros(0)), inputs())
+    outputs, codes = run_tflite(bytes(convert(model, True, np.zeros(0))), inputs())
     assert codes is not None
     expected = run_onnx(model, inputs())
     assert np.abs(outputs.reshape(expected.shape) - expected).max() < 1.01 / 256
@@ -209,7 +209,7 @@ def test_what_cannot_saturate_stays_in_floats_and_is_told(body):
         and "too far apart for 8 bits, too far from 0, or in few" in line
         and "\n" not in line
     )
-    outputs, _ = run_tflite(convert(integers, False, np.zeros(0)), inputs())
+    outputs, _ = run_tflite(bytes(convert(integers, False, np.zeros(0))), inputs())
     outputs = outputs.reshape(actual.shape)
     np.testing.assert_allclose(outputs[visible], actual[visible], atol=0.02 * np.ptp(actual[visible]))
 

@@ -112,7 +112,7 @@ def test_what_changed_its_meaning_is_the_same_in_the_finished_file(op, opset, le
     values = inputs(known[0])
     for form in known:
         expected.append(run_unoptimised(network(op, opset, form), values))
-    runner = Interpreter(model_content=convert(normalise(merged), False, values), num_threads=1)
+    runner = Interpreter(model_content=bytes(convert(normalise(merged), False, values)), num_threads=1)
     runner.allocate_tensors()
     runner.set_tensor(runner.get_input_details()[0]["index"], stored(values))
     runner.invoke()

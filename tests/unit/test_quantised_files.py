@@ -46,7 +46,7 @@ def converted(model: onnx.ModelProto) -> bytes:
     from edgepress.convert.nhwc import convert
 
     normal = normalise(copy(model))
-    return convert(normal, number_format(normal) == "int8", np.zeros(0, np.float32))
+    return bytes(convert(normal, number_format(normal) == "int8", np.zeros(0, np.float32)))
 
 
 def run(content: bytes, values: np.ndarray) -> tuple[np.ndarray, float]:

@@ -61,7 +61,7 @@ def test_a_unet_gives_an_image_in_nhwc_without_a_transpose(batch):
     assert plan.output_orders == ((0, 2, 3, 1),)
     tensorflow()
     inputs = inputs_for(model)
-    actual, _ = run_tflite(convert_single(model, Nhwc("auto"), inputs[:0]), inputs)
+    actual, _ = run_tflite(bytes(convert_single(model, Nhwc("auto"), inputs[:0])), inputs)
     assert_close(np.moveaxis(actual, -1, 1), run_onnx(model, inputs))
 
 

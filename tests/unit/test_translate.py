@@ -691,7 +691,7 @@ def test_each_activation_behind_a_negation():
     model = graph.model()
     inputs = inputs_for(model)
     expected = run_onnx(model, inputs)
-    actual, _ = run_tflite(convert(model, False, np.zeros(0)), inputs)
+    actual, _ = run_tflite(bytes(convert(model, False, np.zeros(0))), inputs)
     assert_close(np.moveaxis(actual, -1, 1), expected)
 
 

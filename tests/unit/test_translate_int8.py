@@ -70,7 +70,7 @@ def test_quantised_operators_stay_integers_and_agree(body):
     model = quantise(
         fitted(graph, graph.add("Flatten", graph.add("GlobalAveragePool", last))), FORMATS["int8"]
     )
-    content = convert(model, True, np.zeros(0))
+    content = bytes(convert(model, True, np.zeros(0)))
     inputs = task(64, seed=3).inputs()
     outputs, codes = run_tflite(content, inputs)
     expected = run_onnx(model, inputs)
@@ -187,7 +187,7 @@ def test_the_runtimes_are_one_step_apart_at_most(body):
         graph.add("Conv", made, np.eye(8, dtype=np.float32)[:, :, None, None])
     model, inputs = graph.model(), task(64, seed=3).inputs()
     quantised = quantise(model, FORMATS["int8"])
-    content = convert(quantised, True, np.zeros(0))
+    content = bytes(convert(quantised, True, np.zeros(0)))
     outputs, _ = run_tflite(content, inputs)
     (detail,) = Interpreter(model_content=content).get_output_details()
     steps = np.abs(np.moveaxis(outputs, -1, 1) - run_onnx(quantised, inputs)) / detail["quantization"][0]
@@ -318,6 +318,6 @@ def both_runtimes(body, samples: int) -> tuple[np.ndarray, np.ndarray, bytes]:
     scaled = graph.add("Div", "input", np.float32(128))
     body(graph, graph.add("Conv", scaled, 0.3 * graph.weights(8, 2, 3, 3), pads=PADS))
     quantised, inputs = quantise(graph.model(), FORMATS["int8"]), task(samples, seed=3).inputs()
-    content = convert(quantised, True, np.zeros(0))
+    content = bytes(convert(quantised, True, np.zeros(0)))
     outputs, _ = run_tflite(content, inputs)
     return np.moveaxis(outputs, -1, 1), run_onnx(quantised, inputs), content

@@ -176,7 +176,7 @@ def float_operators(tflite: TfliteModel) -> dict[str, int]:
 
 
 def _converted(model: onnx.ModelProto) -> tuple[bytes, TfliteModel]:
-    content = convert_single(model, Nhwc("auto"), np.zeros((0,), np.float32))
+    content = bytes(convert_single(model, Nhwc("auto"), np.zeros((0,), np.float32)))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.tflite")
         path.write_bytes(content)

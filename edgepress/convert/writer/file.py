@@ -1,7 +1,8 @@
-"""A network written as the bytes of a `.tflite` (LiteRT's schema, a FlatBuffer).
+"""A network written as the content of a `.tflite` (LiteRT's schema, a FlatBuffer).
 
-Equal constants, quantisations, shapes and names are stored once. Each buffer begins at a multiple of 16 bytes
-of the file, as the schema asks for and some runtimes rely on; its content is copied once, from where it is.
+Equal constants, quantisations, shapes and names are stored once. The constants' contents come behind all
+tables, each at a multiple of 16 bytes of the file, as the schema asks for and some runtimes rely on; so they
+are copied once, from where they are to the disk.
 """
 
 from collections.abc import Sequence
@@ -11,11 +12,12 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from edgepress.convert.pieces import Pieces
+from edgepress.convert.writer.contents import ALIGNMENT, MOST_BYTES, buffer_table, with_contents
 from edgepress.convert.writer.graph import Array, Codes, Graph, Operator, Tensor
 from edgepress.convert.writer.versions import version_of
 
 _VERSION = 3
-_ALIGNMENT = 16
 _TYPES = {
     "float32": schema.TensorType.FLOAT32,
     "float16": schema.TensorType.FLOAT16,
@@ -51,9 +53,12 @@ _OPTIONS = {
 _FIELDS = {"activation": "fusedActivationFunction", "in_type": "inDataType", "out_type": "outDataType"}
 
 
-def to_bytes(graph: Graph) -> memoryview:
-    """The finished file; the network is not changed."""
-    return _Writer(graph).write()
+def to_pieces(graph: Graph, most: int = MOST_BYTES) -> Pieces:
+    """The finished file; the network is not changed.
+
+    One of more than `most` bytes has its constants outside of the FlatBuffer, as `contents.py` says.
+    """
+    return _Writer(graph).write(most)
 
 
 class _Writer:
@@ -63,15 +68,14 @@ class _Writer:
         self._buffers: list[Array | None] = [None]
         self._places = self._buffers_of_tensors()
         self._shared: dict[Any, int] = {}
-        room = sum(array.nbytes + 2 * _ALIGNMENT for array in self._buffers if array is not None)
-        self._builder = flatbuffers.Builder(
-            room + 512 * (len(self._tensors.unique) + len(graph.operators)) + 4096
-        )
+        self._builder = flatbuffers.Builder(512 * (len(self._tensors.unique) + len(graph.operators)) + 4096)
 
-    def write(self) -> memoryview:
+    def write(self, most: int) -> Pieces:
         """Tables are written from the leaves on, and lie in the file from the end on."""
         codes = self._operator_codes()
-        buffers = self._vector(list(map(self._buffer, self._buffers)))
+        outside = sum(array.nbytes + ALIGNMENT for array in self._buffers if array is not None) > most
+        tables = [buffer_table(self._builder, array, outside) for array in self._buffers]
+        buffers = self._vector(tables)
         subgraphs = self._vector([self._subgraph(codes)])
         signatures = self._vector([self._signature()])
         kinds = self._vector([self._operator_code(*code) for code in codes])
@@ -85,7 +89,7 @@ class _Writer:
         schema.ModelAddBuffers(b, buffers)
         schema.ModelAddSignatureDefs(b, signatures)
         b.Finish(schema.ModelEnd(b), file_identifier=b"TFL3")
-        return memoryview(b.Bytes)[b.Head() :]
+        return with_contents(b, list(zip(tables, self._buffers, strict=True)), outside)
 
     # Buffers
 
@@ -107,21 +111,6 @@ class _Writer:
             else:
                 places.append(known[key])
         return places
-
-    def _buffer(self, array: Array | None) -> int:
-        b = self._builder
-        if array is None or not array.nbytes:
-            schema.BufferStart(b)
-            return int(schema.BufferEnd(b))
-        b.StartVector(1, array.nbytes, _ALIGNMENT)
-        b.head -= array.nbytes
-        place = np.frombuffer(b.Bytes, array.dtype, array.size, b.head)
-        place.reshape(array.shape)[...] = array
-        b.vectorNumElems = array.nbytes
-        data = b.EndVector()
-        schema.BufferStart(b)
-        schema.BufferAddData(b, data)
-        return int(schema.BufferEnd(b))
 
     # Tables
 

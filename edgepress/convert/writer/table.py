@@ -1,7 +1,8 @@
 """From a plan's step to the rule that lowers it, and the whole way from a plan to a file."""
 
+from edgepress.convert.pieces import Pieces
 from edgepress.convert.writer import elementwise, layers, moving, products, reductions
-from edgepress.convert.writer.file import to_bytes
+from edgepress.convert.writer.file import to_pieces
 from edgepress.convert.writer.graph import Graph
 from edgepress.convert.writer.halves import halved
 from edgepress.convert.writer.lowering import Lowering, Rule
@@ -20,14 +21,14 @@ RULES: dict[str, Rule] = {
 
 def write(
     plan: Plan, number_format: NumberFormat = "float32", int8_io: bool = False, batch: int = 1
-) -> memoryview:
-    """The plan as the bytes of a `.tflite`, with `batch` samples where their number is open.
+) -> Pieces:
+    """The plan as the content of a `.tflite`, with `batch` samples where their number is open.
 
     int8 is where the plan quantises. Else `number_format` says how constants are stored: fp16 ones are made
     float32 by the runtime, and `dynamic` layers with kernels in codes quantise what comes in as they run.
     """
     graph = lowered(plan, number_format, int8_io, batch)
-    return to_bytes(halved(graph) if number_format == "fp16" else graph)
+    return to_pieces(halved(graph) if number_format == "fp16" else graph)
 
 
 def lowered(

@@ -15,7 +15,7 @@ from edgepress.files import mapped, opened, opened_below, read
 from edgepress.graph.aside import are_put_aside, note_file, put_aside
 from edgepress.graph.normalise.bulk import require_proportion
 from edgepress.graph.normalise.lightening import lightened
-from edgepress.graph.normalise.limits import MAX_FILE_BYTES, MAX_NAME, refuse
+from edgepress.graph.normalise.limits import MAX_BESIDE_BYTES, MAX_FILE_BYTES, MAX_NAME, refuse
 from edgepress.graph.normalise.tensors import tensor_bytes
 from edgepress.text import one_line
 
@@ -48,7 +48,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         with _opened(tensor, path.parent, parts) as file:
             sizes["/".join(parts)] = size = os.fstat(file.fileno()).st_size
             wanted += tensor_bytes(tensor)
-            if wanted > min(MAX_FILE_BYTES, _SHARED * sum(sizes.values())):
+            if wanted > min(_most_bytes(), _SHARED * sum(sizes.values())):
                 refuse(
                     f"the tensors up to {tensor.name[:80]!r} take {wanted} bytes of external data, of which "
                     f"there are {sum(sizes.values())}",
@@ -58,6 +58,10 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     for place in heavy.keys() - elsewhere:
         _give(held[place], heavy[place])
     return model
+
+
+def _most_bytes() -> int:
+    return MAX_BESIDE_BYTES if are_put_aside() else MAX_FILE_BYTES
 
 
 def external_files(path: Path) -> list[Path]:
@@ -177,7 +181,7 @@ def _location(tensor: TensorProto) -> tuple[str, ...]:
 def _opened(tensor: TensorProto, folder: Path, parts: tuple[str, ...]) -> BufferedReader:
     what = f"the data of tensor {tensor.name[:80]!r}, {folder.joinpath(*parts)},"
     try:
-        return opened_below(folder, parts, MAX_FILE_BYTES, UnsupportedModelError)
+        return opened_below(folder, parts, _most_bytes(), UnsupportedModelError)
     except (FileNotFoundError, NotADirectoryError):
         refuse(f"{what} is not there", "copy it beside the model")
     except OSError as error:

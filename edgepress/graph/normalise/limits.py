@@ -7,7 +7,10 @@ from edgepress.errors import UnsupportedModelError
 from edgepress.text import one_line
 
 MAX_FILE_BYTES = 2**31 - 1
-"""Protobuf's own limit for one message; external data of a model is bounded alike."""
+"""Protobuf's own limit for one message, and so for a model that holds its external data itself."""
+
+MAX_BESIDE_BYTES = 2**36
+"""Of external data that stays beside the model."""
 
 MAX_ELEMENTS = 2**31 - 1
 """Of one tensor, for a batch of one; no runtime for edge devices indexes further."""
