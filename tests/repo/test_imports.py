@@ -63,7 +63,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, model = tmp_path_factory.mktemp("files"), normalise(network())
     onnx.save(model, folder / "model.onnx")
     onnx.save(quantise(model, INT8), folder / "int8.onnx")
-    (folder / "model.tflite").write_bytes(convert(model, False, np.zeros(0, np.float32)))
+    convert(model, False, np.zeros(0, np.float32)).save(folder / "model.tflite")
     return folder
 
 

@@ -25,7 +25,7 @@ def group(tmp_path: Path) -> list[Entry]:
     entries = []
     for name, seconds in ((OURS, 0.5), ("onnx2tf", 1.5)):
         target = tmp_path / f"net.{name}.tflite"
-        target.write_bytes(content)
+        content.save(target)
         times = np.random.default_rng(len(name)).normal(1, 0.01, (5, 4, 20))
         entries.append(Entry("net", name, target, [Cost(seconds, 2**27)], times_ms=times))
     (tmp_path / "net.onnx").write_bytes(bytes(100))

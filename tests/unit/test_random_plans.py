@@ -103,7 +103,7 @@ def test_plans_of_codes_crash_no_microcontroller(tmp_path: Path) -> None:
     @EXAMPLES
     def save(plan: Plan) -> None:
         number = len(list(tmp_path.iterdir()))
-        (tmp_path / f"{number:03d}.tflite").write_bytes(write(absorbed(plan), "int8", int8_io=True))
+        write(absorbed(plan), "int8", int8_io=True).save(tmp_path / f"{number:03d}.tflite")
 
     save()
     command = [sys.executable, "-c", _MICRO, str(tmp_path)]
