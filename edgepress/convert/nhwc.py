@@ -9,6 +9,8 @@ from edgepress.convert.writer.table import write
 from edgepress.datasets.prepared import Array
 from edgepress.graph.batchnorm import fold_batchnorm
 from edgepress.graph.formats import number_format, to_float
+from edgepress.graph.input_scaling import without_scaling
+from edgepress.graph.products import add_rows_at_products
 from edgepress.translate.absorbing import absorbed
 from edgepress.translate.layout import Order
 from edgepress.translate.plan import Plan
@@ -30,6 +32,10 @@ def convert(
 
 def planned(model: onnx.ModelProto, orders: Orders | None = None) -> Plan:
     """The plan of a model in any number format."""
-    if number_format(model) in ("dynamic", "fp16"):
-        return plan_graph(fold_batchnorm(to_float(model, keep_codes=True)), orders)
-    return plan_graph(fold_batchnorm(model), orders)
+    form = number_format(model)
+    floats = form in ("dynamic", "fp16")
+    folded = fold_batchnorm(to_float(model, keep_codes=True) if floats else model)
+    if form == "float32":
+        folded = without_scaling(folded).model
+    add_rows_at_products(folded)
+    return plan_graph(folded, orders)

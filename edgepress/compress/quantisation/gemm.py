@@ -1,11 +1,102 @@
-"""Gemm without what shifts its scales: int8 kernels have no alpha, beta or transA, and a bias per output."""
+"""Layers of weights as Gemm, without what shifts its scales: int8 kernels have no alpha, beta or transA."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import onnx
 
-from edgepress.graph.view import Array, attributes, set_initializer
+from edgepress.graph.products import add_rows_at_products, is_layer, ranks_of_constants
+from edgepress.graph.shapes import inferred_infos
+from edgepress.graph.view import (
+    Array,
+    attributes,
+    consumers,
+    initializers,
+    replace_nodes,
+    set_initializer,
+)
+
+
+def as_gemm(model: onnx.ModelProto) -> None:
+    """Write a MatMul with a constant matrix and the Add of a row as one Gemm, in place: it rounds once.
+
+    Of more than two axes the first ones are joined before, and split again behind it, or behind the Relu or
+    Clip that follows. A MatMul of two axes without an Add becomes a Gemm, too.
+    """
+    add_rows_at_products(model)
+    ranks, readers, infos = ranks_of_constants(model), consumers(model), inferred_infos(model)
+    shown, gone = {output.name for output in model.graph.output}, set[int]()
+    nodes = list[onnx.NodeProto]()
+    for node in model.graph.node:
+        if id(node) in gone:
+            continue
+        sizes = _sizes(infos, node.input[0]) if is_layer(node, ranks) else []
+        behind = list[onnx.NodeProto]()
+        for kinds in (("Add",), ("Relu", "Clip")) if sizes else ():
+            last = (behind or [node])[-1]
+            following = readers[last.output[0]]
+            alone = len(following) == 1 and last.output[0] not in shown
+            if alone and following[0].op_type in kinds and _one_computed(following[0], ranks):
+                behind.append(following[0])
+        row = _row(model, behind[0], node) if behind and behind[0].op_type == "Add" else ""
+        if len(sizes) < 2 or (len(sizes) > 2 and not (row and all(sizes[1:]))):
+            nodes.append(node)
+            continue
+        behind = behind if row else []
+        gone |= {id(each) for each in behind}
+        nodes += _as_gemm(model, node, row, behind, sizes)
+    replace_nodes(model, nodes)
+
+
+def _one_computed(node: onnx.NodeProto, constants: Collection[str]) -> bool:
+    return sum(bool(name) and name not in constants for name in node.input) == 1
+
+
+def _row(model: onnx.ModelProto, add: onnx.NodeProto, product: onnx.NodeProto) -> str:
+    """The constant summand as one number for each output (outputs,); '' where it is none."""
+    constants = initializers(model)
+    given = [name for name in add.input if name in constants]
+    outputs = constants[product.input[1]].shape[1]
+    if len(given) != 1 or constants[given[0]].dtype != np.float32:
+        return ""
+    values = constants[given[0]]
+    if values.shape == (outputs,):
+        return str(given[0])
+    if values.size != 1 and values.shape != (*(1,) * (values.ndim - 1), outputs):
+        return ""
+    row = f"{add.output[0]}.row"
+    set_initializer(model, row, np.broadcast_to(values.reshape(-1), (outputs,)))
+    return row
+
+
+def _as_gemm(
+    model: onnx.ModelProto, node: onnx.NodeProto, row: str, behind: list[onnx.NodeProto], sizes: list[int]
+) -> list[onnx.NodeProto]:
+    make, (features, outputs) = onnx.helper.make_node, initializers(model)[node.input[1]].shape
+    result, source = (behind or [node])[-1].output[0], node.input[0]
+    operands = [node.input[1], *([row] if row else [])]
+    if len(sizes) == 2:
+        gemm = make("Gemm", [source, *operands], [(behind or [node])[0].output[0]], node.name)
+        return [gemm, *behind[1:]]
+    for name, shape in (("rows", (features,)), ("back", (*sizes[1:-1], outputs))):
+        set_initializer(model, f"{node.output[0]}.{name}", np.array([-1, *shape], np.int64))
+    rows, made = f"{node.output[0]}.of_rows", f"{node.output[0]}.in_rows"
+    nodes = [
+        make("Reshape", [source, f"{node.output[0]}.rows"], [rows], rows),
+        make("Gemm", [rows, *operands], [made], node.name),
+    ]
+    for each in behind[1:]:
+        clip = onnx.NodeProto()
+        clip.CopyFrom(each)
+        clip.input[0], clip.output[0] = made, f"{made}.clipped"
+        nodes.append(clip)
+    last = nodes[-1].output[0]
+    return [*nodes, make("Reshape", [last, f"{node.output[0]}.back"], [result], result)]
+
+
+def _sizes(infos: Mapping[str, onnx.ValueInfoProto], name: str) -> list[int]:
+    """0 where open; none at all where the rank is unknown."""
+    return [dim.dim_value for dim in infos[name].type.tensor_type.shape.dim] if name in infos else []
 
 
 def plain_gemm(

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 import onnx
 
-from edgepress.compress.quantisation.averaging import averaging
-from edgepress.compress.quantisation.gemm import plain_gemm
+from edgepress.compress.quantisation.averaging import averaging, takes_all
+from edgepress.compress.quantisation.gemm import as_gemm, plain_gemm
 from edgepress.graph.constants import fold_constants
 from edgepress.graph.shapes import inferred_infos
 from edgepress.graph.view import (
@@ -40,6 +40,7 @@ def rewritten(model: onnx.ModelProto, slopes_of_int8: bool = True) -> onnx.Model
     fold_constants(changed)
     _leave_out_idle(changed)
     _squeeze_means(changed)
+    as_gemm(changed)
     nodes, infos, constants = list[onnx.NodeProto](), inferred_infos(changed), initializers(changed)
     for node in changed.graph.node:
         node.name = node.name or node.output[0]
@@ -128,6 +129,8 @@ def _rewritten(
     sizes = _sizes(infos, node.output[0])
     if node.op_type == "ReduceMean" and _is_global_pool(node, constants, infos):
         return _global_pool(node)
+    if node.op_type == "AveragePool" and takes_all(node, _sizes(infos, node.input[0]), sizes):
+        return [onnx.helper.make_node("GlobalAveragePool", node.input, node.output, node.name)]
     if node.op_type == "AveragePool" and len(sizes) == 4 and all(sizes[1:]):
         return averaging(model, node, _sizes(infos, node.input[0]), sizes)
     if node.op_type == "Gemm":

@@ -100,6 +100,7 @@ class Builder:
         else:
             assert isinstance(y, Tensor)
             left, right = self.like(x, y), y
+        left, right = _spread(left, right.shape), _spread(right, left.shape)
         shape = np.broadcast_shapes(left.shape, right.shape)
         if codes is not None and codes.dtype == "int16" and kind in ("ADD", "SUB"):
             options["pot_scale_int16"] = False  # any scale will do, not powers of two alone
@@ -303,6 +304,28 @@ def _requantised_inexactly(old: Codes, new: Codes) -> bool:
     half_way = np.abs(codes * quotient % 1 - 0.5) < _NEAR
     exact = np.abs(round(256 * quotient) / 256 - quotient) * 255 < _NEAR
     return bool(half_way.any() or not exact)
+
+
+def _spread(operand: Tensor, other: Shape) -> Tensor:
+    """A constant operand in the form of the same numbers that kernels broadcast fastest.
+
+    That is one number; and a row of the image in place of a number for each of its few channels, since
+    XNNPACK's inner loop is what repeats in memory.
+    """
+    values = operand.values
+    if values is None or values.size < 2 or np.broadcast_shapes(operand.shape, other) != other:
+        return operand
+    shape = operand.shape
+    if (values == values.flat[0]).all():
+        values = values.reshape(-1)[:1].reshape((1,) * len(shape))
+    elif len(other) > 2 and values.size == shape[-1] < _FEW and other[-2] > 1:
+        values = np.tile(values.reshape(-1), (other[-2], 1))
+    else:
+        return operand
+    return Tensor(operand.name, values.shape, operand.dtype, operand.codes, values)
+
+
+_FEW = 16
 
 
 _NEAR = 1e-5

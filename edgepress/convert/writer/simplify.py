@@ -15,6 +15,7 @@ def simplified(graph: Graph) -> Graph:
     """The same network in fewer operators."""
     _fuse_activations(graph)
     _leave_out_flattening(graph)
+    _leave_out_rows(graph)
     graph.operators = _read(graph)
     return graph
 
@@ -65,6 +66,25 @@ def _leave_out_flattening(graph: Graph) -> None:
             and source.shape[:1] == x.shape[:1]
         ):
             operator.inputs[0] = source
+
+
+def _leave_out_rows(graph: Graph) -> None:
+    """A dense layer between the reshape to rows and the one back takes the tensor as it is."""
+    makers, readers = _makers(graph), graph.readers()
+    ends = {id(tensor) for tensor in graph.outputs}
+    for operator in graph.operators:
+        x = operator.inputs[0] if operator.kind == "FULLY_CONNECTED" else None
+        maker, made = makers.get(id(x)), operator.outputs[0]
+        following = readers.get(id(made), [])
+        if maker is None or maker.kind != "RESHAPE" or len(following) != 1 or id(made) in ends:
+            continue
+        source, result = maker.inputs[0], following[0].outputs[0]
+        if following[0].kind != "RESHAPE" or source is None or x is None or len(source.shape) < 3:
+            continue
+        if result.shape[:-1] == source.shape[:-1] and source.shape[-1] == x.shape[-1]:
+            operator.inputs[0], operator.outputs = source, [result]
+            operator.options["keep_num_dims"] = True
+            following[0].outputs = [made]
 
 
 def _read(graph: Graph) -> list[Operator]:

@@ -37,6 +37,9 @@ def plan_average_pool(node: Node, planner: Planner) -> None:
     """TensorFlow's SAME averages over the image alone; other padding is a step, and its share a factor."""
     value, counted = _stored(node, planner), bool(node.attributes.get("count_include_pad", 0))
     w = _covering(node, planner, value)
+    if _takes_all(node, value, w, counted):
+        _plan_global(node, planner, value, "mean")
+        return
     native = len(w.kernel) == 2 and max(w.dilations) == 1
     mode = pad_mode(value, w)
     if native and mode is not None and not (mode == "SAME" and counted):
@@ -59,9 +62,20 @@ def plan_average_pool(node: Node, planner: Planner) -> None:
 def plan_global_pool(node: Node, planner: Planner) -> None:
     """The mean or maximum over the image axes, all kept with size 1."""
     value = _stored(node, planner)
-    op = "mean" if node.op == "GlobalAveragePool" else "maximum"
+    _plan_global(node, planner, value, "mean" if node.op == "GlobalAveragePool" else "maximum")
+
+
+def _plan_global(node: Node, planner: Planner, value: Value, op: str) -> None:
     axes = tuple(range(1, len(value.shape) - 1))
     planner.emit(node, op, (value,), value.layout, minimum=value.minimum, axes=axes, keepdims=True)
+
+
+def _takes_all(node: Node, value: Value, w: Window, counted: bool) -> bool:
+    """Whether there is one window, which holds all of the image, and no padding counts."""
+    if counted and any(any(pad) for pad in window(node, value, w.kernel).pads):
+        return False
+    axes = zip(value.shape[2:], _outputs(value, w), w.kernel, w.dilations, w.pads, strict=True)
+    return all(n and o == 1 and (d == 1 or n == 1) and k - pad[0] >= n for n, o, k, d, pad in axes)
 
 
 def _stored(node: Node, planner: Planner) -> Value:
