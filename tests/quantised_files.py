@@ -244,6 +244,39 @@ def qlinear(
 
 OF_Q, TO_C = ["q", "s", "z"], ["os", "oz"]
 W = {"ws": SCALES, "wz": NONE}
+
+
+def channels_last(op: str, operands: list[str], constants: dict[str, Any], **given: Any) -> onnx.ModelProto:
+    """An operator of ONNX Runtime's own on codes (N, H, W, C)."""
+    nodes = [
+        node("QuantizeLinear", ["x", "s", "z"], ["q"], "q"),
+        node("Transpose", ["q"], ["t"], "t", perm=[0, 2, 3, 1]),
+        node(op, operands, ["c"], "it", domain="com.microsoft", channels_last=1, **given),
+        node("Transpose", ["c"], ["u"], "u", perm=[0, 3, 1, 2]),
+        node("DequantizeLinear", ["u", "os", "oz"], ["y"], "y"),
+    ]
+    known = {"s": np.float32(0.037), "z": np.uint8(120), "os": np.float32(0.11), "oz": np.uint8(110)}
+    return build(nodes, {**known, **constants})
+
+
+def four_bits(held: type) -> onnx.ModelProto:
+    """Kernel and activations of 4 bits, in an opset in which ONNX itself has no such."""
+    kind = TensorProto.INT4 if held is np.int8 else TensorProto.UINT4
+    low = -8 if held is np.int8 else 0
+    zero = helper.make_tensor("z", kind, (), [low + 7])
+    zeros = helper.make_tensor("wz", kind, (), [0 if held is np.int8 else 8])
+    nodes = [
+        node("QuantizeLinear", ["x", "s", "z"], ["xq"], "xq", domain="com.microsoft"),
+        node("DequantizeLinear", ["xq", "s", "z"], ["xd"], "xd", domain="com.microsoft"),
+        node("DequantizeLinear", ["w", "ws", "wz"], ["wd"], "wd", domain="com.microsoft"),
+        node("Conv", ["xd", "wd"], ["c"], "it"),
+        *pair("c", "y", "os", "oz"),
+    ]
+    constants = {"s": np.float32(0.3), "z": zero, "ws": np.float32(0.04), "wz": zeros}
+    known = {"w": nibbles("w", kind, 5, 4, 3, 3), "os": np.float32(0.06), "oz": np.int8(3)}
+    return build(nodes, constants | known)
+
+
 GRAPHS: dict[str, Callable[[], onnx.ModelProto]] = {
     "int16 activations": lambda: wide(np.int16),
     "uint16 activations": lambda: wide(np.uint16),
@@ -554,6 +587,56 @@ GRAPHS |= {
         node("Div", ["xd", "kd"], ["c"], "d"),
         constants={"k": codes(np.uint8, 1, 4, 8, 8) // 2 + 80, "ks": np.float32(0.02), "kz": np.uint8(30)},
     ),
+}
+
+
+GRAPHS |= {
+    "QLinearWhere": lambda: qlinear(
+        "QLinearWhere",
+        ["where", *OF_Q, "w", "ws", "wz", *TO_C],
+        {
+            "where": np.indices((4, 8, 8)).sum(0) % 3 == 0,
+            "ws": np.float32(0.02),
+            "wz": np.uint8(131),
+            "w": codes(np.uint8, 4, 8, 8),
+        },
+    ),
+    "QLinearConv of channels last": lambda: channels_last(
+        "QLinearConv",
+        ["t", "s", "z", "w", "ws", "wz", *TO_C],
+        {"ws": np.float32(0.02), "wz": np.uint8(131), "w": codes(np.uint8, 5, 4, 3, 3)},
+        kernel_shape=[3, 3],
+    ),
+    "QLinearAveragePool of channels last": lambda: channels_last(
+        "QLinearAveragePool", ["t", "s", "z", *TO_C], {"os": np.float32(0.037)}, kernel_shape=[3, 3]
+    ),
+    "QLinearGlobalAveragePool of channels last": lambda: channels_last(
+        "QLinearGlobalAveragePool", ["t", "s", "z", *TO_C], {"os": np.float32(0.01)}
+    ),
+    "MatMulIntegerToFloat": lambda: build(
+        [
+            node("QuantizeLinear", ["x", "s", "z"], ["q"], "q"),
+            node(
+                "MatMulIntegerToFloat",
+                ["q", "w", "s", "ws", "z", "wz", "b"],
+                ["m"],
+                "it",
+                domain="com.microsoft",
+            ),
+            node("Identity", ["m"], ["y"], "y"),
+        ],
+        {
+            "s": np.float32(0.037),
+            "z": np.uint8(120),
+            "w": np.maximum(codes(np.int8, 6, 4), -127),
+            "ws": SCALES,
+            "wz": np.zeros(4, np.int8),
+            "b": floats(4),
+        },
+        (1, 6),
+    ),
+    "4 bits of the other domain": lambda: four_bits(np.int8),
+    "unsigned 4 bits of the other domain": lambda: four_bits(np.uint8),
 }
 
 

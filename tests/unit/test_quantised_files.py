@@ -31,8 +31,6 @@ from tests.quantised_files import (
 
 SAMPLES = 6
 EXACT = ("a float layer between", "kernels alone", "quantised in the middle")
-MEANS = ("a mean", "QLinearAveragePool")
-"""TFLite's pool has codes of its operand's scale, so that a mean is rounded to these before the result's."""
 WORDS = ("int16 activations", "uint16 activations", "16 bits of the other domain")
 
 
@@ -99,7 +97,7 @@ def test_the_numbers_are_those_of_onnx_runtime_but_for_ties(name):
     half = np.spacing(np.abs(expected).max().astype(np.float16)) / 2
     slack = float(half / step) if name == "half scales" else 0.01
     assert difference.max() <= (1 + slack) * step
-    assert (difference > 0.5 * step).mean() < (0.4 if name in MEANS else 0.03)
+    assert (difference > 0.5 * step).mean() < 0.03
 
 
 def test_where_a_sum_lies_half_way_between_two_codes_onnx_runtime_itself_differs():
@@ -145,6 +143,53 @@ def test_sixteen_bits_alone_make_no_int8_network():
     assert number_format(GRAPHS["a pool"]()) == "int8"
 
 
+def test_a_mean_of_codes_that_onnx_runtime_declares_but_cannot_compute():
+    """QLinearReduceMean has no kernel on processors: it is the mean of the numbers, quantised."""
+    for opset in (17, 18):
+        given = {"axes": [2, 3], "keepdims": 0}
+        nodes = [
+            node("QuantizeLinear", ["x", "s", "z"], ["q"], "q"),
+            node(
+                "QLinearReduceMean", ["q", "s", "z", "os", "oz"], ["c"], "it", domain="com.microsoft", **given
+            ),
+            node("DequantizeLinear", ["c", "os", "oz"], ["y"], "y"),
+        ]
+        model = build(nodes, {**ACTIVATION, "os": np.float32(0.01), "oz": np.int8(4)}, opset=opset)
+        values = inputs(model)
+        actual, step = run(converted(model), values)
+        taken = quantise(values, ACTIVATION["s"], ACTIVATION["z"], 0)
+        mean = dequantise(taken, ACTIVATION["s"], ACTIVATION["z"], 0).mean((2, 3))
+        assert len(np.unique(actual)) > 8
+        assert np.abs(actual - mean).max() <= 0.51 * step
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_products_that_onnx_runtime_quantises_as_it_runs(bias):
+    """Its own DynamicQuantizeMatMul, and what its optimiser makes of MatMulInteger."""
+    scales = np.array([0.02, 0.01, 0.03], np.float32)
+    known = {"w": codes(np.int8, 16, 3), "ws": scales, "wz": np.zeros(3, np.int8), "b": floats(3)}
+    operands = ["x", "w", "ws", "wz", *(["b"] if bias else [])]
+    one = build(
+        [node("DynamicQuantizeMatMul", operands, ["y"], "it", domain="com.microsoft")], known, (1, 16)
+    )
+    nodes = [
+        node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"], "q"),
+        node(
+            "MatMulIntegerToFloat",
+            ["q", "w", "s", "ws", "z", "wz", *(["b"] if bias else [])],
+            ["y"],
+            "it",
+            domain="com.microsoft",
+        ),
+    ]
+    for model in (one, build(nodes, known, (1, 16))):
+        values = inputs(model)
+        expected = right(model, values)
+        actual, _ = run(converted(model), values)
+        assert number_format(normalise(copy(model))) == "dynamic"
+        assert np.abs(actual - expected).max() <= 0.03 * np.ptp(expected)
+
+
 def test_several_scales_of_an_activation_are_refused():
     model = build(
         pair("x", "y", "ws", "wz", axis=1), {"ws": np.full(4, 0.1, np.float32), "wz": np.zeros(4, np.int8)}
@@ -158,14 +203,13 @@ def test_several_scales_of_an_activation_are_refused():
 @pytest.mark.parametrize(
     ("op", "operands", "words"),
     [
-        ("QLinearGlobalAveragePool", ["q", "s", "z", "s", "z"], "channels last"),
         ("QLinearSoftmax", ["q", "s", "z", "s", "z"], "not over the last axis"),
         ("QLinearAdd", ["q", "s", "z"], "is missing"),
         ("QLinearSigmoid", ["q", "x", "z", "s", "z"], "is computed"),
     ],
 )
 def test_forms_of_operators_on_codes_that_are_not_taken_are_refused_by_node(op, operands, words):
-    given = {"channels_last": 1} if "Pool" in op else {"axis": 1, "opset": 9} if "Softmax" in op else {}
+    given = {"axis": 1, "opset": 9} if "Softmax" in op else {}
     nodes = [
         node("QuantizeLinear", ["x", "s", "z"], ["q"], "q"),
         node(op, operands, ["c"], "it", domain="com.microsoft", **given),

@@ -280,6 +280,23 @@ class Builder:
         operands, shape = [x, self.constant(kernel), self.constant(bias)], (*x.shape[:-1], len(kernel))
         return self.add("FULLY_CONNECTED", operands, shape, keep_num_dims=len(shape) > 2)
 
+    def mean_of_windows(self, x: Tensor, size: Sequence[int], strides: Sequence[int], codes: Codes) -> Tensor:
+        """The mean of each window of an image of codes, as a depthwise convolution of equal weights."""
+        assert x.codes is not None
+        n, *image, channels = x.shape
+        share = np.full(channels, 1 / (_WEIGHT * np.prod(size)), np.float32)
+        zeros = np.zeros(channels, np.int64)
+        shape = (1, *size, channels)
+        kernel = Tensor("", shape, "int8", Codes(share, zeros, 3), np.full(shape, _WEIGHT, np.int8))
+        of_bias = Codes(share * x.codes.scale, zeros, 0, "int32")
+        bias = Tensor("", (channels,), "int32", of_bias, zeros.astype(np.int32))
+        places = [(length - k) // s + 1 for length, k, s in zip(image, size, strides, strict=True)]
+        options: dict[str, Any] = {"stride_h": strides[0], "stride_w": strides[1], "depth_multiplier": 1}
+        result = (n, *places, channels)
+        return self.add(
+            "DEPTHWISE_CONV_2D", [x, kernel, bias], result, codes=codes, padding="VALID", **options
+        )
+
     def batch_matmul(
         self,
         x: Tensor,
@@ -295,15 +312,8 @@ class Builder:
         return self.add("BATCH_MATMUL", [x, y], shape, x.dtype, codes, adj_x=turn_x, adj_y=turn_y)
 
 
-def _requantised_inexactly(old: Codes, new: Codes) -> bool:
-    """Whether XNNPACK gives any code another one than the quotient of the scales asks for."""
-    quotient = float(old.scale.item()) / float(new.scale.item())
-    if old.dtype != "int8" or new.dtype != "int8" or not _LEAST_FACTOR <= quotient < _FACTORS_BELOW:
-        return False
-    codes = np.arange(256)
-    half_way = np.abs(codes * quotient % 1 - 0.5) < _NEAR
-    exact = np.abs(round(256 * quotient) / 256 - quotient) * 255 < _NEAR
-    return bool(half_way.any() or not exact)
+_WEIGHT = 64
+"""A power of two, so that halves are exact."""
 
 
 def _spread(operand: Tensor, other: Shape) -> Tensor:
@@ -326,6 +336,18 @@ def _spread(operand: Tensor, other: Shape) -> Tensor:
 
 
 _FEW = 16
+
+
+def _requantised_inexactly(old: Codes, new: Codes) -> bool:
+    """Whether XNNPACK gives any code another one than the quotient of the scales asks for."""
+    quotient = float(np.float32(old.scale.item()) / np.float32(new.scale.item()))
+    if old.dtype != "int8" or new.dtype != "int8" or not _LEAST_FACTOR <= quotient < _FACTORS_BELOW:
+        return False
+    numbers = np.arange(-128, 128) - old.zero_point
+    exact, rough = numbers * quotient, np.floor(numbers * np.rint(quotient * 256) / 256 + 0.5)
+    half_way = np.abs(exact - np.floor(exact) - 0.5) < _NEAR
+    within = (exact + new.zero_point > -129) & (exact + new.zero_point < 128)
+    return bool((half_way | (rough != np.rint(exact)))[within].any())
 
 
 _NEAR = 1e-5

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -80,11 +81,21 @@ def _average_pool(low: Lowering, step: Step) -> Tensor:
 
 
 def _coded_average_pool(low: Lowering, step: Step) -> Tensor | None:
-    """Its kernel keeps the codes, so what is read in others is quantised anew."""
-    x = low.code(step.inputs[0])
-    if x is None or step.output not in low.wanted:
+    """Its own kernel keeps the codes, so what is read in others would be rounded twice.
+
+    A depthwise convolution rounds once, and XNNPACK has one of few places, but no pool of codes.
+    """
+    x, codes, a = low.code(step.inputs[0]), low.wanted.get(step.output), step.attributes
+    if x is None or x.codes is None or codes is None:
         return None
-    return _pool("AVERAGE_POOL_2D")(low.build, x, **step.attributes)
+    count = math.prod(a["size"])
+    if a["padding"] != "VALID" or (count > _TAPS and codes.same(x.codes)):
+        return _pool("AVERAGE_POOL_2D")(low.build, x, **a)
+    return low.build.mean_of_windows(x, a["size"], a["strides"], codes)
+
+
+_TAPS = 25
+"""XNNPACK's fast depthwise kernels have at most so many places."""
 
 
 def _views(build: Builder, step: Step, x: Tensor) -> list[Tensor]:

@@ -5,13 +5,13 @@ ONNX Runtime's QOperator format has them, of ONNX itself (QLinearConv, ConvInteg
 """
 
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from edgepress.graph.codes import code_limits
+from edgepress.graph.codes import code_limits, dequantise
 from edgepress.graph.constants import constants_as_initializers
 from edgepress.graph.normalise.limits import refuse
 from edgepress.graph.normalise.structure import opset
@@ -21,7 +21,13 @@ _AXES = 13
 """From this opset on DequantizeLinear knows several scales."""
 
 _WORDS = 21
-"""From this opset on ONNX's own QuantizeLinear knows 16 bits."""
+"""From this opset on ONNX's own QuantizeLinear knows 16 bits, and 4, and scales of blocks."""
+
+_AXES_AS_INPUT = 18
+"""From this opset on ReduceMean takes its axes as an operand."""
+
+_NIBBLES = {"int4": np.int8, "uint4": np.uint8}
+"""Types of 4 bits, and those of 8 that hold their codes."""
 
 _ONE_OPERAND = {
     "QLinearSigmoid": "Sigmoid", "QLinearLeakyRelu": "LeakyRelu", "QLinearAveragePool": "AveragePool",
@@ -72,7 +78,8 @@ class _Writer:
         self.codes: dict[str, Codes] = {}
         self.readers = consumers(model)
         self.version = opset(model)
-        self.dynamic = any(node.op_type == "DynamicQuantizeLinear" for node in model.graph.node)
+        kinds = {node.op_type for node in model.graph.node}
+        self.dynamic = not kinds.isdisjoint(("DynamicQuantizeLinear", "DynamicQuantizeMatMul"))
 
     def take(self, node: onnx.NodeProto) -> None:
         """Write a node, or what stands for it."""
@@ -101,8 +108,12 @@ class _Writer:
 
     def numbers(self, node: onnx.NodeProto, index: int, axis: int | None = None) -> str:
         """The numbers that codes stand for, whose scale and zero point are the operands behind them."""
-        codes, scale, zero = (node.input[i] if i < len(node.input) else "" for i in range(index, index + 3))
-        output = f"{node.output[0]}.of{index}"
+        return self.dequantised(node, (index, index + 1, index + 2), axis)
+
+    def dequantised(self, node: onnx.NodeProto, places: tuple[int, int, int], axis: int | None = None) -> str:
+        """The numbers of codes, their scale and zero point, which are these operands."""
+        codes, scale, zero = (node.input[i] if i < len(node.input) else "" for i in places)
+        output = f"{node.output[0]}.of{places[0]}"
         if self.constant(node, scale).size == 1:
             return self.add("DequantizeLinear", _given(codes, scale, zero), output)
         if axis is None:
@@ -130,13 +141,24 @@ class _Writer:
         return spread
 
     def result(
-        self, node: onnx.NodeProto, op: str, operands: Sequence[str], at: int, **given: object
+        self,
+        node: onnx.NodeProto,
+        op: str,
+        operands: Sequence[str],
+        at: int,
+        channels_last: bool = False,
+        **given: Any,
     ) -> None:
-        """The float operator and, if a scale and zero point stand at `at`, the codes of what it computes."""
+        """The float operator and, if a scale and zero point stand at `at`, the codes of what it computes.
+
+        With `channels_last` what it computes is turned back.
+        """
         if len(node.input) <= at or not node.input[at]:
             self.add(op, operands, node.output[0], node.name, **given)
             return
         plain = self.add(op, operands, f"{node.output[0]}.plain", node.name, **given)
+        if channels_last:
+            plain = _turned(self, plain, len(given.get("kernel_shape", (0, 0))) + 2, back=True)
         self.quantise(
             plain, node.output[0], node.input[at], node.input[at + 1] if at + 1 < len(node.input) else ""
         )
@@ -181,9 +203,18 @@ def _refuse(node: onnx.NodeProto, why: str) -> NoReturn:
 
 
 def _conv(writer: _Writer, node: onnx.NodeProto) -> None:
-    operands = [writer.numbers(node, 0), writer.numbers(node, 3, 0)]
+    given, operands = attributes(node), [writer.numbers(node, 0), writer.numbers(node, 3, 0)]
     bias = writer.bias(node, 8, 1.0, node.input[1], node.input[4])
-    writer.result(node, "Conv", [*operands, *bias], 6, **attributes(node))
+    last = given.pop("channels_last", 0)
+    if last:
+        operands[0] = _turned(writer, operands[0], writer.known[node.input[3]].ndim)
+    writer.result(node, "Conv", [*operands, *bias], 6, bool(last), **given)
+
+
+def _turned(writer: _Writer, source: str, rank: int, back: bool = False) -> str:
+    """Channels last → channels first, or the way back."""
+    order = [0, *range(2, rank), 1] if back else [0, rank - 1, *range(1, rank - 1)]
+    return writer.add("Transpose", [source], f"{source}.turned", perm=order)
 
 
 def _matmul(writer: _Writer, node: onnx.NodeProto) -> None:
@@ -213,16 +244,66 @@ def _integer(writer: _Writer, node: onnx.NodeProto) -> None:
 
 
 def _one_operand(writer: _Writer, node: onnx.NodeProto) -> None:
-    given = attributes(node)
-    if given.pop("channels_last", 0):
-        _refuse(node, "it has its channels last")
+    given, operand = attributes(node), writer.numbers(node, 0)
+    last = bool(given.pop("channels_last", 0))
+    if last:
+        operand = _turned(writer, operand, len(given.get("kernel_shape", (0, 0))) + 2)
     if node.op_type == "QLinearSoftmax" and given.pop("opset", 13) < _AXES and given.get("axis", -1) != -1:
         _refuse(node, "it is that of an opset before 13 and not over the last axis")
-    writer.result(node, _ONE_OPERAND[node.op_type], [writer.numbers(node, 0)], 3, **given)
+    writer.result(node, _ONE_OPERAND[node.op_type], [operand], 3, last, **given)
 
 
 def _two_operands(writer: _Writer, node: onnx.NodeProto) -> None:
     writer.result(node, _TWO_OPERANDS[node.op_type], [writer.numbers(node, 0), writer.numbers(node, 3)], 6)
+
+
+def _where(writer: _Writer, node: onnx.NodeProto) -> None:
+    writer.result(node, "Where", [node.input[0], writer.numbers(node, 1), writer.numbers(node, 4)], 7)
+
+
+def _mean(writer: _Writer, node: onnx.NodeProto) -> None:
+    given, operands = attributes(node), [writer.numbers(node, 0)]
+    if writer.version >= _AXES_AS_INPUT and "axes" in given:
+        operands.append(f"{node.output[0]}.axes")
+        set_initializer(writer.model, operands[1], np.array(given.pop("axes"), np.int64))
+    writer.result(node, "ReduceMean", operands, 3, **given)
+
+
+def _integer_to_float(writer: _Writer, node: onnx.NodeProto) -> None:
+    """A product of codes whose scales, and a bias, follow at once."""
+    output, bias = node.output[0], node.input[6] if len(node.input) > 6 else ""
+    if node.input[2] in writer.known:
+        numbers = [writer.dequantised(node, (0, 2, 4)), writer.dequantised(node, (1, 3, 5), 1)]
+        product = writer.add("MatMul", numbers, f"{output}.product" if bias else output, node.name)
+    else:
+        product = _rescaled(writer, node, [node.input[i] for i in (0, 1, 4, 5) if i < len(node.input)],
+                            node.input[2], node.input[3], bias)  # fmt: skip
+    if bias:
+        writer.add("Add", [product, bias], output)
+
+
+def _dynamic_product(writer: _Writer, node: onnx.NodeProto) -> None:
+    """A product with a kernel in codes; the other operand is quantised as the network runs."""
+    output, (zero, bias) = node.output[0], (*node.input[3:], "", "")[:2]
+    made = [f"{output}.{part}" for part in ("codes", "scale", "zero")]
+    writer.nodes.append(helper.make_node("DynamicQuantizeLinear", [node.input[0]], made, made[0]))
+    operands = [made[0], node.input[1], made[2], zero]
+    product = _rescaled(writer, node, operands, made[1], node.input[2], bias)
+    if bias:
+        writer.add("Add", [product, bias], output)
+
+
+def _rescaled(
+    writer: _Writer, node: onnx.NodeProto, operands: list[str], scale: str, kernel_scale: str, bias: str
+) -> str:
+    """The product of codes times both scales, named as the node's output unless a bias follows."""
+    output = node.output[0]
+    while operands and not operands[-1]:
+        operands.pop()
+    whole = writer.add("MatMulInteger", operands, f"{output}.whole", node.name)
+    numbers = writer.add("Cast", [whole], f"{output}.numbers", to=TensorProto.FLOAT)
+    scales = writer.add("Mul", [scale, kernel_scale], f"{output}.scales")
+    return writer.add("Mul", [numbers, scales], f"{output}.product" if bias else output)
 
 
 def _concat(writer: _Writer, node: onnx.NodeProto) -> None:
@@ -232,12 +313,22 @@ def _concat(writer: _Writer, node: onnx.NodeProto) -> None:
 
 
 def _own(writer: _Writer, node: onnx.NodeProto) -> None:
-    """QuantizeLinear and DequantizeLinear of that domain; of 16 bits, before ONNX had such, as floats."""
+    """QuantizeLinear and DequantizeLinear of that domain.
+
+    Before ONNX had such, 16 bits are floats, 4 bits are 8 of which few are taken, and kernels of which blocks
+    have scales are numbers.
+    """
     zero = (
         writer.constant(node, node.input[2])
         if len(node.input) > 2 and node.input[2]
         else np.zeros((), np.uint8)
     )
+    if writer.version < _WORDS and attributes(node).get("block_size", 0):
+        _own_blocks(writer, node, zero)
+        return
+    if writer.version < _WORDS and zero.dtype.name in _NIBBLES:
+        _own_nibbles(writer, node, zero)
+        return
     if zero.dtype.name not in ("int16", "uint16") or writer.version >= _WORDS:
         made = onnx.NodeProto()
         made.CopyFrom(node)
@@ -266,11 +357,45 @@ def _own(writer: _Writer, node: onnx.NodeProto) -> None:
         writer.add("Identity", [source], node.output[0], node.name)
 
 
+def _own_blocks(writer: _Writer, node: onnx.NodeProto, zero: Array) -> None:
+    """A constant kernel as the numbers that its codes stand for."""
+    if node.op_type != "DequantizeLinear":
+        _refuse(node, "what is computed is quantised in blocks")
+    given = attributes(node)
+    codes, scale = writer.constant(node, node.input[0]), writer.constant(node, node.input[1])
+    values = dequantise(codes, scale, zero, given.get("axis", 1) % codes.ndim, given["block_size"])
+    set_initializer(writer.model, node.output[0], values)
+
+
+def _own_nibbles(writer: _Writer, node: onnx.NodeProto, zero: Array) -> None:
+    held, names = _NIBBLES[zero.dtype.name], list(node.input)
+    names[2] = f"{node.output[0]}.zero"
+    set_initializer(writer.model, names[2], zero.astype(held))
+    if names[0] in writer.known:
+        names[0] = f"{node.output[0]}.held"
+        set_initializer(writer.model, names[0], writer.known[node.input[0]].astype(held))
+    elif node.op_type == "QuantizeLinear":
+        scale = writer.constant(node, names[1])
+        if scale.size > 1:
+            _refuse(node, "an activation of 4 bits with several scales")
+        ends = [(code - zero.astype(np.float64)) * scale for code in code_limits(zero.dtype)]
+        bounds = [f"{node.output[0]}.{side}" for side in ("low", "high")]
+        for name, end in zip(bounds, ends, strict=True):
+            set_initializer(writer.model, name, end.astype(np.float32).reshape(()))
+        names[0] = writer.add("Clip", [names[0], *bounds], f"{node.output[0]}.clipped")
+        writer.codes[node.output[0]] = (names[1], names[2])
+    writer.add(node.op_type, names, node.output[0], node.name, **attributes(node))
+
+
 _WRITERS: dict[str, Callable[[_Writer, onnx.NodeProto], None]] = {
     "QLinearConv": _conv,
     "QLinearMatMul": _matmul,
     "QGemm": _gemm,
     "QLinearConcat": _concat,
+    "QLinearWhere": _where,
+    "QLinearReduceMean": _mean,
+    "MatMulIntegerToFloat": _integer_to_float,
+    "DynamicQuantizeMatMul": _dynamic_product,
     **dict.fromkeys(_PRODUCTS, _integer),
     **dict.fromkeys(_ONE_OPERAND, _one_operand),
     **dict.fromkeys(_TWO_OPERANDS, _two_operands),
