@@ -89,7 +89,7 @@ def _coded_average_pool(low: Lowering, step: Step) -> Tensor | None:
     if x is None or x.codes is None or codes is None:
         return None
     count = math.prod(a["size"])
-    if a["padding"] != "VALID" or (count > _TAPS and codes.same(x.codes)):
+    if x.dtype != "int8" or a["padding"] != "VALID" or (count > _TAPS and codes.same(x.codes)):
         return _pool("AVERAGE_POOL_2D")(low.build, x, **a)
     return low.build.mean_of_windows(x, a["size"], a["strides"], codes)
 
