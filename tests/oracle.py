@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from edgepress.convert.writer.builder import requantised_inexactly
+from edgepress.convert.writer.graph import Codes
 from edgepress.convert.writer.lowering import Lowering
 from edgepress.convert.writer.table import RULES
 from edgepress.translate.functions import OPERATIONS
 from edgepress.translate.operations.base import Operation, Tensor
-from edgepress.translate.plan import Entry, Plan, Step, Weight
+from edgepress.translate.plan import Entry, Plan, Quantisation, Step, Weight
 from edgepress.translate.tensorflow_setup import quiet, tf
 
 _LARGEST_MATRIX = 1 << 24
@@ -39,7 +41,7 @@ def concrete_function(plan: Plan, batch: int = 1) -> Any:
 
     Traced without autograph, which would rewrite the closures over the plan's constants.
     """
-    steps = list(_operands_as_steps(_with_floats_apart(plan)))
+    steps = list(_operands_as_steps(_as_written(plan)))
 
     def network(*values: Any) -> Any:
         tensors = {entry.name: value for entry, value in zip(plan.entries, values, strict=True)}
@@ -60,27 +62,49 @@ def _specification(entry: Entry, index: int, batch: int) -> Any:
     return tf.TensorSpec(shape, tf.as_dtype(entry.dtype), name=f"oracle_input_{index}")
 
 
-def _with_floats_apart(plan: Plan) -> Iterator[Step]:
-    """The steps, with barriers around those that the writer runs in floats among codes."""
+def _as_written(plan: Plan) -> Iterator[Step]:
+    """The steps with what the writer decides: where floats are, and how codes get another scale."""
     lowering = Lowering(plan, RULES)
     lowering.lower(int8_io=True)
-    integers = lowering.in_integers | {step.output for step in plan.steps if step.op == "fake_quant"}
-    made = {step.output for step in plan.steps}
+    quantised = {step.output for step in plan.steps if step.op == "fake_quant"}
+    integers, made = lowering.in_integers | quantised, {step.output for step in plan.steps}
     for step in plan.steps:
-        foreign = [
-            name in made and (name in integers) != (step.output in integers or step.op == "fake_quant")
-            for name in step.inputs
-        ]
         inputs = list(step.inputs)
-        for place in (place for place, other in enumerate(foreign) if other and integers):
-            inputs[place] = f"{step.output}.apart{place}"
-            turned = f"{inputs[place]}.sign"
-            minus = Weight(np.array(-1, np.float32))
-            yield Step(
-                "mul", (step.inputs[place],), turned, "", {"constant_first": False}, {"operand": minus}
-            )
-            yield Step("neg", (turned,), inputs[place], "")
+        for place, name in enumerate(inputs):
+            stem = f"{step.output}.{place}"
+            if integers and name in made and (name in integers) != (step.output in integers):
+                inputs[place] = f"{stem}.apart"
+                yield from _apart(name, inputs[place])
+            elif (codes := _codes_to_get(lowering, step, name)) is not None:
+                inputs[place] = f"{stem}.rescaled"
+                yield from _times_one(name, inputs[place], codes)
         yield replace(step, inputs=tuple(inputs))
+
+
+def _apart(name: str, result: str) -> Iterator[Step]:
+    minus = {"operand": Weight(np.array(-1, np.float32))}
+    yield Step("mul", (name,), f"{result}.sign", "", {"constant_first": False}, minus)
+    yield Step("neg", (f"{result}.sign",), result, "")
+
+
+def _codes_to_get(lowering: Lowering, step: Step, name: str) -> Codes | None:
+    """The codes in which a step takes an operand, if the writer multiplies it by 1 to get them."""
+    own, result = lowering.code(name), lowering.code(step.output)
+    if own is None or own.codes is None or result is None or result.codes is None:
+        return None
+    commutes = step.op == "fake_quant" or RULES[step.op].commutes
+    others = commutes and not own.codes.same(result.codes)
+    return result.codes if others and requantised_inexactly(own.codes, result.codes) else None
+
+
+def _times_one(name: str, result: str, codes: Codes) -> Iterator[Step]:
+    one = Quantisation(np.ones(1, np.float32), np.zeros(1, np.int64))
+    weight = {"operand": Weight(np.ones((), np.float32), quantisation=one)}
+    yield Step("mul", (name,), f"{result}.product", "", {"constant_first": False}, weight)
+    scale, zero = codes.scale.item(), codes.zero_point
+    ends = {"low": (-128 - zero) * scale, "high": (127 - zero) * scale}
+    attributes = {"scale": scale, "zero_point": zero, "dtype": codes.dtype, **ends}
+    yield Step("fake_quant", (f"{result}.product",), result, "", attributes)
 
 
 def _operands_as_steps(steps: Iterable[Step]) -> Iterator[Step]:

@@ -151,7 +151,7 @@ class Builder:
             return x
         if x.values is not None and x.codes is None:
             return Tensor(x.name, x.shape, codes.dtype, codes, codes.of(x.values))
-        if x.codes is not None and _requantised_inexactly(x.codes, codes):
+        if x.codes is not None and requantised_inexactly(x.codes, codes):
             one = Tensor("", (), x.dtype, codes_of_one(1.0, 0, x.dtype), np.ones((), x.dtype))
             return self.add("MUL", [x, one], x.shape, codes=codes)
         return self.add("QUANTIZE", [x], x.shape, codes.dtype, codes)
@@ -338,7 +338,7 @@ def _spread(operand: Tensor, other: Shape) -> Tensor:
 _FEW = 16
 
 
-def _requantised_inexactly(old: Codes, new: Codes) -> bool:
+def requantised_inexactly(old: Codes, new: Codes) -> bool:
     """Whether XNNPACK gives any code another one than the quotient of the scales asks for."""
     quotient = float(np.float32(old.scale.item()) / np.float32(new.scale.item()))
     if old.dtype != "int8" or new.dtype != "int8" or not _LEAST_FACTOR <= quotient < _FACTORS_BELOW:
