@@ -109,6 +109,15 @@ def floats(*shape: int) -> np.ndarray:
 
 Z8, ZU8 = np.array([0, 100, 50, -90], np.int8), np.array([128, 0, 20, 200], np.uint8)
 NONE = np.zeros(4, np.int8)
+
+
+def lowest(*shape: int) -> np.ndarray:
+    """Codes of a kernel, of which one for each output is −128."""
+    found = np.maximum(codes(np.int8, *shape), -127)
+    found[:, 0, 0, 0] = -128
+    return found
+
+
 KERNELS: dict[str, Callable[[], onnx.ModelProto]] = {
     "int8 zero points": lambda: layer(codes(np.int8, 4, 4, 3, 3), Z8),
     "uint8 zero points": lambda: layer(codes(np.uint8, 4, 4, 3, 3), ZU8),
@@ -118,9 +127,11 @@ KERNELS: dict[str, Callable[[], onnx.ModelProto]] = {
     "uint8 around 128": lambda: layer(  # a code of 0 is -128 there
         codes(np.uint8, 4, 4, 3, 3) * (np.indices((4, 4, 3, 3)).sum(0) > 0), np.full(4, 128, np.uint8)
     ),
-    "code -128": lambda: layer(
-        np.where(codes(np.int8, 4, 4, 3, 3) > 100, -128, codes(np.int8, 4, 4, 3, 3)).astype(np.int8), NONE
+    "code -128": lambda: layer(lowest(4, 4, 3, 3), NONE),
+    "several codes -128": lambda: layer(
+        np.where(codes(np.int8, 4, 4, 3, 3) > 60, -128, codes(np.int8, 4, 4, 3, 3)).astype(np.int8), NONE
     ),
+    "several codes -128 depthwise": lambda: layer(np.full((4, 1, 3, 3), -128, np.int8), NONE, group=4),
     "no zero point": lambda: layer(np.maximum(codes(np.int8, 4, 4, 3, 3), -127), None),
     "no uint8 zero point": lambda: layer(codes(np.uint8, 4, 4, 3, 3), None),
     "recoded": lambda: layer(codes(np.int8, 4, 4, 3, 3) // 4, np.array([0, 9, -9, 4], np.int8)),

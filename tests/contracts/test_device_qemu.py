@@ -1,6 +1,8 @@
 """An emulated ARM board: what it computes is what this computer computes, and it claims no time."""
 
 import dataclasses
+import json
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +10,14 @@ import pytest
 
 from edgepress.config.device import Qemu, Ssh
 from edgepress.devices.base import Device
+from edgepress.devices.qemu import arm_python
 from edgepress.devices.registry import open_device
 from edgepress.errors import DeviceError
 from tests.board import Board
 from tests.contracts import test_device
+from tests.lowest_codes import run_lowest
+from tests.quantised_files import layer, lowest
+from tests.unit.test_quantised_files import converted
 
 LOCAL = test_device.TestLocal.config
 CONFIG = Qemu("cortex-a72", LOCAL.kernels)
@@ -37,6 +43,32 @@ def test_every_processor_gives_the_same_integers(emulated_board, small_models, c
     np.testing.assert_array_equal(found.candidate.outputs, here.candidate.outputs)
     assert found.machine["cpu"].startswith(f"{cpu}, emulated by QEMU ")
     assert found.machine["architecture"] == "aarch64"
+
+
+def test_kernels_with_the_lowest_codes_are_right_on_arm(emulated_board, tmp_path):
+    """XNNPACK's kernels for it hold two products of (−128)·(−128) in 16 bits, which overflow."""
+    kernels = {
+        "conv": (np.full((8, 4, 3, 3), -128, np.int8), {}),
+        "one": (lowest(8, 4, 3, 3), {}),
+        "depthwise": (np.full((4, 1, 3, 3), -128, np.int8), {"group": 4}),
+        "depthwise one": (lowest(4, 1, 3, 3), {"group": 4}),
+    }
+    expected = []
+    for name, (kernel, given) in kernels.items():
+        scale = np.full(len(kernel), 0.01, np.float32)
+        model = layer(kernel, np.zeros(len(kernel), np.int8), scales=scale, bias=False, **given)
+        content = converted(model)
+        (tmp_path / f"{name}.tflite").write_bytes(content)
+        expected.append(run_lowest(content))
+        assert np.abs(expected[-1]).max() > 20
+    script = Path(__file__).parents[1] / "lowest_codes.py"
+    files = [str(tmp_path / f"{name}.tflite") for name in kernels]
+    done = subprocess.run(
+        [*arm_python("cortex-a72"), str(script), *files], capture_output=True, text=True, check=True
+    )
+    found = [np.array(row) for row in json.loads(done.stdout)]
+    for own, other in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(other, own.reshape(-1))
 
 
 def test_without_setup_it_says_how(monkeypatch, tmp_path, small_models):

@@ -16,6 +16,9 @@ from edgepress.translate.plan import Step, Weight
 
 _LARGEST_BIAS = 2**31 - 1
 
+_OUTPUTS = {"conv": (3,), "depthwise_conv": (2, 3), "conv_transpose": (2,), "dense": (1,)}
+"""The axes of a plan's kernel along which its outputs lie."""
+
 
 def _window(step: Step, image: Sequence[int], kernel: Sequence[int]) -> tuple[list[int], dict[str, Any]]:
     """Height and width of what a window makes of an image, and the operator's options."""
@@ -104,7 +107,8 @@ def _kernel(
     if own is None:
         return low.build.constant(values, name=name)
     stored = Tensor(name, values.shape, own.dtype, own, own.of(values))
-    as_codes = codes is not None or (low.hybrid and own.symmetric and step.op != "conv_transpose")
+    hybrid = low.hybrid and own.symmetric and step.op != "conv_transpose" and not _overflows(step)
+    as_codes = codes is not None or hybrid
     return stored if as_codes else low.build.dequantize(stored)
 
 
@@ -121,11 +125,30 @@ def _fits(step: Step, x: Tensor) -> bool:
     kernel, bias = step.weights["kernel"].quantisation, step.weights.get("bias")
     if kernel is None or kernel.zero_points.any() or not (kernel.scale > 0).all() or x.codes is None:
         return False
+    if x.dtype == "int8" and _overflows(step):
+        return False
     if bias is None or x.dtype == "int16":
         return True
     product = float(x.codes.scale.item()) * kernel.scale.astype(np.float64)
     groups = bias.values.reshape(-1, product.size)
     return bool((np.abs(groups) / product < _LARGEST_BIAS).all())
+
+
+def _overflows(step: Step) -> bool:
+    """Whether several weights of one output have the code −128.
+
+    XNNPACK's kernels for ARM add two products in 16 bits, which do not hold (−128)·(−128) twice: the sum
+    changes its sign, also for depthwise layers of the newest processors.
+    """
+    weight = step.weights["kernel"]
+    known, values = weight.quantisation, weight.values
+    if known is None or known.zero_points.any():
+        return False
+    axes = _OUTPUTS[step.op]
+    sizes = [size if axis in axes else 1 for axis, size in enumerate(values.shape)]
+    scale = known.scale.reshape(sizes if known.scale.size > 1 else (1,) * values.ndim)
+    others = tuple(axis for axis in range(values.ndim) if axis not in axes)
+    return bool(((values < -127.5 * scale).sum(axis=others) > 1).any())
 
 
 def _bias(step: Step, outputs: int, x: Tensor, kernel: Tensor) -> Tensor:

@@ -15,8 +15,9 @@ def _matmul(low: Lowering, step: Step) -> Tensor:
 
 
 def _coded_matmul(low: Lowering, step: Step) -> Tensor | None:
+    """Of 8 bits none: both operands may have codes of −128, whose products overflow (see `layers`)."""
     a, found, codes = step.attributes, low.codes(step), low.wanted.get(step.output)
-    if found is None or codes is None:
+    if found is None or codes is None or codes.dtype == "int8":
         return None
     return low.build.batch_matmul(found[0], found[1], a["left"], a["right"], codes)
 
