@@ -89,7 +89,8 @@ class _Writer:
         schema.ModelAddBuffers(b, buffers)
         schema.ModelAddSignatureDefs(b, signatures)
         b.Finish(schema.ModelEnd(b), file_identifier=b"TFL3")
-        return with_contents(b, list(zip(tables, self._buffers, strict=True)), outside)
+        contents = sorted(zip(tables, self._buffers, strict=True), key=lambda pair: _alike(pair[1]))
+        return with_contents(b, contents, outside)
 
     # Buffers
 
@@ -286,6 +287,11 @@ def _content_key(array: Array) -> Any:
     if array.nbytes <= _HASHED:
         return (array.dtype.char, array.tobytes())
     return (array.dtype.char, array.__array_interface__["data"][0], array.shape, array.strides)
+
+
+def _alike(array: Array | None) -> tuple[str, int]:
+    """Contents of one type lie together, which compresses better: codes are like codes, not like biases."""
+    return ("", 0) if array is None else (array.dtype.name, -array.nbytes)
 
 
 def _stored(tensor: Tensor) -> Array:
