@@ -67,7 +67,8 @@ def _as_written(plan: Plan) -> Iterator[Step]:
     lowering = Lowering(plan, RULES)
     lowering.lower(int8_io=True)
     quantised = {step.output for step in plan.steps if step.op == "fake_quant"}
-    integers, made = lowering.in_integers | quantised, {step.output for step in plan.steps}
+    coded = {step.output for step in plan.steps if lowering.code(step.output) is not None}
+    integers, made = coded | quantised, {step.output for step in plan.steps}
     for step in plan.steps:
         inputs = list(step.inputs)
         for place, name in enumerate(inputs):

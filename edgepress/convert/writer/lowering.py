@@ -51,7 +51,7 @@ class Lowering:
     def __init__(self, plan: Plan, rules: Mapping[str, Rule], batch: int = 1, hybrid: bool = False) -> None:
         """With `hybrid`, layers of numbers whose kernels are codes quantise what comes in as they run."""
         self.plan, self.build, self._rules, self._batch = plan, Builder(), rules, batch
-        self.hybrid, self.in_integers = hybrid, set[str]()
+        self.hybrid = hybrid
         self._numbers: dict[str, Tensor] = {}
         self._codes: dict[str, Tensor] = {}
         self._requantised: dict[tuple[int, tuple[object, ...]], Tensor] = {}
@@ -88,8 +88,6 @@ class Lowering:
     def _lower(self, step: Step) -> None:
         rule = self._rules[step.op]
         made = rule.integers(self, step) if rule.integers is not None and self._has_kernel(step) else None
-        if made is not None and made.codes is not None:
-            self.in_integers.add(step.output)
         self.note(step.output, rule.lower(self, step) if made is None else made)
 
     def _has_kernel(self, step: Step) -> bool:

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from edgepress.convert.writer.activations import composed
 from edgepress.convert.writer.builder import Builder
-from edgepress.convert.writer.elementwise import composed
 from edgepress.convert.writer.graph import Tensor
 from edgepress.convert.writer.lowering import Lowering, Rule
 from edgepress.translate import formulas

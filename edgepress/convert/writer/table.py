@@ -1,7 +1,7 @@
 """From a plan's step to the rule that lowers it, and the whole way from a plan to a file."""
 
 from edgepress.convert.pieces import Pieces
-from edgepress.convert.writer import elementwise, layers, moving, products, reductions
+from edgepress.convert.writer import activations, elementwise, layers, moving, products, reductions
 from edgepress.convert.writer.file import to_pieces
 from edgepress.convert.writer.graph import Graph
 from edgepress.convert.writer.halves import halved
@@ -12,6 +12,7 @@ from edgepress.translate.plan import Plan
 
 RULES: dict[str, Rule] = {
     **layers.RULES,
+    **activations.RULES,
     **elementwise.RULES,
     **moving.RULES,
     **reductions.RULES,
