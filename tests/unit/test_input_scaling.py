@@ -6,7 +6,6 @@ import numpy as np
 import onnx
 import pytest
 
-from edgepress.convert.nhwc import convert
 from edgepress.graph.input_scaling import without_scaling
 from edgepress.graph.view import initializers
 from tests.networks import FORMATS, Graph, quantise, run_onnx, run_tflite, task
@@ -192,4 +191,4 @@ def test_clustered_kernels_keep_their_codebook():
             v for v in initializers(quantised).values() if v.dtype == np.int8 and v.shape[1:] == (2, 3, 3)
         )
         assert len(np.unique(codes)) == 5
-        assert ("ADD" not in operators(convert(quantised, True, np.zeros(0)))) == folded
+        assert ("ADD" not in operators(in_codes(quantised))) == folded

@@ -80,7 +80,7 @@ STEPS = {"TANH": 13, "SOFTMAX": 6, "LOGISTIC": 4}
 @pytest.mark.parametrize("name", OPERATORS)
 def test_operators_run_in_int16_and_give_what_onnxruntime_computes_in_floats(name: str, tmp_path: Path):
     model = quantise(OPERATORS[name](), FORMATS["int16x8"])
-    content = convert(model, True, CALIBRATION)
+    content = bytes(convert(model, True, CALIBRATION))
     (tmp_path / "model.tflite").write_bytes(content)
     read = read_tflite(tmp_path / "model.tflite")
     assert read.float_tensors == ()
@@ -102,7 +102,7 @@ def test_what_has_no_exact_kernel_stays_in_floats_in_both_runtimes(op: str, tmp_
     x = graph.add(op, features(graph), *others, **options)
     graph.add("Conv", x, graph.weights(3, 1 if op == "DepthToSpace" else 4, 1, 1))
     model = quantise(graph.model(), FORMATS["int16x8"])
-    content = convert(model, False, CALIBRATION)
+    content = bytes(convert(model, False, CALIBRATION))
     (tmp_path / "model.tflite").write_bytes(content)
     expected, (outputs, _) = run_onnx(model, TEST), run_tflite(content, TEST)
     assert "DEQUANTIZE" in read_tflite(tmp_path / "model.tflite").operators
@@ -133,7 +133,7 @@ def test_a_network_that_int8_hurts_is_nearer_to_float():
     ratios = {}
     for form in ("int8", "int16x8"):
         coded = quantise(model, FORMATS[form])
-        outputs, _ = run_tflite(convert(coded, False, CALIBRATION), CALIBRATION)
+        outputs, _ = run_tflite(bytes(convert(coded, False, CALIBRATION)), CALIBRATION)
         both = np.moveaxis(outputs, -1, 1), run_onnx(coded, CALIBRATION)
         ratios[form] = [signal_to_noise(expected, each) for each in both]
     assert min(ratios["int16x8"]) > max(ratios["int8"]) + 10
@@ -142,8 +142,8 @@ def test_a_network_that_int8_hurts_is_nearer_to_float():
 def test_ends_are_int16_or_float32():
     model = quantised("int16x8")
     assert number_format(model) == "int16x8"
-    exact, codes = run_tflite(convert_single(model, Nhwc("int16"), CALIBRATION), TEST)
-    floats, none = run_tflite(convert_single(model, Nhwc("float32"), CALIBRATION), TEST)
+    exact, codes = run_tflite(bytes(convert_single(model, Nhwc("int16"), CALIBRATION)), TEST)
+    floats, none = run_tflite(bytes(convert_single(model, Nhwc("float32"), CALIBRATION)), TEST)
     assert codes is not None and codes.dtype == np.int16 and none is None
     np.testing.assert_allclose(exact, floats, rtol=1e-6)
     with pytest.raises(ConfigError, match=r"io_dtype is 'int8' but the network is int16x8; expected auto or"):
@@ -169,7 +169,7 @@ def test_a_join_of_far_apart_ranges_stays_in_floats():
     assert "of 65536 codes" in str(float_joins(model)[0])
     expected, (outputs, _) = (
         run_onnx(graph.model(), TEST),
-        run_tflite(convert(model, False, CALIBRATION), TEST),
+        run_tflite(bytes(convert(model, False, CALIBRATION)), TEST),
     )
     assert signal_to_noise(expected[:, 4], outputs[..., 4]) > 30
 
@@ -179,7 +179,7 @@ def test_kernels_of_zeros_alone_and_constant_inputs_are_taken():
     x = features(graph)
     graph.add("Concat", x, graph.add("Conv", x, np.zeros((2, 4, 1, 1), np.float32)), axis=1)
     model = quantise(graph.model(), FORMATS["int16x8"])
-    outputs, _ = run_tflite(convert(model, False, CALIBRATION), TEST)
+    outputs, _ = run_tflite(bytes(convert(model, False, CALIBRATION)), TEST)
     assert not outputs[..., 4:].any()
     assert np.ptp(outputs[..., :4]) > 1
 

@@ -23,11 +23,11 @@ def operators(content: bytes) -> list[str]:
 
 
 def in_floats(model: onnx.ModelProto) -> bytes:
-    return convert(model, False, np.zeros(0))
+    return bytes(convert(model, False, np.zeros(0)))
 
 
 def in_codes(model: onnx.ModelProto) -> bytes:
-    return convert(model, True, np.zeros(0))
+    return bytes(convert(model, True, np.zeros(0)))
 
 
 # Means over the whole map
