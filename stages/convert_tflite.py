@@ -39,6 +39,7 @@ def main() -> None:
     for line in (*map(str, float_joins(candidate)), *blurred_outputs(candidate)):
         print(f"convert-tflite: {line}")
     print(f"convert-tflite: {converted.converter}, {ops} operators, {transposes} transposes, {size:,} bytes")
+    print(f"convert-tflite: weights {metrics['weights']}")
 
 
 if __name__ == "__main__":

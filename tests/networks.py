@@ -17,7 +17,7 @@ from onnx import helper, numpy_helper
 from edgepress.compress.quantisation.registry import Sources, quantiser
 from edgepress.compress.tuning.data import TuningData
 from edgepress.config.fine_tune import FineTune
-from edgepress.config.quant import Calibration, Dynamic, Fp16, Int8, Int16x8
+from edgepress.config.quant import Calibration, Dynamic, Fp16, Int4Weights, Int8, Int8Weights, Int16x8
 from edgepress.config.train import Augment
 from edgepress.convert.writer.table import write
 from edgepress.datasets.prepared import Split
@@ -268,6 +268,8 @@ FORMATS: dict[str, Any] = {
     "dynamic": Dynamic(),
     "int8": Int8(per_channel=True, calibration=Calibration("minmax", 64, 2048, 99.99)),
     "int16x8": Int16x8(Calibration("minmax", 64, 2048, 99.99)),
+    "int8_weights": Int8Weights(),
+    "int4_weights": Int4Weights(True, 100, Calibration("minmax", 64, 2048, 99.99)),
 }
 
 

@@ -71,7 +71,7 @@ def _add_convert(commands: Commands) -> None:
     )
     convert.add_argument("--converter", choices=CONVERTERS, default="nhwc")
     convert.add_argument(
-        "--quant", choices=QUANTS, default="none", help="int8 and int16x8 need --calibration"
+        "--quant", choices=QUANTS, default="none", help="int8, int16x8 and int4_weights need --calibration"
     )
     calibration = "real inputs, as the model takes them: .npz, .npy or a folder of .npy files"
     convert.add_argument("--calibration", type=Path, metavar="INPUTS", help=calibration)

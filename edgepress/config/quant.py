@@ -64,7 +64,28 @@ class Int16x8:
     calibration: Calibration
 
 
-QuantConfig = Off | Fp16 | Dynamic | Int8 | Int8Qat | Int16x8
+@dataclass(frozen=True)
+class Int8Weights:
+    """Weights int8, a scale for each output channel, made float32 as a runtime loads them."""
+
+
+@dataclass(frozen=True)
+class Int4Weights:
+    """Weights of 4 bits under int8 activations, where a runtime executes them; else of 8.
+
+    Kernels of fewer than `least_weights` stay int8. So do those of convolutions larger than 1×1 without
+    `spatial`: LiteRT's kernels of 4 bits are as slow as float32 for these.
+    """
+
+    spatial: bool
+    least_weights: int
+    calibration: Calibration
+
+    def __post_init__(self) -> None:
+        require_integer("least_weights", self.least_weights, 1, 1_000_000_000)
+
+
+QuantConfig = Off | Fp16 | Dynamic | Int8 | Int8Qat | Int16x8 | Int8Weights | Int4Weights
 CHOICES: dict[str, type[QuantConfig]] = {
     "none": Off,
     "fp16": Fp16,
@@ -72,4 +93,6 @@ CHOICES: dict[str, type[QuantConfig]] = {
     "int8": Int8,
     "int8_qat": Int8Qat,
     "int16x8": Int16x8,
+    "int8_weights": Int8Weights,
+    "int4_weights": Int4Weights,
 }

@@ -46,6 +46,7 @@ _NUMPY_TYPES = {
     "UINT8": "<u1",
     "INT16": "<i2",
     "INT32": "<i4",
+    "INT64": "<i8",
 }
 _NOWHERE = 1
 """A buffer's place in the file up to which it has none."""
@@ -57,9 +58,10 @@ _DAMAGE = (struct.error, ValueError, TypeError, IndexError, OverflowError, Attri
 class Kernel:
     """The constant weights of a convolution or fully connected operator.
 
-    `values` are as stored: float16, float32 or integer codes. `scales` and `zero_points` have one element or,
-    per channel, one along `channel_axis`; they are empty for floats. `biases` is the number of elements of
-    the operator's bias.
+    `values` are as stored: float16, float32 or integer codes; those of 4 bits are int8 here, and `dtype` says
+    so. `scales` and `zero_points` have one element or, per channel, one along `channel_axis`; they are empty
+    for floats. `biases` is the number of elements of the operator's bias. `execution` says in words what is
+    done with them: "int8, executed in int8" or "int8, dequantised at run time".
     """
 
     name: str
@@ -69,6 +71,8 @@ class Kernel:
     scales: Array
     zero_points: Array
     biases: int
+    dtype: str = ""
+    execution: str = ""
 
     @property
     def prunable(self) -> bool:
@@ -145,6 +149,16 @@ class TfliteModel:
         return dict(sorted(Counter(self.operators).items()))
 
     @property
+    def weights(self) -> str:
+        """What is done with the kernels' weights, in words; with shares where it is not the same for all."""
+        sizes = Counter[str]()
+        for kernel in self.kernels:
+            sizes[kernel.execution] += kernel.values.size
+        if len(sizes) < 2:
+            return next(iter(sizes), "none")
+        return "; ".join(f"{size / sizes.total():.1%} {what}" for what, size in sizes.most_common())
+
+    @property
     def transpose_ops(self) -> int:
         """The number of TRANSPOSE operators."""
         return self.operators.count("TRANSPOSE")
@@ -153,8 +167,9 @@ class TfliteModel:
 def tflite_metrics(path: Path) -> dict[str, Any]:
     """What `metrics/convert-tflite.json` tells of the file's inside.
 
-    `sparsity` is the share of zeros in all prunable kernels, `max_unique_weights` is the worst kernel's,
-    and `parameters` counts the elements of kernels and their biases.
+    `weights` says whether their codes are executed or dequantised, `sparsity` is the share of zeros in all
+    prunable kernels, `max_unique_weights` is the worst kernel's, and `parameters` counts the elements of
+    kernels and their biases.
 
     Raises:
         ArtifactError: the file is absent or damaged.
@@ -165,6 +180,7 @@ def tflite_metrics(path: Path) -> dict[str, Any]:
     return {
         "ops": len(model.operators),
         "transpose_ops": model.transpose_ops,
+        "weights": model.weights,
         "float_tensors": len(model.float_tensors),
         "sparsity": sum(kernel.zeros for kernel in prunable) / total if total else 0.0,
         "max_unique_weights": max((kernel.unique_weights for kernel in model.kernels), default=0),
@@ -320,12 +336,23 @@ def _constant(name: str, dtype: str, data: Array, shape: list[int]) -> Array | N
     Raises:
         ValueError: the buffer's length does not fit the shape.
     """
+    if dtype == "INT4":
+        return _unpacked(name, data, shape)
     if dtype not in _NUMPY_TYPES:
         return None
     numpy_type = np.dtype(_NUMPY_TYPES[dtype])
     if min(shape, default=0) < 0 or math.prod(shape) * numpy_type.itemsize != len(data):
         raise ValueError(f"tensor {name} of shape {shape} and type {dtype} has {len(data)} bytes")
     return data.view(numpy_type).reshape(shape)
+
+
+def _unpacked(name: str, data: Array, shape: list[int]) -> Array:
+    """Codes of 4 bits, two to a byte, as int8."""
+    size = math.prod(shape)
+    if min(shape, default=0) < 0 or -(-size // 2) != len(data):
+        raise ValueError(f"tensor {name} of shape {shape} and type INT4 has {len(data)} bytes")
+    halves = np.stack([data << 4, data & 0xF0], axis=-1).reshape(-1)[:size]
+    return (halves.view(np.int8) >> 4).reshape(shape)
 
 
 def _kernels(graph: Graph) -> Iterator[Kernel]:
@@ -359,7 +386,21 @@ def _kernel(
         scales=tensor.scales,
         zero_points=tensor.zero_points,
         biases=_biases(graph, operator, sources),
+        dtype=tensor.dtype.lower(),
+        execution=_execution(graph, operator, tensor.dtype.lower(), operator.inputs[1] in sources),
     )
+
+
+def _execution(graph: Graph, operator: Operator, dtype: str, dequantised: bool) -> str:
+    """What an operator does with a kernel that is stored in a type, in words."""
+    if dequantised:
+        return f"{dtype}, dequantised at run time"
+    taken = graph.tensors[operator.inputs[2 if operator.name == "TRANSPOSE_CONV" else 0]].dtype.lower()
+    if dtype.startswith("float"):
+        return dtype
+    if taken.startswith("float"):
+        return f"{dtype}, executed in int8 with activations quantised at run time"
+    return f"{dtype}, executed in {taken}"
 
 
 def _biases(graph: Graph, operator: Operator, sources: dict[int, int]) -> int:

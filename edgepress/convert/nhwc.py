@@ -11,6 +11,7 @@ from edgepress.graph.batchnorm import fold_batchnorm
 from edgepress.graph.formats import number_format, to_float
 from edgepress.graph.input_scaling import without_scaling
 from edgepress.graph.products import add_rows_at_products
+from edgepress.graph.stored_codes import with_dequantize
 from edgepress.translate.absorbing import absorbed
 from edgepress.translate.layout import Order
 from edgepress.translate.plan import Plan
@@ -33,8 +34,9 @@ def convert(
 def planned(model: onnx.ModelProto, orders: Orders | None = None) -> Plan:
     """The plan of a model in any number format."""
     form = number_format(model)
-    floats = form in ("dynamic", "fp16")
-    folded = fold_batchnorm(to_float(model, keep_codes=True) if floats else model)
+    floats = form in ("dynamic", "fp16", "int8_weights")
+    plain = to_float(model, keep_codes=True) if floats else with_dequantize(model)
+    folded = fold_batchnorm(plain)
     if form == "float32":
         folded = without_scaling(folded).model
     add_rows_at_products(folded)

@@ -9,6 +9,7 @@ from onnx.numpy_helper import to_array
 
 from edgepress.graph.codes import code_limits, dequantise
 from edgepress.graph.dynamic_codes import dequantise_integer_products, refuse_other_readers
+from edgepress.graph.stored_codes import has_four_bits, stored_codes, with_dequantize
 from edgepress.graph.view import (
     Array,
     attributes,
@@ -19,10 +20,10 @@ from edgepress.graph.view import (
     set_initializer,
 )
 
-NumberFormat = Literal["float32", "fp16", "dynamic", "int8", "int16x8"]
+NumberFormat = Literal["float32", "fp16", "dynamic", "int8", "int16x8", "int8_weights", "int4_weights"]
 
 
-INTEGERS: Mapping[str, str] = {"int8": "int8", "int16x8": "int16"}
+INTEGERS: Mapping[str, str] = {"int8": "int8", "int4_weights": "int8", "int16x8": "int16"}
 """The number formats whose activations are integers, and of which type a `.tflite` takes and gives these."""
 
 
@@ -30,13 +31,15 @@ def number_format(model: onnx.ModelProto) -> NumberFormat:
     """Read from the graph itself, so that no file needs to come with its configuration."""
     ops, wide = {node.op_type for node in model.graph.node}, _wide_codes(model)
     if any(node.op_type == "QuantizeLinear" and not wide(node) for node in model.graph.node):
-        return "int8"
-    if _symmetric_words(model) and _kernels_in_bytes(model):
+        return "int4_weights" if has_four_bits(model) else "int8"
+    if _symmetric_words(model) and stored_codes(model):
         return "int16x8"
     if "DynamicQuantizeLinear" in ops:
         return "dynamic"
     float16 = any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in model.graph.initializer)
-    return "fp16" if float16 else "float32"
+    if float16 or not stored_codes(model):
+        return "fp16" if float16 else "float32"
+    return "int8_weights"
 
 
 def _symmetric_words(model: onnx.ModelProto) -> bool:
@@ -50,12 +53,6 @@ def _symmetric_words(model: onnx.ModelProto) -> bool:
         if node.op_type == "QuantizeLinear"
     ]
     return bool(found) and all(found)
-
-
-def _kernels_in_bytes(model: onnx.ModelProto) -> bool:
-    """Whether a constant of 8 bits, and more than a few elements, is dequantised."""
-    held = {t.name for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8 and t.dims}
-    return any(node.op_type == "DequantizeLinear" and node.input[0] in held for node in model.graph.node)
 
 
 _WORDS = (onnx.TensorProto.INT16, onnx.TensorProto.UINT16)
@@ -78,7 +75,7 @@ def to_float(model: onnx.ModelProto, keep_codes: bool = False) -> onnx.ModelProt
     Raises:
         UnsupportedModelError: codes that DynamicQuantizeLinear makes are read by more than products of codes.
     """
-    restored = copy(model)
+    restored = with_dequantize(model)
     dequantise_integer_products(restored)
     _drop_unread_nodes(restored)
     refuse_other_readers(restored)

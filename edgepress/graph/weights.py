@@ -1,12 +1,13 @@
 """The kernels of a network: the constant operands that compression works on, in any number format."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import onnx
 
+from edgepress.graph.stored_codes import stored_codes
 from edgepress.graph.view import Array, attributes, initializers, producers
 
 _GRID = 127 * 800
@@ -70,23 +71,32 @@ def channel_magnitudes(values: Array, channel_axis: int) -> Array:
 
 
 def kernels(model: onnx.ModelProto) -> list[Kernel]:
-    """All kernels in graph order, each initializer once; found through DequantizeLinear and Cast."""
+    """All kernels in graph order, each initializer once; found through DequantizeLinear, Cast and Mul."""
     constants, made_by = initializers(model), producers(model)
     found: dict[str, Kernel] = {}
     for node in model.graph.node:
         if node.op_type not in KERNEL_OPS:
             continue
-        name, source = node.input[1], made_by.get(node.input[1])
-        zero_point = 0
-        if source is not None and source.op_type in ("DequantizeLinear", "Cast"):
-            name = source.input[0]
-        elif node.op_type.endswith("Integer") and len(node.input) > 3:
+        name, zero_point = _stored_as(node.input[1], made_by), 0
+        if name == node.input[1] and node.op_type.endswith("Integer") and len(node.input) > 3:
             zero_point = int(constants[node.input[3]].reshape(-1)[0])
         if name in constants and name not in found:
-            found[name] = Kernel(
-                name, node, channel_axis(node, constants[name].ndim), constants[name], zero_point
-            )
+            values = constants[name]
+            values = values.astype(np.int8) if values.dtype.name == "int4" else values
+            found[name] = Kernel(name, node, channel_axis(node, values.ndim), values, zero_point)
     return list(found.values())
+
+
+def _stored_as(name: str, made_by: Mapping[str, onnx.NodeProto]) -> str:
+    """The tensor that one is made of by DequantizeLinear, Cast, or Cast and Mul."""
+    source = made_by.get(name)
+    if source is not None and source.op_type == "Mul":
+        cast = made_by.get(source.input[0])
+        return cast.input[0] if cast is not None and cast.op_type == "Cast" else name
+    while source is not None and source.op_type in ("DequantizeLinear", "Cast"):
+        name = source.input[0]
+        source = made_by.get(name)
+    return name
 
 
 def channel_axis(node: onnx.NodeProto, rank: int) -> int:
@@ -131,12 +141,16 @@ def _parameters(model: onnx.ModelProto) -> int:
 
 def _scales_and_zero_points(model: onnx.ModelProto) -> set[str]:
     nodes, found = model.graph.node, set[str]()
+    stored = stored_codes(model)
+    casts = {node.output[0] for node in nodes if node.op_type == "Cast" and node.input[0] in stored}
     dynamic_scales = {node.output[1] for node in nodes if node.op_type == "DynamicQuantizeLinear"}
     for node in nodes:
         if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
             found.update(node.input[1:])
         elif node.op_type in ("ConvInteger", "MatMulInteger"):
             found.update(node.input[2:])
+        elif node.op_type == "Mul" and node.input[0] in casts:
+            found.add(node.input[1])
         elif node.op_type == "Mul" and dynamic_scales & set(node.input):
             found.update(node.input)
     return found

@@ -16,6 +16,7 @@ from edgepress.graph.normalise.files import read_onnx
 from edgepress.graph.normalise.limits import refuse
 from edgepress.graph.normalise.native import check, inferred
 from edgepress.graph.normalise.structure import check_shape, tidy_structure
+from edgepress.graph.stored_codes import with_dequantize
 from edgepress.graph.view import attributes
 from edgepress.graph.weights import Kernel, kernels, weight_statistics
 from edgepress.inspection.arena import arena_bytes, lifetimes
@@ -58,7 +59,8 @@ def inspect_onnx(path: Path) -> Report:
         parameters=statistics.parameters,
         macs=_macs(model, shapes),
         sparsity=statistics.sparsity,
-        **sizes,
+        size_bytes=sizes["size_bytes"],
+        size_gzip_bytes=sizes["size_gzip_bytes"],
         peak_activation_bytes=_peak(model, shapes),
         kernels=tuple(sorted(reports, key=lambda each: -each.unique_weights)),
         transposes=tuple(_transpose(node) for node in model.graph.node if node.op_type == "Transpose"),
@@ -104,7 +106,7 @@ def _kernel(model: onnx.ModelProto, kernel: Kernel) -> KernelReport:
         name=kernel.initializer,
         operator=kernel.node.op_type,
         shape=kernel.values.shape,
-        dtype=kernel.values.dtype.name,
+        dtype=_dtype_name(next(t.data_type for t in model.graph.initializer if t.name == kernel.initializer)),
         sparsity=kernel.sparsity if kernel.values.size else 0.0,
         unique_weights=kernel.unique_weights,
         scales=scales,
@@ -113,12 +115,14 @@ def _kernel(model: onnx.ModelProto, kernel: Kernel) -> KernelReport:
 
 
 def _scales(model: onnx.ModelProto, kernel: Kernel) -> int:
-    """How many scales dequantise a kernel: found in DequantizeLinear, else 0."""
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    for node in model.graph.node:
+    """How many scales dequantise a kernel: found in DequantizeLinear, or what stands for it; else 0."""
+    if kernel.values.dtype.kind not in "iu":
+        return 0
+    plain = with_dequantize(model)
+    sizes = {tensor.name: math.prod(tensor.dims) for tensor in plain.graph.initializer}
+    for node in plain.graph.node:
         if node.op_type == "DequantizeLinear" and node.input[0] == kernel.initializer:
-            scale = constants.get(node.input[1])
-            return math.prod(scale.dims) if scale is not None else 0
+            return int(sizes.get(node.input[1], 0))
     return 0
 
 

@@ -51,7 +51,8 @@ class Report:
     `macs` are multiplications with accumulation, for a batch of one, in convolutions and matrix products.
     `peak_activation_bytes` is the tensor arena of a `.tflite` without the runtime's own needs, and the like
     for ONNX. Both are None where shapes are not known, or the network is too large to plan. `notes` name what
-    int8 does not suit: joins that stay in floats, and outputs that it cannot tell apart.
+    int8 does not suit: joins that stay in floats, and outputs that it cannot tell apart. `weights` says of a
+    `.tflite` whether their codes are executed or dequantised.
     """
 
     path: str
@@ -69,6 +70,7 @@ class Report:
     kernels: tuple[KernelReport, ...]
     transposes: tuple[TransposeReport, ...]
     notes: tuple[str, ...] = ()
+    weights: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """The report as plain values."""
@@ -84,6 +86,7 @@ def render(report: Report) -> str:
         "",
         f"size            {report.size_bytes:,} bytes, {report.size_gzip_bytes:,} with gzip",
         f"parameters      {report.parameters:,}, {report.sparsity:.1%} of the prunable weights are zero",
+        *([f"weights         {report.weights}"] if report.weights else []),
         f"MACs            {_count(report.macs)}",
         f"{'tensor arena' if report.form == 'TFLite' else 'activations':16}"
         f"{_count(report.peak_activation_bytes, ' bytes')} (estimate)",

@@ -7,6 +7,7 @@ from pathlib import Path
 from edgepress.convert.flatbuffer import Graph, Kernel, Operator, Tensor, TfliteModel, read_tflite
 from edgepress.errors import ArtifactError
 from edgepress.graph.axes import Axes, layout
+from edgepress.graph.formats import NumberFormat
 from edgepress.inspection.arena import arena_bytes, lifetimes
 from edgepress.inspection.joins import tflite_float_joins
 from edgepress.inspection.layouts import axes_of, order_of
@@ -69,6 +70,7 @@ def _report(path: Path, model: TfliteModel) -> Report:
                 graph.outputs,
             )
         ),
+        weights=model.weights,
         kernels=tuple(kernels),
         transposes=transposes(model),
         notes=tuple(map(str, tflite_float_joins(graph))),
@@ -79,14 +81,17 @@ def _given(indices: list[int]) -> list[int]:
     return [index for index in indices if index >= 0]
 
 
-def tflite_format(model: TfliteModel) -> str:
+def tflite_format(model: TfliteModel) -> NumberFormat:
     """The number format, named as in `edgepress.graph.formats`, by the kernels and by what is computed."""
-    kernels = {kernel.values.dtype.name for kernel in model.kernels}
+    kernels = {kernel.dtype for kernel in model.kernels}
     computed = {tensor.dtype for tensor in model.graphs[0].tensors if not tensor.constant}
-    if "int8" in kernels and "INT16" in computed:
-        return "int16x8"
-    if "int8" in kernels:
-        return "int8" if "INT8" in computed else "dynamic"
+    if "int4" in kernels and "INT8" in computed:
+        return "int4_weights"
+    if not kernels.isdisjoint(("int8", "uint8", "int4")):
+        executed = any("executed" in kernel.execution for kernel in model.kernels)
+        forms: dict[str, NumberFormat] = {"INT16": "int16x8", "INT8": "int8"}
+        found = [form for dtype, form in forms.items() if dtype in computed]
+        return found[0] if found else "dynamic" if executed else "int8_weights"
     return "fp16" if "float16" in kernels else "float32"
 
 
@@ -113,7 +118,7 @@ def _kernel(kernel: Kernel) -> KernelReport:
         name=kernel.name,
         operator=kernel.operator,
         shape=kernel.values.shape,
-        dtype=kernel.values.dtype.name,
+        dtype=kernel.dtype,
         sparsity=kernel.zeros / kernel.values.size if kernel.values.size else 0.0,
         unique_weights=kernel.unique_weights,
         scales=len(kernel.scales),

@@ -79,7 +79,8 @@ class Outcome:
             f"{model.transpose_ops} transposes, {self.size:,} bytes"
         )
         known = [each for each in transposes(model) if each.origin]
-        told = [line, *self.moved, *self.notes, *render_transposes(known)]
+        weights = [] if model.weights == "float32" else [f"  weights {model.weights}"]
+        told = [line, *weights, *self.moved, *self.notes, *render_transposes(known)]
         if self.check is None:
             return "\n".join(told)
         return "\n".join([*told, "", *self.check.lines(), "", *render_operators(model.op_counts)])
@@ -93,6 +94,7 @@ class Outcome:
             "form": tflite_format(self.model),
             "operators": dict(self.model.op_counts),
             "transposes": self.model.transpose_ops,
+            "weights": self.model.weights,
             "moved": [line.strip() for line in self.moved],
             "size_bytes": self.size,
             "notes": list(self.notes),

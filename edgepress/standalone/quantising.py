@@ -6,7 +6,16 @@ from typing import NoReturn
 import onnx
 
 from edgepress.compress.quantisation.registry import Sources, quantiser
-from edgepress.config.quant import Calibration, Dynamic, Fp16, Int8, Int16x8, QuantConfig
+from edgepress.config.quant import (
+    Calibration,
+    Dynamic,
+    Fp16,
+    Int4Weights,
+    Int8,
+    Int8Weights,
+    Int16x8,
+    QuantConfig,
+)
 from edgepress.datasets.prepared import Array
 from edgepress.errors import ConfigError, ConversionError, EdgepressError
 from edgepress.graph.formats import number_format
@@ -18,6 +27,8 @@ _QUANTS: dict[str, QuantConfig] = {
     "dynamic": Dynamic(),
     "int8": Int8(per_channel=True, calibration=_CALIBRATION),
     "int16x8": Int16x8(_CALIBRATION),
+    "int8_weights": Int8Weights(),
+    "int4_weights": Int4Weights(spatial=True, least_weights=1024, calibration=_CALIBRATION),
 }
 
 

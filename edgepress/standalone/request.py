@@ -4,18 +4,18 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from edgepress.errors import ConfigError
 
 ConverterName = Literal["nhwc", "onnx_tf"]
-QuantName = Literal["none", "fp16", "dynamic", "int8", "int16x8"]
+QuantName = Literal["none", "fp16", "dynamic", "int8", "int16x8", "int8_weights", "int4_weights"]
 Layout = Literal["nhwc", "nchw", "as-is"]
 IoDtype = Literal["auto", "int8", "int16", "float32"]
 
 CONVERTERS: tuple[ConverterName, ...] = ("nhwc", "onnx_tf")
-QUANTS: tuple[QuantName, ...] = ("none", "fp16", "dynamic", "int8", "int16x8")
-CALIBRATED: tuple[QuantName, ...] = ("int8", "int16x8")
+QUANTS: tuple[QuantName, ...] = get_args(QuantName)
+CALIBRATED: tuple[QuantName, ...] = ("int8", "int16x8", "int4_weights")
 LAYOUTS: tuple[Layout, ...] = ("nhwc", "nchw", "as-is")
 IO_DTYPES: tuple[IoDtype, ...] = ("auto", "int8", "int16", "float32")
 
@@ -25,6 +25,8 @@ MIN_SNR_DB: Mapping[str, float] = {
     "dynamic": 15.0,
     "int8": 10.0,
     "int16x8": 15.0,
+    "int8_weights": 15.0,
+    "int4_weights": 5.0,
 }
 """What `--check` demands of each output in each number format; rounding alone leaves more."""
 

@@ -19,8 +19,9 @@ Array = npt.NDArray[Any]
 class Quantisation:
     """The codes of a constant, of TFLite's type `dtype`: number = (code − zero point)·scale.
 
-    `scale` and `zero_points` have one element, or one for each output channel of a kernel. Codes of up to 16
-    bits follow from the numbers; those of int32, which float32 does not hold, are in `codes`, shaped alike.
+    `scale` and `zero_points` have one element, or one for each output channel of a kernel. `dtype` is numpy's
+    name, or int4. Codes of up to 16 bits follow from the numbers; those of int32, which float32 does not
+    hold, are in `codes`, shaped alike.
     """
 
     scale: Array

@@ -66,8 +66,8 @@ class TestTflm(DeviceContract):
 
     def test_activations_of_16_bits_are_computed_as_in_litert_to_a_few_steps(self, device, tmp_path):
         folder = tmp_path
-        (folder / "words.tflite").write_bytes(convert(quantised("int16x8"), True, CALIBRATION))
-        (folder / "float.tflite").write_bytes(convert(network(), False, CALIBRATION))
+        (folder / "words.tflite").write_bytes(bytes(convert(quantised("int16x8"), True, CALIBRATION)))
+        (folder / "float.tflite").write_bytes(bytes(convert(network(), False, CALIBRATION)))
         np.save(folder / "inputs.npy", CALIBRATION[:20])
         pair = Pair("tflite", folder / "words.tflite", folder / "float.tflite")
         found = device.measure(pair, folder / "inputs.npy").candidate

@@ -44,6 +44,7 @@ class QuantiserContract:
     choice: str
     reads: tuple[str, ...] = ()
     number_format = "int8"
+    loss = 0.03
 
     @pytest.fixture
     def sources(self) -> tuple[Sources, list[str]]:
@@ -65,7 +66,7 @@ class QuantiserContract:
         model = quantised(self.choice)
         onnx.checker.check_model(model, full_check=True)
         assert number_format(model) == self.number_format
-        assert score(model) > score(network()) - 0.03
+        assert score(model) > score(network()) - self.loss
 
     def test_ends_and_kernels_are_those_of_the_network(self):
         model = quantised(self.choice)
@@ -94,7 +95,7 @@ class QuantiserContract:
         model, config = without_convolutions(), quickly(ALL_FORMATS[self.choice])
         result = quantiser(config)(model, config, sources[0])
         assert score(model) > 0.8
-        assert score(result) > score(model) - 0.03
+        assert score(result) > score(model) - self.loss
 
 
 class TestFp16(QuantiserContract):
@@ -121,6 +122,18 @@ class TestInt16x8(QuantiserContract):
     choice = "int16x8"
     reads = ("calibration",)
     number_format = "int16x8"
+
+
+class TestInt8Weights(QuantiserContract):
+    choice = "int8_weights"
+    number_format = "int8_weights"
+
+
+class TestInt4Weights(QuantiserContract):
+    choice = "int4_weights"
+    reads = ("calibration",)
+    number_format = "int4_weights"
+    loss = 0.1
 
 
 def test_every_quantiser_has_its_contract():

@@ -8,6 +8,7 @@ from edgepress.compress.quantisation.registry import Sources, quantiser
 from edgepress.graph.batchnorm import fold_batchnorm
 from edgepress.graph.codes import dequantise
 from edgepress.graph.formats import number_format, restore_activations, to_float
+from edgepress.graph.input_scaling import without_scaling
 from edgepress.graph.shapes import inferred_infos
 from edgepress.graph.view import initializers
 from edgepress.graph.weights import kernels
@@ -62,21 +63,25 @@ def test_the_quantised_model_is_not_touched(quantised):
 
 
 def test_float_weights_are_those_the_format_stores(form, quantised):
-    originals, restored = kernels(fold_batchnorm(network())), kernels(to_float(quantised))
+    folded = fold_batchnorm(network())
+    scaled = without_scaling(folded).model if form in ("int8", "int8_weights", "int4_weights") else folded
+    originals, restored = kernels(scaled), kernels(to_float(quantised))
     for original, back in zip(originals, restored, strict=True):
         one, other = matrix(original), matrix(back)
         per_tensor = form == "dynamic" and original.node.op_type == "Conv"  # onnxruntime has no other
-        steps = np.abs(one).max(axis=None if per_tensor else 1, keepdims=True) / (
-            1024 if form == "fp16" else 127
-        )
+        codes = {"fp16": 1024, "int4_weights": 7 if one.size >= 100 else 127}.get(form, 127)
+        steps = np.abs(one).max(axis=None if per_tensor else 1, keepdims=True) / codes
         assert np.abs(one - other).max() > 0
-        assert (np.abs(one - other) <= 0.5001 * steps).all()
+        if codes > 7:
+            assert (np.abs(one - other) <= 0.5001 * steps).all()
+        else:  # the few largest may be cut
+            assert np.square(one - other).mean() <= np.square(steps).mean() / 12
 
 
 def test_the_float_model_computes_nearly_the_same(form, quantised):
     plain = restore_activations(to_float(quantised), quantised)
     expected = run_onnx(network(), IMAGES)
-    assert_close(run_onnx(plain, IMAGES), expected, 0.01 if form == "fp16" else 0.1)
+    assert_close(run_onnx(plain, IMAGES), expected, {"fp16": 0.01, "int4_weights": 0.3}.get(form, 0.1))
     tolerance = 1e-5 if form == "fp16" else 0.1
     assert_close(run_onnx(plain, IMAGES), run_onnx(quantised, IMAGES), tolerance)
 

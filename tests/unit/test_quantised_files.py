@@ -9,7 +9,7 @@ from ai_edge_litert.interpreter import Interpreter
 from edgepress.convert.flatbuffer import read_tflite
 from edgepress.errors import UnsupportedModelError
 from edgepress.graph.codes import code_limits, dequantise, quantise
-from edgepress.graph.formats import number_format, to_float
+from edgepress.graph.formats import INTEGERS, number_format, to_float
 from edgepress.graph.normalise.normalise import normalise
 from edgepress.graph.view import copy
 from edgepress.translate.planning import plan_graph
@@ -44,7 +44,7 @@ def converted(model: onnx.ModelProto) -> bytes:
     from edgepress.convert.nhwc import convert
 
     normal = normalise(copy(model))
-    return bytes(convert(normal, number_format(normal) == "int8", np.zeros(0, np.float32)))
+    return bytes(convert(normal, number_format(normal) in INTEGERS, np.zeros(0, np.float32)))
 
 
 def run(content: bytes, values: np.ndarray) -> tuple[np.ndarray, float]:
@@ -55,21 +55,21 @@ def run(content: bytes, values: np.ndarray) -> tuple[np.ndarray, float]:
     results = []
     for sample in values if values.ndim < 4 else np.moveaxis(values, 1, -1):
         sample = sample[None]
-        if source["dtype"] is np.int8:
+        if source["dtype"] is not np.float32:
             sample = quantise(sample, *map(np.array, _parameters(source)), 0)
         running.set_tensor(source["index"], np.ascontiguousarray(sample))
         running.invoke()
         results.append(running.get_tensor(target["index"]).copy())
     numbers = np.concatenate(results)
     step = 0.0
-    if target["dtype"] is np.int8:
+    if target["dtype"] is not np.float32:
         numbers, step = dequantise(numbers, *map(np.array, _parameters(target)), 0), _parameters(target)[0]
     return (np.moveaxis(numbers, -1, 1) if numbers.ndim == 4 else numbers), float(step)
 
 
-def _parameters(detail: dict) -> tuple[np.float32, np.int8]:
+def _parameters(detail: dict) -> tuple[np.float32, np.integer]:
     scale, zero = detail["quantization"]
-    return np.float32(scale), np.int8(zero)
+    return np.float32(scale), detail["dtype"](zero)
 
 
 def right(model: onnx.ModelProto, values: np.ndarray) -> np.ndarray:
@@ -97,7 +97,8 @@ def test_the_numbers_are_those_of_onnx_runtime_but_for_ties(name):
     half = np.spacing(np.abs(expected).max().astype(np.float16)) / 2
     slack = float(half / step) if name == "half scales" else 0.01
     assert difference.max() <= (1 + slack) * step
-    assert (difference > 0.5 * step).mean() < 0.03
+    most = 0.06 if name == "int4" else 0.03  # LiteRT's kernel of 4 bits rounds twice
+    assert (difference > 0.5 * step).mean() < most
 
 
 def test_where_a_sum_lies_half_way_between_two_codes_onnx_runtime_itself_differs():
@@ -132,13 +133,12 @@ def test_kernels_of_codes_stay_codes_and_symmetric_ones_are_computed_with(name, 
     (tmp_path / "model.tflite").write_bytes(converted(KERNELS[name]()))
     model = read_tflite(tmp_path / "model.tflite")
     assert ("DEQUANTIZE" in model.operators) == (name not in SYMMETRIC and not name.startswith("trained"))
-    assert {kernel.values.dtype.name for kernel in model.kernels} == {
-        "float32" if name in STORED_AS_FLOATS else "int8"
-    }
+    stored = "float32" if name in STORED_AS_FLOATS else "int4" if name == "int4" else "int8"
+    assert {kernel.dtype for kernel in model.kernels} == {stored}
 
 
 def test_sixteen_bits_alone_make_no_int8_network():
-    assert number_format(wide(np.uint16)) == "float32"
+    assert number_format(wide(np.uint16)) == "int8_weights"
     assert number_format(wide(np.int16)) == "int16x8"
     assert number_format(GRAPHS["a pool"]()) == "int8"
 

@@ -8,7 +8,16 @@ from typing import Protocol
 import onnx
 
 from edgepress.compress.tuning.data import TuningData
-from edgepress.config.quant import Dynamic, Fp16, Int8, Int8Qat, Int16x8, QuantConfig
+from edgepress.config.quant import (
+    Dynamic,
+    Fp16,
+    Int4Weights,
+    Int8,
+    Int8Qat,
+    Int8Weights,
+    Int16x8,
+    QuantConfig,
+)
 from edgepress.datasets.prepared import Array
 
 
@@ -39,6 +48,8 @@ _QUANTISERS = {
     Int8: "edgepress.compress.quantisation.ptq:quantise",
     Int8Qat: "edgepress.compress.quantisation.qat:quantise",
     Int16x8: "edgepress.compress.quantisation.int16x8:quantise",
+    Int8Weights: "edgepress.compress.quantisation.int8_weights:quantise",
+    Int4Weights: "edgepress.compress.quantisation.int4_weights:quantise",
 }
 
 

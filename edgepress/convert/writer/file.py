@@ -295,8 +295,14 @@ def _alike(array: Array | None) -> tuple[str, int]:
 
 
 def _stored(tensor: Tensor) -> Array:
+    """The content as it lies in the file: two codes of 4 bits to a byte, the first in the lower half."""
     assert tensor.values is not None
-    return tensor.values
+    if tensor.dtype != "int4":
+        return tensor.values
+    halves = tensor.values.reshape(-1).view(np.uint8) & 0x0F
+    halves = np.append(halves, np.zeros(halves.size % 2, np.uint8))
+    packed: Array = halves[0::2] | halves[1::2] << 4
+    return packed
 
 
 def _options(operator: Operator) -> tuple[str, dict[str, Any]]:

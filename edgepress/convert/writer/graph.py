@@ -46,16 +46,21 @@ class Codes:
         return other is not None and self.key() == other.key()
 
     def of(self, values: Array, low: int | None = None) -> Array:
-        """The codes of numbers: rounded half away from zero, and saturated."""
-        limits = np.iinfo(self.dtype)
+        """The codes of numbers: rounded half away from zero, and saturated; those of int4 as int8."""
+        lowest, highest = (-8, 7) if self.dtype == "int4" else _limits(self.dtype)
         shape = [1] * values.ndim
         if not self.one:
             shape[self.axis] = -1
         quotients = values / self.scale.reshape(shape).astype(np.float32)
         rounded = np.trunc(quotients + np.copysign(np.float32(0.5), quotients))
         codes = rounded + self.zero_points.reshape(shape)
-        stored: Array = np.clip(codes, limits.min if low is None else low, limits.max).astype(self.dtype)
-        return stored
+        kept: Array = np.clip(codes, lowest if low is None else low, highest)
+        return kept.astype("int8" if self.dtype == "int4" else self.dtype)
+
+
+def _limits(dtype: str) -> tuple[int, int]:
+    limits = np.iinfo(dtype)
+    return limits.min, limits.max
 
 
 def codes_of_one(scale: float, zero_point: int, dtype: str = "int8") -> Codes:
@@ -67,7 +72,7 @@ def codes_of_one(scale: float, zero_point: int, dtype: str = "int8") -> Codes:
 class Tensor:
     """`values` are those of a constant, as stored: numbers, or codes; also a view of an array elsewhere.
 
-    `dtype` is the name of the stored type: numpy's, or int4.
+    `dtype` is the name of the stored type: numpy's, or int4, whose `values` are int8 here.
     """
 
     name: str

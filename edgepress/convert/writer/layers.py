@@ -39,9 +39,21 @@ def _conv(low: Lowering, step: Step, x: Tensor, codes: Codes | None) -> Tensor:
     kernel = step.weights["kernel"]
     sizes, options = _window(step, x.shape[1:3], kernel.values.shape[:2])
     stored = _kernel(low, step, kernel, kernel.values.transpose(3, 0, 1, 2), 0, codes)
-    operands = [x, stored, _bias(step, kernel.values.shape[3], x, stored)]
+    operands: list[Tensor | None] = [x, stored, _bias(step, kernel.values.shape[3], x, stored)]
     shape = (x.shape[0], *sizes, kernel.values.shape[3])
+    if stored.dtype == "int4" and _is_pointwise(step, x):
+        operands[1] = low.build.reshape(stored, (stored.shape[0], stored.shape[3]))
+        return low.build.add("FULLY_CONNECTED", operands, shape, codes=codes, keep_num_dims=True)
     return low.build.add("CONV_2D", operands, shape, codes=codes, **options)
+
+
+_FOUR_BITS = ("conv", "dense")
+
+
+def _is_pointwise(step: Step, x: Tensor) -> bool:
+    """Whether it is a dense layer at each place of the image: XNNPACK has these with 4 bits, and no other."""
+    kernel, strides = step.weights["kernel"].values, step.attributes["strides"]
+    return kernel.shape[:3] == (1, 1, x.shape[3]) and tuple(strides) == (1, 1)
 
 
 def _depthwise_conv(low: Lowering, step: Step, x: Tensor, codes: Codes | None) -> Tensor:
@@ -101,11 +113,14 @@ def _kernel(
 ) -> Tensor:
     """The kernel as the operator stores its axes, of which `axis` is that of the outputs.
 
-    Codes stay codes also where the layer computes with numbers: the runtime makes numbers of them.
+    Codes stay codes also where the layer computes with numbers: the runtime makes numbers of them. Codes of 4
+    bits have bytes where no fast kernel reads them: a depthwise one, and all that compute with numbers.
     """
     name, own = weight.initializer or f"{step.output};kernel", stored_codes(weight, axis)
     if own is None:
         return low.build.constant(values, name=name)
+    if own.dtype == "int4" and (codes is None or codes.dtype != "int8" or step.op not in _FOUR_BITS):
+        own = replace(own, dtype="int8")
     stored = Tensor(name, values.shape, own.dtype, own, own.of(values))
     hybrid = low.hybrid and own.symmetric and step.op != "conv_transpose" and not _overflows(step)
     as_codes = codes is not None or hybrid

@@ -114,6 +114,8 @@ def _quantisation(codes: Array, scale: Array, zero: Array) -> Quantisation | Non
         return None if zeros.any() else Quantisation(scales, zeros, "int16")
     if codes.dtype.itemsize > 1:
         return None
+    if codes.dtype.name == "int4":
+        return Quantisation(scales, zeros, "int4")
     return Quantisation(scales, zeros - 128 if codes.dtype == np.uint8 else zeros)
 
 
