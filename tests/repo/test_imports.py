@@ -69,7 +69,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("command", SINGLE)
 def test_converting_and_inspecting_a_file_imports_what_it_needs(command: str, files: Path) -> None:
-    run = f"from edgepress.cli import main; assert main({SINGLE[command]!r}) == 0"
+    ran = f"main({SINGLE[command]!r}) == 0 and gc.isenabled()"
+    run = f"import gc; from edgepress.cli import main; assert {ran}"
     others = {"onnxruntime", "scipy", "sklearn", "yaml", "hydra", "omegaconf", "PIL"}
     imported = _imported_by(run, files)
     assert not imported & {*FRAMEWORKS, *others}
