@@ -133,7 +133,7 @@ class TestInt4Weights(QuantiserContract):
     choice = "int4_weights"
     reads = ("calibration",)
     number_format = "int4_weights"
-    loss = 0.1
+    loss = 0.05
 
 
 def test_every_quantiser_has_its_contract():

@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
+from edgepress.compress.quantisation.compensating import compensated_codes, layer_inputs, shift
 from edgepress.compress.quantisation.kernel_codes import codes, largest_scales, least_error_scales
 from edgepress.config.quant import Calibration, Int4Weights
 from edgepress.convert.flatbuffer import TfliteModel, read_tflite
@@ -21,6 +22,7 @@ from edgepress.inspection.tflite import tflite_format
 from tests.networks import FORMATS, Graph, quantise, run_onnx, run_tflite, signal_to_noise, task
 
 INPUTS = task(64, seed=5).inputs()
+UNSEEN = task(64, seed=6).inputs()
 
 
 def layers(spatial: bool = False) -> onnx.ModelProto:
@@ -126,7 +128,7 @@ def test_weights_of_4_bits_are_executed_as_dense_layers(tmp_path: Path):
     }
     run = optimised(model, tmp_path)
     assert run.count("QLinearConv") == 4 and not {"Cast", "Conv", "Gemm", "MatMul"} & set(run)
-    assert signal_to_noise(run_onnx(layers(), INPUTS), run_tflite(content, INPUTS)[0]) > 6
+    assert signal_to_noise(run_onnx(layers(), UNSEEN), run_tflite(content, UNSEEN)[0]) > 30
     assert {int(code) for k in read.kernels if k.dtype == "int4" for code in k.values.flat} <= {*range(-7, 8)}
 
 
@@ -177,6 +179,38 @@ def test_scales_of_the_least_error_cut_a_few_weights():
     ]
     assert errors[0] < 0.7 * errors[1]
     assert (largest_scales(np.zeros((2, 3), np.float32), 0, 7) == 1).all()
+
+
+@pytest.mark.parametrize("options", [{}, {"strides": [2, 1]}, {"dilations": [2, 2]}, {"pads": [1, 0, 2, 1]}])
+def test_rounding_makes_up_for_its_losses_and_leaves_zeros_alone(options: dict[str, list[int]]):
+    """The rows are the layer's inputs: their products with the kernel are what the layer makes."""
+    graph = Graph(2, 8, 8)
+    smooth = graph.add(
+        "Conv", "input", np.full((6, 2, 3, 3), 0.1, np.float32) + 0.01 * graph.weights(6, 2, 3, 3)
+    )
+    kernel = graph.weights(5, 6, 3, 3)
+    kernel.reshape(-1)[::3] = 0
+    graph.add("Conv", smooth, kernel, **options)
+    model = graph.model()
+    layer = kernels(model)[1]
+    read = layer_inputs(model, [layer], INPUTS)[layer.initializer]
+    mean = run_onnx(model, INPUTS).mean((0, 2, 3))
+    np.testing.assert_allclose(kernel.reshape(5, -1) @ read.mean, mean, rtol=1e-4)
+    scales = least_error_scales(kernel, 0, 7)
+    plain, made_up = codes(kernel, scales, 0, 7), compensated_codes(kernel, scales, 0, 7, read)
+    assert not made_up[kernel == 0].any() and np.abs(made_up).max() <= 7
+    losses = [_lost(kernel, each, scales, read.products) for each in (plain, made_up)]
+    assert losses[1] < 0.3 * losses[0]
+    rounded = made_up * scales.reshape(-1, 1, 1, 1)
+    np.testing.assert_allclose(
+        rounded.reshape(5, -1) @ read.mean + shift(kernel, rounded, 0, read), mean, rtol=1e-4
+    )
+
+
+def _lost(kernel: np.ndarray, found: np.ndarray, scales: np.ndarray, products: np.ndarray) -> float:
+    """The mean square of what a layer makes otherwise."""
+    rows = (kernel - found * scales.reshape(-1, 1, 1, 1)).reshape(len(scales), -1)
+    return float(np.einsum("oi,ij,oj->", rows, products, rows))
 
 
 def test_networks_without_a_kernel_that_is_executed_are_refused():

@@ -9,6 +9,7 @@ int8 as it loads the model, and runs that in integers; both runtimes then comput
 import numpy as np
 import onnx
 
+from edgepress.compress.quantisation.compensating import compensated_codes, layer_inputs, shift
 from edgepress.compress.quantisation.kernel_codes import codes, least_error_scales
 from edgepress.compress.quantisation.preparing import prepared, rewritten
 from edgepress.compress.quantisation.ptq import quantise_folded
@@ -18,7 +19,15 @@ from edgepress.errors import UnsupportedModelError
 from edgepress.graph.batchnorm import fold_batchnorm
 from edgepress.graph.normalise.native import raise_opset
 from edgepress.graph.stored_codes import in_four_bits
-from edgepress.graph.view import Array, attributes, copy, initializers, replace_nodes, set_initializer
+from edgepress.graph.view import (
+    Array,
+    attributes,
+    consumers,
+    copy,
+    initializers,
+    replace_nodes,
+    set_initializer,
+)
 from edgepress.graph.weights import Kernel, kernels
 
 _FIRST_OPSET = 21
@@ -35,28 +44,45 @@ def quantise(model: onnx.ModelProto, config: Int4Weights, sources: Sources) -> o
     """
     inputs = sources.calibration(config.calibration.samples)
     folded = prepared(fold_batchnorm(rewritten(model)))
-    coarse, scales, left = copy(folded), dict[str, Array](), list[str]()
-    for kernel in kernels(folded):
-        name, axis, values = kernel.initializer, kernel.channel_axis, kernel.values
-        if not _is_executed(kernel, config):
-            left.append(kernel.node.name)
-            continue
-        scales[name] = least_error_scales(values, axis, _LARGEST)
-        shape = [1] * values.ndim
-        shape[axis] = -1
-        rounded = codes(values, scales[name], axis, _LARGEST) * scales[name].reshape(shape)
-        set_initializer(coarse, name, rounded.astype(np.float32))
-    if not scales:
+    found = kernels(folded)
+    chosen = [kernel for kernel in found if _is_executed(kernel, config)]
+    left = [kernel.node.name for kernel in found if not _is_executed(kernel, config)]
+    if not chosen:
         raise UnsupportedModelError(
             "quant=int4_weights: the network has no kernel that a runtime executes with 4 bits; expected "
             f"dense layers or convolutions, but depthwise ones, of {config.least_weights} weights or more "
             f"(quant.least_weights){'' if config.spatial else ', or quant.spatial=true'}. Choose quant=int8"
         )
+    coarse, scales = _rounded(folded, chosen, inputs)
     quantised = quantise_folded(coarse, config.calibration, inputs, scales, sources.tell, folded)
     if left:
         more = f" and {len(left) - 4} more" if len(left) > 4 else ""
         sources.tell(f"{', '.join(left[:4])}{more}: weights of 8 bits")
     return _stored(quantised, folded, list(scales))
+
+
+def _rounded(
+    model: onnx.ModelProto, chosen: list[Kernel], inputs: Array
+) -> tuple[onnx.ModelProto, dict[str, Array]]:
+    """The model with these kernels rounded to 4 bits and biases that make up for it, and the scales."""
+    coarse, scales, read = copy(model), dict[str, Array](), layer_inputs(model, chosen, inputs)
+    held, readers = initializers(model), consumers(model)
+    for kernel in chosen:
+        name, axis, values = kernel.initializer, kernel.channel_axis, kernel.values
+        scales[name] = least_error_scales(values, axis, _LARGEST)
+        shape = [1] * values.ndim
+        shape[axis] = -1
+        known = read.get(name)
+        if known is None:
+            found = codes(values, scales[name], axis, _LARGEST)
+        else:
+            found = compensated_codes(values, scales[name], axis, _LARGEST, known)
+        rounded = (found * scales[name].reshape(shape)).astype(np.float32)
+        set_initializer(coarse, name, rounded)
+        bias = kernel.node.input[2] if len(kernel.node.input) > 2 else ""
+        if known is not None and bias in held and len(readers[bias]) == 1 and len(readers[name]) == 1:
+            set_initializer(coarse, bias, held[bias] + shift(values, rounded, axis, known))
+    return coarse, scales
 
 
 def _is_executed(kernel: Kernel, config: Int4Weights) -> bool:
