@@ -78,6 +78,11 @@ def _add_convert(commands: Commands) -> None:
     )
     calibration = "real inputs, as the model takes them: .npz, .npy or a folder of .npy files"
     convert.add_argument("--calibration", type=Path, metavar="INPUTS", help=calibration)
+    convert.add_argument(
+        "--per-tensor",
+        action="store_true",
+        help="int8: one scale for each kernel, for less RAM on microcontrollers where dense layers are large",
+    )
     convert.add_argument("--io-dtype", choices=IO_DTYPES, default="auto", help="auto: the network's")
     convert.add_argument("--keep-shape", action="store_true", help=KEEP_SHAPE)
     convert.add_argument("--layout", action="append", default=[], metavar="NAME=LAYOUT", help=LAYOUT)
@@ -127,6 +132,7 @@ def _convert(options: argparse.Namespace) -> None:
         target=options.output,
         converter=options.converter,
         quant=options.quant,
+        per_tensor=options.per_tensor,
         calibration=options.calibration,
         io_dtype=options.io_dtype,
         check=options.check,

@@ -1,6 +1,7 @@
 """`--quant`: the network in another number format, before it is converted."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NoReturn
 
 import onnx
@@ -60,6 +61,8 @@ def quantised_as_asked(
     progress(f"quantising to {request.quant}" + ("" if given is None else f" with {len(given)} inputs"))
     sources = Sources(lambda samples: _first(given, samples), _no_training, clusters=0, tell=tell)
     config = _QUANTS[request.quant]
+    if isinstance(config, Int8) and request.per_tensor:
+        config = replace(config, per_channel=False)
     try:
         return quantiser(config)(model, config, sources)
     except EdgepressError:

@@ -39,8 +39,9 @@ class Request:
     """One conversion; `calibration` is a `.npz`, a `.npy` or a folder of `.npy` files.
 
     `layouts` are `NAME=LAYOUT`, the order of an input's or output's axes in the `.tflite`; with `keep_shape`
-    all others have the file's. `min_snr_db` is the signal-to-noise ratio that `check` demands of each output,
-    None for that of the number format in `MIN_SNR_DB`.
+    all others have the file's. With `per_tensor` each int8 kernel has one scale. `min_snr_db` is the
+    signal-to-noise ratio that `check` demands of each output, None for that of the number format in
+    `MIN_SNR_DB`.
     """
 
     source: Path
@@ -48,6 +49,7 @@ class Request:
     converter: ConverterName = "nhwc"
     quant: QuantName = "none"
     calibration: Path | None = None
+    per_tensor: bool = False
     io_dtype: IoDtype = "auto"
     check: bool = False
     min_snr_db: float | None = None
@@ -63,6 +65,8 @@ class Request:
             raise ConfigError("--min-snr is the bound of --check; add --check")
         if self.target.suffix != ".tflite":
             raise ConfigError(f"--output is {str(self.target)!r}; expected a name ending in .tflite")
+        if self.per_tensor and self.quant != "int8":
+            raise ConfigError("--per-tensor is for the scales of --quant int8; add that, or leave it out")
         if self.quant in CALIBRATED and self.calibration is None:
             raise ConfigError(
                 f"--quant {self.quant} needs real inputs to find the ranges of activations; "

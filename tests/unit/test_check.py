@@ -75,7 +75,11 @@ def test_the_bound_is_the_users(tmp_path, inputs):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"min_snr_db": math.nan, "check": True}, "--min-snr is nan"), ({"min_snr_db": 20.0}, "add --check")],
+    [
+        ({"min_snr_db": math.nan, "check": True}, "--min-snr is nan"),
+        ({"min_snr_db": 20.0}, "add --check"),
+        ({"per_tensor": True, "quant": "fp16"}, "--per-tensor is for"),
+    ],
 )
 def test_a_bound_that_is_none_is_refused(options, message):
     with pytest.raises(ConfigError, match=message):

@@ -8,6 +8,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
+from edgepress.config.quant import Int8
 from edgepress.convert.nhwc import convert
 from tests.networks import FORMATS, Graph, quantise, run_onnx, run_tflite, task
 
@@ -176,6 +177,21 @@ def test_dense_layers_of_keras_are_those_of_pytorch():
     assert abs(len(one) - len(other)) < 100
     np.testing.assert_array_equal(run_tflite(one, inputs)[1], run_tflite(other, inputs)[1])
     assert np.ptp(run_tflite(one, inputs)[1], axis=0).min() > 0
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_dense_layers_have_a_scale_for_each_output_or_one_alone(per_channel):
+    """Of one scale TFLM keeps nothing in RAM, as of the files of MLPerf Tiny's autoencoder."""
+    quantised = quantise(dense("MatMul"), Int8(per_channel, FORMATS["int8"].calibration))
+    content, inputs = in_codes(quantised), task(16, seed=3).inputs()
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
+    (graph,) = model.subgraphs
+    for operator in graph.operators:
+        _, kernel, bias = (graph.tensors[place] for place in operator.inputs)
+        expected = kernel.shape[0] if per_channel else 1
+        assert len(kernel.quantization.scale) == len(bias.quantization.scale) == expected
+    outputs, expected = run_tflite(content, inputs)[0], run_onnx(quantised, inputs)
+    np.testing.assert_allclose(outputs, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
 
 
 def test_what_else_reads_a_product_keeps_it():

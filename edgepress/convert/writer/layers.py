@@ -97,7 +97,7 @@ def _part(step: Step, number: int, groups: int) -> Step:
 
 def _dense(low: Lowering, step: Step, x: Tensor, codes: Codes | None) -> Tensor:
     """The operator takes rows of the last axis, whatever is in front of it."""
-    kernel = step.weights["kernel"]
+    kernel = _of_one_scale(step.weights["kernel"])
     stored = _kernel(low, step, kernel, kernel.values.T, 0, codes)
     outputs = kernel.values.shape[1]
     shape = (*x.shape[:-1], outputs)
@@ -106,6 +106,15 @@ def _dense(low: Lowering, step: Step, x: Tensor, codes: Codes | None) -> Tensor:
     if stored.codes is not None and codes is None:
         options["asymmetric_quantize_inputs"] = True
     return low.build.add("FULLY_CONNECTED", operands, shape, codes=codes, **options)
+
+
+def _of_one_scale(weight: Weight) -> Weight:
+    """A kernel whose outputs all have the same scale with that one: TFLM keeps 8 bytes in RAM for each."""
+    known = weight.quantisation
+    if known is None or np.ptp(known.scale) or np.ptp(known.zero_points):
+        return weight
+    one = replace(known, scale=known.scale.reshape(-1)[:1], zero_points=known.zero_points.reshape(-1)[:1])
+    return replace(weight, quantisation=one)
 
 
 def _kernel(
