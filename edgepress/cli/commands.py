@@ -20,6 +20,7 @@ CHECK = (
 )
 KEEP_SHAPE = "keep the file's axes in all inputs and outputs; else images get their channels last"
 LAYOUT = "how the .tflite has an input or output: nhwc, nchw or as-is, as the file has it; may be repeated"
+OPERATORS = "list each operator with the ONNX nodes that it does the work of"
 BOUND = "the signal to noise that --check demands of each output; default " + ", ".join(
     f"{db:g} for {form}" for form, db in MIN_SNR_DB.items()
 )
@@ -60,6 +61,7 @@ def command_line() -> Parser:
     profile.add(commands)
     inspect = commands.add("inspect", "tell what a .onnx or .tflite holds")
     inspect.add_argument("model", type=Path)
+    inspect.add_argument("--operators", action="store_true", help=OPERATORS)
     add_json(inspect)
     inspect.set_defaults(run=_inspect)
     completion.add(commands)
@@ -151,7 +153,7 @@ def _convert(options: argparse.Namespace) -> None:
 def _inspect(options: argparse.Namespace) -> None:
     from edgepress.inspection.inspect import describe
 
-    print(describe(options.model, options.json))
+    print(describe(options.model, options.json, options.operators))
 
 
 @contextmanager

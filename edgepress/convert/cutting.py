@@ -13,7 +13,7 @@ from pathlib import Path
 from ai_edge_litert import schema_py_generated as schema
 
 from edgepress.artifacts import broken
-from edgepress.convert.flatbuffer import Graph, Operator, read_content, read_tflite
+from edgepress.convert.flatbuffer import MAKER, Graph, Operator, read_content, read_tflite
 from edgepress.errors import ArtifactError
 
 _OUTPUTS, _OPERATORS, _SIGNATURES = 8, 10, 18
@@ -33,7 +33,7 @@ class Step:
     """What a cut adds to the one before: operators that no cut can tell apart.
 
     The cut has the first `end` operators of the file, and `outputs`, the tensors that are needed behind it.
-    `name` and `shape` are of the tensor that the last operator makes.
+    `name` tells what the last operator does the work of, and `shape` is of the tensor that it makes.
     """
 
     operator: str
@@ -45,11 +45,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Cuts:
-    """Places of the file to write at, the model's inputs, and a step for each cut but that at the start."""
+    """Places of the file to write at, the model's inputs, and a step for each cut but that at the start.
+
+    With `onnx_names` the steps have those of ONNX nodes, joined by `;`.
+    """
 
     places: dict[str, int]
     inputs: list[int]
     steps: list[Step]
+    onnx_names: bool
 
 
 def read_cuts(path: Path) -> Cuts:
@@ -67,9 +71,10 @@ def read_cuts(path: Path) -> Cuts:
             f"{path} has {len(content):,} bytes; its operators cannot be timed one by one, since what is "
             f"appended to a FlatBuffer has to begin below {_MOST_BYTES:,}. Profile a smaller network"
         )
-    graph = read_tflite(path).graphs[0]
+    model = read_tflite(path)
+    graph = model.graphs[0]
     try:
-        cuts = Cuts(_places(content), graph.inputs, list(_steps(graph)))
+        cuts = Cuts(_places(content), graph.inputs, list(_steps(graph)), model.maker == MAKER)
     except (IndexError, ValueError, struct.error) as error:
         raise broken(path, "a TFLite model", error) from error
     if not cuts.steps:
@@ -101,7 +106,7 @@ def _step(graph: Graph, begin: int, end: int, constant: set[int], outputs: list[
     made = graph.tensors[last.outputs[0]]
     return Step(
         operator=" + ".join(_told(graph.operators[begin:end], constant)),
-        name=made.name,
+        name=last.nodes,
         shape=tuple(made.shape),
         end=end,
         outputs=outputs or [last.outputs[0]],

@@ -5,11 +5,12 @@ do not verify, so a damaged file can send them anywhere: every table and vector 
 which bounds how many there may be, and whatever else the accessors raise becomes an ArtifactError.
 """
 
+import json
 import math
 import os
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,21 @@ from edgepress.datasets.prepared import Array
 from edgepress.files import mapped
 from edgepress.graph.weights import normalised
 
+NODES = "edgepress.nodes"
+"""The entry of metadata with the ONNX nodes of operators that make outputs: a JSON object by their places."""
+
+MAKER = "edgepress"
+"""The description of files of this project; only these name ONNX nodes."""
+
 _IDENTIFIER = b"TFL3"
 _MAX_TABLES = 200_000
 """Far more tensors, operators and buffers together than any model for an edge device has."""
 
 MAX_TFLITE_BYTES = 2**36
 """Of a file whose constants lie outside of its FlatBuffer."""
+
+_LARGEST_ENTRY = 2**24
+"""Bytes of an entry of metadata; those of large files tell of single tensors."""
 
 _MAPPED_BYTES = 2**26
 _MAX_RANK = 16
@@ -115,11 +125,15 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Operator:
-    """What it reads and makes, as indices of tensors; −1 stands for an operand that is left out."""
+    """What it reads and makes, as indices of tensors; −1 stands for an operand that is left out.
+
+    `nodes` tells what it does the work of, joined by `;`: in files of this project, the ONNX nodes.
+    """
 
     name: str
     inputs: list[int]
     outputs: list[int]
+    nodes: str = ""
 
 
 @dataclass(frozen=True)
@@ -135,13 +149,15 @@ class Graph:
 @dataclass(frozen=True)
 class TfliteModel:
     """A model's subgraphs and, over all of them, the operators in order, the names of the float tensors, and
-    the kernels, each once.
+    the kernels, each once; `metadata` are the file's entries by name, and `maker` says who wrote it.
     """
 
     graphs: tuple[Graph, ...]
     operators: tuple[str, ...]
     float_tensors: tuple[str, ...]
     kernels: tuple[Kernel, ...]
+    metadata: Mapping[str, bytes]
+    maker: str
 
     @property
     def op_counts(self) -> dict[str, int]:
@@ -229,7 +245,12 @@ class _Reader:
 
     def model(self) -> TfliteModel:
         """All subgraphs, as one model."""
-        graphs = [self._graph(graph) for graph in self._tables(self._root, "Subgraphs")]
+        metadata = dict(self._metadata())
+        nodes = _nodes(metadata.get(NODES, b""))
+        graphs = [
+            self._graph(graph, nodes if number == 0 else {})
+            for number, graph in enumerate(self._tables(self._root, "Subgraphs"))
+        ]
         if not graphs:
             raise ValueError("no subgraph")
         return TfliteModel(
@@ -237,6 +258,8 @@ class _Reader:
             operators=tuple(operator.name for graph in graphs for operator in graph.operators),
             float_tensors=tuple(t.name for graph in graphs for t in graph.tensors if t.dtype in _FLOATS),
             kernels=tuple(kernel for graph in graphs for kernel in _kernels(graph)),
+            metadata=metadata,
+            maker=self._name(self._root.Description() or b""),
         )
 
     def _tables(self, table: Any, field: str) -> Iterator[Any]:
@@ -257,9 +280,20 @@ class _Reader:
             raise ValueError(f"a buffer of {size} bytes at {offset} ends behind the file")
         return self._content[offset : offset + size]
 
-    def _graph(self, graph: Any) -> Graph:
+    def _metadata(self) -> Iterator[tuple[str, bytes]]:
+        for entry in self._tables(self._root, "Metadata"):
+            content = self._buffers[entry.Buffer()]
+            if len(content) > _LARGEST_ENTRY:
+                raise ValueError(f"an entry of metadata has {len(content):,} bytes")
+            self._spend(len(content))
+            yield self._name(entry.Name() or b""), content.tobytes()
+
+    def _graph(self, graph: Any, nodes: Mapping[int, str]) -> Graph:
         tensors = [self._tensor(tensor) for tensor in self._tables(graph, "Tensors")]
-        operators = [self._operator(each, len(tensors)) for each in self._tables(graph, "Operators")]
+        operators = [
+            self._operator(each, tensors, nodes.get(place))
+            for place, each in enumerate(self._tables(graph, "Operators"))
+        ]
         ends = (graph.InputsAsNumpy(), graph.OutputsAsNumpy())
         return Graph(tensors, operators, *(self._indices(end, len(tensors)) for end in ends))
 
@@ -279,10 +313,12 @@ class _Reader:
         constant = _constant(name, dtype, data, shape) if len(data) else None
         return Tensor(name, dtype, shape, len(data) > 0, constant, scales, zero_points)
 
-    def _operator(self, operator: Any, tensors: int) -> Operator:
-        ends = (operator.InputsAsNumpy(), operator.OutputsAsNumpy())
+    def _operator(self, operator: Any, tensors: Sequence[Tensor], nodes: str | None) -> Operator:
+        vectors = (operator.InputsAsNumpy(), operator.OutputsAsNumpy())
+        inputs, outputs = (self._indices(vector, len(tensors), lowest=-1) for vector in vectors)
+        made = tensors[outputs[0]].name if outputs and outputs[0] >= 0 else ""
         return Operator(
-            self._codes[operator.OpcodeIndex()], *(self._indices(end, tensors, lowest=-1) for end in ends)
+            self._codes[operator.OpcodeIndex()], inputs, outputs, made if nodes is None else nodes
         )
 
     def _indices(self, vector: Any, tensors: int, lowest: int = 0) -> list[int]:
@@ -317,6 +353,16 @@ def _names(enumeration: type) -> dict[int, str]:
 
 _BUILTINS = _names(schema.BuiltinOperator)
 _TENSOR_TYPES = _names(schema.TensorType)
+
+
+def _nodes(content: bytes) -> dict[int, str]:
+    """The entry `NODES`, as far as it is sound."""
+    try:
+        found = json.loads(content) if content else {}
+    except (ValueError, RecursionError):
+        return {}
+    known = found.items() if isinstance(found, dict) else ()
+    return {int(key): str(told)[:_LONGEST_NAME] for key, told in known if key.isdecimal() and len(key) < 10}
 
 
 def _code_name(code: Any) -> str:

@@ -19,6 +19,7 @@ from edgepress.errors import ConfigError, ConversionError, DataError, Unsupporte
 from edgepress.graph.batchnorm import fold_batchnorm
 from edgepress.graph.formats import number_format, restore_activations, to_float
 from edgepress.graph.kept_floats import float_joins
+from edgepress.graph.normalise.names import make_names_valid
 from edgepress.translate.tensorflow_setup import quiet, tf
 
 NEWEST_OPSET = 15
@@ -61,14 +62,16 @@ def convert(
             "give the network outputs of their own for what differs in magnitude"
         )
     source = fold_batchnorm(restore_activations(to_float(model), model))
+    make_names_valid(source)
     with tempfile.TemporaryDirectory() as folder:
         export(_static(source), folder)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         set_format(converter, form, int8_io)
         if form == "int8":
             converter.representative_dataset = representative(calibration)
-        content, names = run(converter, "onnx_tf"), [output.name for output in model.graph.output]
-    return Pieces([content if len(names) == 1 else with_output_names(content, names, ordered=False)])
+        content = run(converter, "onnx_tf")
+    valid, names = ([output.name for output in each.graph.output] for each in (source, model))
+    return Pieces([content if len(names) == 1 else with_output_names(content, valid, names)])
 
 
 def _static(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -32,18 +32,14 @@ def representative(inputs: Array) -> Callable[[], Iterator[list[Array]]]:
     return lambda: ([sample[None]] for sample in inputs)
 
 
-def with_output_names(content: bytes, names: Sequence[str], ordered: bool = True) -> bytes:
-    """The same model with these names for its outputs, in order; TensorFlow numbers them.
-
-    Where they are not `ordered` yet, the model's signature tells which is which.
-    """
+def with_output_names(content: bytes, signed: Sequence[str], names: Sequence[str]) -> bytes:
+    """The same model with the outputs that its signature calls `signed`, in this order, called `names`."""
     from tensorflow.lite.tools import flatbuffer_utils
 
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
     graph = model.subgraphs[0]
-    if not ordered:
-        signed = {entry.name.decode(): entry.tensorIndex for entry in model.signatureDefs[0].outputs}
-        graph.outputs = [signed[name] for name in names]
+    known = {entry.name.decode(): entry.tensorIndex for entry in model.signatureDefs[0].outputs}
+    graph.outputs = [known[name] for name in signed]
     for index, name in zip(graph.outputs, names, strict=True):
         graph.tensors[index].name = name.encode()
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))

@@ -27,7 +27,7 @@ def inspect(path: Path) -> Report:
     )
 
 
-def describe(path: Path, as_json: bool) -> str:
-    """The report as text or as JSON."""
+def describe(path: Path, as_json: bool, operators: bool = False) -> str:
+    """The report as JSON, or as text, with a line for each of the operators if asked for."""
     report = inspect(path)
-    return json.dumps(report.as_json(), indent=2) if as_json else render(report)
+    return json.dumps(report.as_json(), indent=2) if as_json else render(report, operators)

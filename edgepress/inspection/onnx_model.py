@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from edgepress.graph.channels import Channels, channels_of
+from edgepress.graph.channels import channels_of
 from edgepress.graph.formats import number_format
 from edgepress.graph.kept_floats import blurred_outputs, float_joins
 from edgepress.graph.normalise.files import read_onnx
@@ -20,7 +20,7 @@ from edgepress.graph.stored_codes import with_dequantize
 from edgepress.graph.view import attributes
 from edgepress.graph.weights import Kernel, kernels, weight_statistics
 from edgepress.inspection.arena import arena_bytes, lifetimes
-from edgepress.inspection.report import End, KernelReport, Report, TransposeReport
+from edgepress.inspection.report import End, KernelReport, OperatorReport, Report, TransposeReport
 from edgepress.measure.sizes import size_metrics
 from edgepress.text import one_line
 
@@ -53,8 +53,8 @@ def inspect_onnx(path: Path) -> Report:
         path=str(path),
         form=f"ONNX opset {version}",
         number_format=number_format(model),
-        inputs=tuple(_end(info, channels) for info in model.graph.input),
-        outputs=tuple(_end(info, channels) for info in _outputs(model, known)),
+        inputs=tuple(_end(info, channels.layout(info.name)) for info in model.graph.input),
+        outputs=tuple(_end(info, channels.layout(info.name)) for info in _outputs(model, known)),
         op_counts=dict(sorted(Counter(node.op_type for node in model.graph.node).items())),
         parameters=statistics.parameters,
         macs=_macs(model, shapes),
@@ -64,6 +64,7 @@ def inspect_onnx(path: Path) -> Report:
         peak_activation_bytes=_peak(model, shapes),
         kernels=tuple(sorted(reports, key=lambda each: -each.unique_weights)),
         transposes=tuple(_transpose(node) for node in model.graph.node if node.op_type == "Transpose"),
+        operators=tuple(_operator(node, known) for node in model.graph.node),
         notes=tuple(
             one_line(note, 1000) for note in (*map(str, float_joins(model)), *blurred_outputs(model))
         ),
@@ -92,12 +93,17 @@ def _outputs(model: onnx.ModelProto, known: Mapping[str, onnx.ValueInfoProto]) -
     return [known.get(output.name, output) for output in model.graph.output]
 
 
-def _end(info: onnx.ValueInfoProto, channels: Channels) -> End:
+def _end(info: onnx.ValueInfoProto, layout: str = "") -> End:
     tensor = info.type.tensor_type
     sizes = tuple(
         dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim
     )
-    return End(info.name, sizes, _dtype_name(tensor.elem_type), channels.layout(info.name))
+    return End(info.name, sizes, _dtype_name(tensor.elem_type), layout)
+
+
+def _operator(node: onnx.NodeProto, known: Mapping[str, onnx.ValueInfoProto]) -> OperatorReport:
+    made = _end(known.get(node.output[0], onnx.ValueInfoProto(name=node.output[0])))
+    return OperatorReport(node.op_type, node.name or made.name, made.shape, made.dtype)
 
 
 def _kernel(model: onnx.ModelProto, kernel: Kernel) -> KernelReport:

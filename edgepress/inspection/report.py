@@ -45,6 +45,20 @@ class TransposeReport:
 
 
 @dataclass(frozen=True)
+class OperatorReport:
+    """An operator (TFLite) or node (ONNX), and what it makes first.
+
+    `nodes` are the ONNX nodes that it does the work of, joined by `;`; in a file of another converter, what
+    that calls it.
+    """
+
+    operator: str
+    nodes: str
+    shape: tuple[int | str, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
 class Report:
     """All that `inspect` tells.
 
@@ -69,6 +83,7 @@ class Report:
     peak_activation_bytes: int | None
     kernels: tuple[KernelReport, ...]
     transposes: tuple[TransposeReport, ...]
+    operators: tuple[OperatorReport, ...]
     notes: tuple[str, ...] = ()
     weights: str = ""
 
@@ -77,8 +92,8 @@ class Report:
         return asdict(self)
 
 
-def render(report: Report) -> str:
-    """The report as text for people."""
+def render(report: Report, operators: bool = False) -> str:
+    """The report as text for people, with each operator if asked for."""
     lines = [
         f"{shown(report.path)}: {report.form}, {report.number_format}",
         *(f"input    {_end(end)}" for end in report.inputs),
@@ -96,7 +111,8 @@ def render(report: Report) -> str:
         "",
         *render_operators(report.op_counts),
     ]
-    return "\n".join([*lines, *_kernels(report.kernels)])
+    listed = _operators(report.operators) if operators else []
+    return "\n".join([*lines, *_kernels(report.kernels), *listed])
 
 
 def table(rows: Iterable[tuple[str, ...]]) -> list[str]:
@@ -125,6 +141,14 @@ def render_transposes(transposes: Iterable[TransposeReport]) -> list[str]:
         f"  {shown(each.origin) or f'{shown(each.name)} of {shown(each.source)}'} {_order(each)}".rstrip()
         for each in transposes
     ]
+
+
+def _operators(operators: tuple[OperatorReport, ...]) -> list[str]:
+    rows = [
+        (each.nodes, f"{number} {each.operator}", "×".join(map(str, each.shape)), each.dtype)
+        for number, each in enumerate(operators)
+    ]
+    return ["", *table([("ONNX nodes", "operator", "makes", "type"), *rows])]
 
 
 def _kernels(kernels: tuple[KernelReport, ...]) -> list[str]:

@@ -11,7 +11,7 @@ from edgepress.graph.formats import NumberFormat
 from edgepress.inspection.arena import arena_bytes, lifetimes
 from edgepress.inspection.joins import tflite_float_joins
 from edgepress.inspection.layouts import axes_of, order_of
-from edgepress.inspection.report import End, KernelReport, Report, TransposeReport
+from edgepress.inspection.report import End, KernelReport, OperatorReport, Report, TransposeReport
 from edgepress.measure.sizes import size_metrics
 from edgepress.text import one_line
 from edgepress.translate.origins import origin
@@ -73,8 +73,14 @@ def _report(path: Path, model: TfliteModel) -> Report:
         weights=model.weights,
         kernels=tuple(kernels),
         transposes=transposes(model),
+        operators=tuple(_operator(graph, operator) for operator in graph.operators),
         notes=tuple(map(str, tflite_float_joins(graph))),
     )
+
+
+def _operator(graph: Graph, operator: Operator) -> OperatorReport:
+    made = graph.tensors[operator.outputs[0]]
+    return OperatorReport(operator.name, operator.nodes, tuple(made.shape), made.dtype.lower())
 
 
 def _given(indices: list[int]) -> list[int]:
@@ -110,7 +116,7 @@ def transposes(model: TfliteModel) -> tuple[TransposeReport, ...]:
 def _transpose(graph: Graph, transpose: Operator) -> TransposeReport:
     made, read = (ends[0] if ends else -1 for ends in (transpose.outputs, transpose.inputs))
     name, source = graph.tensors[made].name, graph.tensors[read].name
-    return TransposeReport(name, source, order_of(graph, transpose), str(origin(name) or ""))
+    return TransposeReport(name, source, order_of(graph, transpose), str(origin(transpose.nodes) or ""))
 
 
 def _kernel(kernel: Kernel) -> KernelReport:

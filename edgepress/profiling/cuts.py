@@ -87,7 +87,10 @@ def _in_turns(processes: Processes, numbers: Sequence[int], rounds: int) -> dict
 
 def _sitting(cuts: Cuts, blocks: Sequence[Array]) -> Sitting:
     """From the times of all blocks (rounds, beginnings); differences are taken within a round."""
-    operators = [Operator(step.operator, _name(step.name), step.shape) for step in cuts.steps]
+    names = [step.name if cuts.onnx_names else _name(step.name) for step in cuts.steps]
+    operators = [
+        Operator(step.operator, name, step.shape) for step, name in zip(cuts.steps, names, strict=True)
+    ]
     differences = [np.median(np.diff(times, axis=1), axis=0) for times in blocks]
     return Sitting(operators, np.concatenate(differences), float(np.median(blocks[-1][:, -1])))
 

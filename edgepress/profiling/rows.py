@@ -107,8 +107,8 @@ def _extent(shape: Sequence[int]) -> list[int]:
 
 @functools.cache
 def _path(name: str) -> list[str]:
-    """The parts of a name, without what ONNX Runtime appends to it."""
-    return [part for part in re.split(r"[/.]", _APPENDED.sub("", name)) if part]
+    """The parts of the first node's name, without what ONNX Runtime appends to it."""
+    return [part for part in re.split(r"[/.]", _APPENDED.sub("", name.split(";")[0])) if part]
 
 
 Group = tuple[list[int], list[int]]
@@ -149,9 +149,19 @@ def _row(number: int, ours: list[OperatorTime], theirs: list[OperatorTime]) -> R
     operator, before = (" + ".join(each.operator for each in times) for times in (ours, theirs))
     last = (ours or theirs)[-1]
     shape = "×".join(map(str, last.shape[1:] or last.shape)) or "scalar"
-    layer = _shortened(_APPENDED.sub("", last.name)) or f"{last.operator.split(' + ')[-1]} {shape}"
+    layer = _shortened(_joined(_APPENDED.sub("", last.name))) or f"{last.operator.split(' + ')[-1]} {shape}"
     both = operator if operator == before or not before else f"{before} → {operator}" if operator else before
     return Row(f"{number:02} {layer}", both, _cell(ours), _cell(theirs))
+
+
+def _joined(name: str) -> str:
+    """The nodes of an operator's name: behind the first one, without the path that they share with it."""
+    first, *others = [node for node in name.split(";") if not node.startswith(".")] or [""]
+    for number, node in enumerate(others):
+        same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, node, strict=False))
+        shared = re.match(r".*[/.]", "".join(one for one, _ in same))
+        others[number] = node[shared.end() :] if shared else node
+    return " + ".join([first, *others])
 
 
 def _shortened(name: str) -> str:

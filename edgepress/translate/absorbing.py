@@ -28,7 +28,7 @@ def _absorbed(steps: Sequence[Step], outputs: Collection[str]) -> list[Step]:
         layer = done[layers[source]] if source in layers else None
         taken = None if layer is None else _taken(layer, step)
         if taken is not None:
-            done[layers[source]] = taken
+            done[layers[source]] = replace(taken, node=f"{taken.node};{step.node}")
             done[last[source]] = replace(done[last[source]], output=step.output)
             layers[step.output], last[step.output] = layers[source], last[source]
             continue

@@ -1,6 +1,6 @@
 """Why a transpose is in a `.tflite`: told in the name of the tensor that it makes.
 
-That is called `<tensor>;for <operator> <node>[;by <Transpose node>]`.
+That is called `<node>;for <operator>[;by <Transpose node>]`, by the ONNX node for which data moved.
 """
 
 import re
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from edgepress.translate.plan import Step
 
-_NAME = re.compile(r";for (\S+) ([^;]+)(?:;by ([^;]+))?$")
+_NAME = re.compile(r"(.*?);for ([^;\s]+)(?:;by (.*?))?(?:;\.\w+)?", re.DOTALL)
 
 
 class Origin(NamedTuple):
@@ -28,14 +28,13 @@ class Origin(NamedTuple):
         return f"{self.operator} {self.node}, which takes its operand in this order"
 
 
-def transpose_name(step: Step) -> str:
-    """The name of the tensor that a transpose of the plan makes."""
+def transpose_note(step: Step) -> str:
+    """What the name of a transpose's tensor tells beside the node."""
     asked_by, turned_by = (step.attributes[key] for key in ("asked_by", "turned_by"))
-    by = f";by {turned_by}" if turned_by else ""
-    return f"{step.inputs[0]};for {asked_by} {step.node}{by}"
+    return f"for {asked_by}" + (f";by {turned_by}" if turned_by else "")
 
 
-def origin(tensor: str) -> Origin | None:
-    """What the name of a transposed tensor says; None if no plan gave it."""
-    found = _NAME.search(tensor)
-    return None if found is None else Origin(found[1], found[2], found[3] or "")
+def origin(name: str) -> Origin | None:
+    """What the name of a transposed tensor, or of its operator's nodes, says; None if no plan gave it."""
+    found = _NAME.fullmatch(name)
+    return None if found is None else Origin(found[2], found[1], found[3] or "")

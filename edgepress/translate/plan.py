@@ -83,12 +83,16 @@ class Entry:
 
 @dataclass(frozen=True)
 class Plan:
-    """The whole network; `output_orders` say how the axes of each output are stored, as in `Entry`."""
+    """The whole network; `output_orders` say how the axes of each output are stored, as in `Entry`.
+
+    `outputs` are the tensors that are given; `output_names` what the network calls them, if that differs.
+    """
 
     entries: tuple[Entry, ...]
     outputs: tuple[str, ...]
     output_orders: tuple[tuple[int, ...], ...]
     steps: tuple[Step, ...]
+    output_names: tuple[str, ...] = ()
 
     @property
     def input(self) -> str:

@@ -49,7 +49,8 @@ def plan_graph(model: onnx.ModelProto, orders: Mapping[str, Order] | None = None
     outputs = [_output(planner, output.name) for output in folded.graph.output]
     stored, names = tuple(output.layout.order for output in outputs), tuple(output.name for output in outputs)
     release_files()
-    return Plan(entries, names, stored, tuple(planner.steps))
+    own_names = tuple(output.name for output in folded.graph.output)
+    return Plan(entries, names, stored, tuple(planner.steps), own_names)
 
 
 def _entry(planner: Planner, name: str, orders: Mapping[str, Order]) -> Entry:

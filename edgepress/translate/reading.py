@@ -8,9 +8,9 @@ Shape = tuple[int | None, ...]
 
 
 def name_nodes(model: onnx.ModelProto) -> None:
-    """Call nodes without a name by their operator and place."""
+    """Call nodes without a name by what they make, or else by their operator and place."""
     for index, node in enumerate(model.graph.node):
-        node.name = node.name or f"{node.op_type}_{index}"
+        node.name = node.name or node.output[0] or f"{node.op_type}_{index}"
 
 
 def inputs_of(model: onnx.ModelProto) -> list[str]:

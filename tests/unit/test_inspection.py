@@ -135,7 +135,7 @@ def test_a_transpose_names_the_nodes_that_it_stems_from(tmp_path):
     outcome = convert(Request(saved(tmp_path, graph.model()), tmp_path / "model.tflite"), print)
     reports = inspect(tmp_path / "model.tflite").transposes
     assert [each.origin for each in reports] == [
-        "Transpose shuffle/turn, before Reshape shuffle/join",
+        "Transpose /shuffle/turn, before Reshape /shuffle/join",
         "Reshape rows, which splits or joins axes in ONNX's order",
     ]
     assert outcome.moved == ("  input input has its channels last: the file's axes 0, 2, 3, 1",)

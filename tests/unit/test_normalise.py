@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from edgepress.errors import ArtifactError, EdgepressError, UnsupportedModelError
+from edgepress.graph.normalise.names import make_names_valid
 from edgepress.graph.normalise.normalise import load_normalised, normalise
 from edgepress.graph.view import copy
 from edgepress.translate.planning import make_plan
@@ -253,9 +254,13 @@ def test_names_become_valid_and_stay_unique():
     model = build(nodes)
     model.graph.input[0].name = model.graph.node[0].input[0] = "input.1"
     result = normalise(model)
+    assert [n.name for n in result.graph.node] == ["n", "a_0", "out 1"]
+    assert [list(n.output) for n in result.graph.node] == [["a:0"], ["a_0"], ["out 1"]]
+    make_names_valid(result)
     assert (result.graph.input[0].name, result.graph.output[0].name) == ("input_1", "out_1")
     assert [list(n.output) for n in result.graph.node] == [["a_0_1"], ["a_0"], ["out_1"]]
-    assert [n.name for n in result.graph.node] == ["n", "n_1", "Abs_2"]
+    assert [n.name for n in result.graph.node] == ["n", "a_0", "out_1"]
+    assert {info.name for info in result.graph.value_info} == {"a_0_1", "a_0"}
 
 
 def test_initializers_listed_as_inputs_and_unsorted_nodes_are_put_right():

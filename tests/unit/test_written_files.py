@@ -1,4 +1,4 @@
-"""How a `.tflite` lies in its file: contents behind the tables, aligned, within the FlatBuffer or not."""
+"""How a `.tflite` lies in its file: contents between the tables, aligned, or behind them."""
 
 import io
 import itertools
@@ -59,7 +59,7 @@ def test_each_buffer_begins_at_a_multiple_of_16_bytes_and_overlaps_with_none(for
     assert len(found) >= 8
     assert {place % 16 for place, _ in found} == {0}
     assert all(place + size <= following for (place, size), (following, _) in itertools.pairwise(found))
-    assert sum(found[-1]) == len(content)
+    assert sum(found[-1]) <= len(content)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -16,18 +16,16 @@ Operand = Tensor | Array | float | int
 
 
 class Builder:
-    """Adds operators to `operators`, which stem from the ONNX node `node`; `stem` names what they make."""
+    """Adds operators to `operators`, which do the work of the ONNX node `node`."""
 
     def __init__(self) -> None:
         self.operators: list[Operator] = []
         self.node = ""
-        self.stem = ""
         self._made: dict[int, Operator] = {}
-        self._names = 0
 
-    def begin(self, node: str, stem: str) -> None:
-        """What follows stems from this node and is named after this tensor."""
-        self.node, self.stem, self._names = node, stem, 0
+    def begin(self, node: str) -> None:
+        """What follows does the work of this node."""
+        self.node = node
 
     def add(
         self,
@@ -53,10 +51,10 @@ class Builder:
     ) -> list[Tensor]:
         """The results of a new operator, all of one type."""
         made = [
-            Tensor(self._name(), tuple(map(int, shape)), dtype if codes is None else codes.dtype, codes)
+            Tensor("", tuple(map(int, shape)), dtype if codes is None else codes.dtype, codes)
             for shape in shapes
         ]
-        operator = Operator(kind, list(inputs), made, options, self.node)
+        operator = Operator(kind, list(inputs), made, options, [self.node])
         self.operators.append(operator)
         self._made.update({id(tensor): operator for tensor in made})
         return made
@@ -64,10 +62,6 @@ class Builder:
     def maker(self, tensor: Tensor) -> Operator | None:
         """The operator that makes a tensor."""
         return self._made.get(id(tensor))
-
-    def _name(self) -> str:
-        self._names += 1
-        return self.stem if self._names == 1 else f"{self.stem};{self._names}"
 
     # Constants
 

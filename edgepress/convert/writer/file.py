@@ -1,20 +1,30 @@
 """A network written as the content of a `.tflite` (LiteRT's schema, a FlatBuffer).
 
-Equal constants, quantisations, shapes and names are stored once. The constants' contents come behind all
-tables, each at a multiple of 16 bytes of the file, as the schema asks for and some runtimes rely on; so they
-are copied once, from where they are to the disk.
+Equal constants, quantisations, shapes and names are stored once. Constants begin at multiples of 16 bytes
+of the file, as the schema asks for and some runtimes rely on, and are copied once, from where they are to the
+disk.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from edgepress.convert.flatbuffer import MAKER, NODES
 from edgepress.convert.pieces import Pieces
-from edgepress.convert.writer.contents import ALIGNMENT, MOST_BYTES, buffer_table, with_contents
+from edgepress.convert.writer.contents import (
+    ALIGNMENT,
+    MOST_BYTES,
+    buffer_table,
+    filled,
+    with_contents_behind,
+    with_contents_within,
+)
 from edgepress.convert.writer.graph import Array, Codes, Graph, Operator, Tensor
+from edgepress.convert.writer.names import names_of, nodes_of_ends
 from edgepress.convert.writer.versions import version_of
 
 _VERSION = 3
@@ -53,20 +63,25 @@ _OPTIONS = {
 _FIELDS = {"activation": "fusedActivationFunction", "in_type": "inDataType", "out_type": "outDataType"}
 
 
-def to_pieces(graph: Graph, most: int = MOST_BYTES) -> Pieces:
+def to_pieces(graph: Graph, most: int = MOST_BYTES, metadata: Mapping[str, bytes] | None = None) -> Pieces:
     """The finished file; the network is not changed.
 
-    One of more than `most` bytes has its constants outside of the FlatBuffer, as `contents.py` says.
+    Args:
+        graph: the network.
+        most: a file of more bytes has its constants outside of the FlatBuffer, as `contents.py` says.
+        metadata: entries of the file by name.
     """
-    return _Writer(graph).write(most)
+    return _Writer(graph, metadata or {}).write(most)
 
 
 class _Writer:
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, metadata: Mapping[str, bytes]) -> None:
         self._graph = graph
         self._tensors = _distinct(graph.tensors())
+        self._names = names_of(graph)
         self._buffers: list[Array | None] = [None]
         self._places = self._buffers_of_tensors()
+        self._metadata = [self._entry(*each) for each in {**_nodes(graph), **metadata}.items()]
         self._shared: dict[Any, int] = {}
         self._builder = flatbuffers.Builder(512 * (len(self._tensors.unique) + len(graph.operators)) + 4096)
 
@@ -74,23 +89,29 @@ class _Writer:
         """Tables are written from the leaves on, and lie in the file from the end on."""
         codes = self._operator_codes()
         outside = sum(array.nbytes + ALIGNMENT for array in self._buffers if array is not None) > most
-        tables = [buffer_table(self._builder, array, outside) for array in self._buffers]
-        buffers = self._vector(tables)
         subgraphs = self._vector([self._subgraph(codes)])
         signatures = self._vector([self._signature()])
         kinds = self._vector([self._operator_code(*code) for code in codes])
-        description = self._builder.CreateString("edgepress")
+        metadata = self._vector([self._metadata_table(*entry) for entry in self._metadata])
+        description = self._string(MAKER)
         b = self._builder
+        before = int(b.Offset())
+        tables = [buffer_table(b, array, outside) for array in self._buffers]
+        buffers = self._vector(tables)
         schema.ModelStart(b)
         schema.ModelAddVersion(b, _VERSION)
         schema.ModelAddOperatorCodes(b, kinds)
         schema.ModelAddSubgraphs(b, subgraphs)
         schema.ModelAddDescription(b, description)
         schema.ModelAddBuffers(b, buffers)
+        if self._metadata:
+            schema.ModelAddMetadata(b, metadata)
         schema.ModelAddSignatureDefs(b, signatures)
         b.Finish(schema.ModelEnd(b), file_identifier=b"TFL3")
-        contents = sorted(zip(tables, self._buffers, strict=True), key=lambda pair: _alike(pair[1]))
-        return with_contents(b, contents, outside)
+        contents = filled(tables, self._buffers)
+        if outside:
+            return with_contents_behind(b, contents)
+        return with_contents_within(b, contents, tables, before)
 
     # Buffers
 
@@ -113,7 +134,19 @@ class _Writer:
                 places.append(known[key])
         return places
 
+    def _entry(self, name: str, content: bytes) -> tuple[str, int]:
+        """An entry of the file's metadata and the number of its buffer."""
+        self._buffers.append(np.frombuffer(content, np.uint8))
+        return name, len(self._buffers) - 1
+
     # Tables
+
+    def _metadata_table(self, name: str, buffer: int) -> int:
+        b, text = self._builder, self._string(name)
+        schema.MetadataStart(b)
+        schema.MetadataAddName(b, text)
+        schema.MetadataAddBuffer(b, buffer)
+        return int(schema.MetadataEnd(b))
 
     def _subgraph(self, codes: dict[tuple[str, int], int]) -> int:
         b, index = self._builder, self._tensors.index
@@ -140,7 +173,7 @@ class _Writer:
     def _tensor(self, tensor: Tensor, buffer: int) -> int:
         b = self._builder
         shape = self._integers(tensor.shape)
-        name = self._string(tensor.name)
+        name = self._string(self._names.get(id(tensor), tensor.name))
         quantisation = 0 if tensor.codes is None else self._quantisation(tensor.codes)
         schema.TensorStart(b)
         schema.TensorAddShape(b, shape)
@@ -247,6 +280,13 @@ class _Writer:
         for table in reversed(tables):
             b.PrependUOffsetTRelative(table)
         return int(b.EndVector())
+
+
+def _nodes(graph: Graph) -> dict[str, bytes]:
+    """The entry of metadata that tells the nodes of operators whose tensors do not."""
+    found = nodes_of_ends(graph)
+    told = json.dumps(found, ensure_ascii=False, separators=(",", ":"))
+    return {NODES: told.encode(errors="replace")} if found else {}
 
 
 class _Tensors:

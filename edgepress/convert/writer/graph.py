@@ -95,14 +95,16 @@ class Tensor:
 class Operator:
     """`kind` is the schema's name of it, e.g. CONV_2D; None stands for an operand that is left out.
 
-    `options` are fields of the operator's options by the schema's names, and `node` is the ONNX node.
+    `options` are fields of the operator's options by the schema's names, and `nodes` are the ONNX nodes whose
+    work it does; `note` says more of why it is there.
     """
 
     kind: str
     inputs: list[Tensor | None]
     outputs: list[Tensor]
     options: dict[str, Any] = field(default_factory=dict)
-    node: str = ""
+    nodes: list[str] = field(default_factory=list)
+    note: str = ""
 
 
 @dataclass

@@ -18,8 +18,8 @@ def halved(graph: Graph) -> Graph:
                 continue
             if id(tensor) not in made:
                 half = Tensor(tensor.name, tensor.shape, "float16", None, tensor.values.astype(np.float16))
-                made[id(tensor)] = Tensor(f"{tensor.name};float32", tensor.shape)
-                added.append(Operator("DEQUANTIZE", [half], [made[id(tensor)]], node=operator.node))
+                made[id(tensor)] = Tensor("", tensor.shape)
+                added.append(Operator("DEQUANTIZE", [half], [made[id(tensor)]], nodes=operator.nodes))
             operator.inputs[place] = made[id(tensor)]
     graph.operators = [*added, *graph.operators]
     return graph

@@ -65,17 +65,18 @@ class Lowering:
         """The whole plan; with `int8_io` inputs and outputs that have codes take and give these."""
         inputs = [self._entry(number, int8_io) for number in range(len(self.plan.entries))]
         for step in self.plan.steps:
-            self.build.begin(step.node, step.output)
+            self.build.begin(step.node)
             self._lower(step)
         outputs: list[Tensor] = []
         for name in self.plan.outputs:
-            self.build.begin(name, name)
+            self.build.begin(name)
             tensor = self.stored(name) if int8_io else self.number(name)
             if tensor.constant or any(tensor is other for other in (*inputs, *outputs)):
                 tensor = self.build.copied(tensor)
             outputs.append(tensor)
         names = [entry.name for entry in self.plan.entries]
-        return Graph(inputs, outputs, self.build.operators, names, list(self.plan.outputs))
+        own_names = list(self.plan.output_names or self.plan.outputs)
+        return Graph(inputs, outputs, self.build.operators, names, own_names)
 
     def _entry(self, number: int, int8_io: bool) -> Tensor:
         entry = self.plan.entries[number]

@@ -7,7 +7,7 @@ from edgepress.convert.writer.builder import Builder
 from edgepress.convert.writer.elementwise import joined
 from edgepress.convert.writer.graph import Tensor
 from edgepress.convert.writer.lowering import Lowering, Rule, codes_of, on_grid
-from edgepress.translate.origins import transpose_name
+from edgepress.translate.origins import transpose_note
 from edgepress.translate.plan import Step
 
 Move = Callable[..., Tensor]
@@ -39,11 +39,11 @@ def _coded_transpose(low: Lowering, step: Step) -> Tensor | None:
 
 
 def _turned(low: Lowering, step: Step, x: Tensor) -> Tensor:
-    """Its name says why it is there."""
+    """Its note says why it is there."""
     made = low.build.transpose(x, step.attributes["order"])
     maker = low.build.maker(made)
     if made is not x and maker is not None and maker.kind == "TRANSPOSE":
-        made.name = transpose_name(step)
+        maker.note = transpose_note(step)
     return made
 
 

@@ -39,7 +39,7 @@ def _fuse_activations(graph: Graph) -> None:
             and _alike(x, operator.outputs[0])
         ):
             maker.options["activation"] = operator.kind
-            maker.outputs = operator.outputs
+            maker.outputs, maker.nodes = operator.outputs, [*maker.nodes, *operator.nodes]
             makers[id(operator.outputs[0])] = maker
         else:
             kept.append(operator)

@@ -16,6 +16,7 @@ from edgepress.graph.imported.layers import plain_layers
 from edgepress.graph.imported.tokens import pad_for_tokens
 from edgepress.graph.normalise.batch import BATCH
 from edgepress.graph.normalise.files import external_files, read_onnx
+from edgepress.graph.normalise.names import make_names_valid
 from edgepress.graph.normalise.native import check, inferred
 from edgepress.graph.normalise.normalise import normalise
 from edgepress.graph.normalise.structure import tidy_structure
@@ -83,6 +84,7 @@ def _imported(
 ) -> ImportedNetwork:
     entry = _entry(model, config, input_shape)
     normal = normalise(model)
+    make_names_valid(normal)
     _check_format(normal, config)
     _check_batch(normal, config)
     _check_output(normal, classes, config)

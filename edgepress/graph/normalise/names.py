@@ -1,4 +1,4 @@
-"""Names that TensorFlow takes: of tensors and nodes, each once."""
+"""Names of tensors and nodes: each once, and for TensorFlow in its form."""
 
 import re
 from collections.abc import Callable
@@ -7,6 +7,14 @@ import onnx
 
 _VALID = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_./-]*")
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+
+def name_each_node_once(model: onnx.ModelProto) -> None:
+    """Call nodes without a name of their own by what they make, in place."""
+    taken: set[str] = set()
+    for node in model.graph.node:
+        names = [name for name in (node.name, *node.output) if name]
+        node.name = _free(next((name for name in names if name not in taken), names[0]), taken)
 
 
 def make_names_valid(model: onnx.ModelProto) -> None:
@@ -23,8 +31,8 @@ def make_names_valid(model: onnx.ModelProto) -> None:
     for node in graph.node:
         node.input[:] = [renamed.get(name, name) for name in node.input]
         node.output[:] = [renamed.get(name, name) for name in node.output]
-    for entry in (*graph.input, *graph.output, *graph.initializer):
-        entry.name = renamed[entry.name]
+    for entry in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
+        entry.name = renamed.get(entry.name, entry.name)
     taken: set[str] = set()
     for i, node in enumerate(graph.node):
         node.name = _free(_valid(node.name or f"{node.op_type}_{i}"), taken)

@@ -8,7 +8,7 @@ from edgepress.graph.normalise.batch import free_batch
 from edgepress.graph.normalise.expanding import expand_computed_clips, expand_group_norms
 from edgepress.graph.normalise.files import read_onnx
 from edgepress.graph.normalise.folding import fold_constants
-from edgepress.graph.normalise.names import make_names_valid
+from edgepress.graph.normalise.names import name_each_node_once
 from edgepress.graph.normalise.native import check, inferred, to_target_opset
 from edgepress.graph.normalise.pools import count_windows
 from edgepress.graph.normalise.qoperators import write_as_pairs
@@ -32,8 +32,8 @@ def normalise(model: onnx.ModelProto) -> onnx.ModelProto:
 
     Ensures: opset 15 (or the model's own, if newer and it cannot be lowered), one float32 input of fixed size
     but for a symbolic batch (or a batch of 1, where the network has that built in), shapes inferred,
-    constants folded into initializers, all of them used and none an input, nodes sorted, names valid in
-    TensorFlow and unique.
+    constants folded into initializers, all of them used and none an input, nodes sorted, each with
+    a name of its own.
 
     Raises:
         UnsupportedModelError: it is broken, hostile, or beyond what this project takes; in one line.
@@ -61,7 +61,7 @@ def normalise(model: onnx.ModelProto) -> onnx.ModelProto:
         fold_constants(fresh)
     else:
         fold_constants(fresh, (1, 1))
-    make_names_valid(fresh)
+    name_each_node_once(fresh)
     ends = {entry.name for entry in (*fresh.graph.input, *fresh.graph.output)}
     shapes = inferred(fresh, strict=True)
     fresh.graph.value_info.extend(info for name, info in shapes.items() if name not in ends)
