@@ -5,7 +5,7 @@ from edgepress.boundary import run_stage
 from edgepress.compress.tuning.course import Course
 from edgepress.config.cluster import CHOICES
 from edgepress.config.learning import refuse_without_classes
-from edgepress.config.load import Off, load_choice, load_runtime, load_section
+from edgepress.config.load import Off, load_choice, load_runtime, load_section, named
 from edgepress.config.train import Augment
 
 SOURCE, STAGE = "prune", "cluster"
@@ -28,6 +28,7 @@ def main() -> None:
         refuse_without_classes(STAGE, config)
 
     from edgepress.compress.clustering.registry import clustering
+    from edgepress.graph.about import pass_on
     from edgepress.graph.io import load_model, save_model
     from edgepress.measure.inference import told
     from edgepress.measure.spending import report_stage
@@ -36,7 +37,9 @@ def main() -> None:
     model = load_model(model_path(SOURCE))
     configure(runtime.seed, runtime.threads)
     data = TuningData(training, validation, augment, runtime.seed)
-    save_model(model_path(STAGE), clustering(config)(model, config, data))
+    clustered = clustering(config)(model, config, data)
+    pass_on(clustered, model, STAGE, named(config, CHOICES))
+    save_model(model_path(STAGE), clustered)
     write_bytes(CURVES, data.course.csv())
     metrics = report_stage(STAGE, SOURCE, validation, runtime.threads, data.course.metrics())
     unique, accuracy = metrics["max_unique_weights"], told(metrics["accuracy"])

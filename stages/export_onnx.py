@@ -1,8 +1,10 @@
 """export-onnx: `models/train/` → `models/export-onnx/model.onnx`, and how far the two agree."""
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from edgepress.artifacts import PREPARED, metrics_path, model_path, write_json
+from edgepress.artifacts import PARAMETERS, PREPARED, metrics_path, model_path, read_json, write_json
 from edgepress.boundary import run_stage
 from edgepress.config.load import Runtime, load_choice, load_runtime
 from edgepress.config.model import CHOICES, ModelConfig, Onnx, untrained
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
 
 STAGE = "export-onnx"
 
+Scaling = tuple[Sequence[float], Sequence[float]]
+"""Mean and standard deviation per channel with which the network scales raw inputs, empty if it does not."""
+
 
 def main() -> None:
     """Bring the network into the form of all later stages, and compare the two on the validation split."""
@@ -22,6 +27,7 @@ def main() -> None:
     runtime = load_runtime()
 
     from edgepress.datasets.prepared import load_description, load_split
+    from edgepress.graph.about import say
     from edgepress.graph.io import save_model
     from edgepress.measure.inference import logits, told
     from edgepress.measure.model_metrics import model_metrics
@@ -30,10 +36,11 @@ def main() -> None:
     description = load_description(PREPARED / "description.json")
     validation = load_split(PREPARED / "validation")
     if isinstance(config, Onnx):
-        model, reference = _imported(config, description, validation, runtime)
+        model, reference, scaling = _imported(config, description, validation, runtime)
     else:
-        model, reference = _trained(config, description, validation, runtime)
+        model, reference, scaling = _trained(config, description, validation, runtime)
     path = model_path(STAGE)
+    say(model, _about(config, description, scaling))
     save_model(path, model)
     compared = parity(reference, logits(path, validation, runtime.threads))
     metrics = {**model_metrics(path, validation, runtime.threads), **compared}
@@ -42,9 +49,20 @@ def main() -> None:
     print(f"{STAGE}: validation {accuracy}, logits within {difference:.2g} of {reference.origin.name}")
 
 
+def _about(config: ModelConfig, description: "Description", scaling: "Scaling") -> dict[str, str]:
+    """What the network says of itself from here on."""
+    from edgepress.graph.about import classifier
+
+    name = next(name for name, choice in CHOICES.items() if isinstance(config, choice))
+    trained = {} if isinstance(config, Onnx) else read_json(model_path("train", PARAMETERS))
+    data = {"name": description.name, "samples": description.samples, "licence": description.licence}
+    made_by = {"data": data, "model": {"name": name, **asdict(config)}, **trained}
+    return classifier(description.name, description.class_names, description.value_range, scaling, made_by)
+
+
 def _trained(
     config: ModelConfig, description: "Description", validation: "Split", runtime: Runtime
-) -> "tuple[onnx.ModelProto, Reference]":
+) -> "tuple[onnx.ModelProto, Reference, Scaling]":
     """Rebuild the trained network and export it."""
     from edgepress.architectures.registry import build
     from edgepress.measure.parity import PYTORCH, Reference
@@ -57,12 +75,13 @@ def _trained(
     net = build(untrained(config), description.input_shape, description.classes)
     whole = Normalised(net, description.mean, description.std)
     load_weights(model_path("train", "model.pt"), whole)
-    return export(whole, description.input_shape), Reference(predict(whole, validation), PYTORCH)
+    scaling = whole.input_mean.flatten().tolist(), (1 / whole.input_scale).flatten().tolist()
+    return export(whole, description.input_shape), Reference(predict(whole, validation), PYTORCH), scaling
 
 
 def _imported(
     config: Onnx, description: "Description", validation: "Split", runtime: Runtime
-) -> "tuple[onnx.ModelProto, Reference]":
+) -> "tuple[onnx.ModelProto, Reference, Scaling]":
     """Normalise the network from a file and put the scaling of its inputs before it."""
     from edgepress.graph.imported.network import imported
     from edgepress.graph.normalise.files import read_onnx
@@ -72,7 +91,8 @@ def _imported(
     source = model_path("train")
     network = imported(read_onnx(source), config, description.input_shape, description.classes)
     outputs = fed_logits(source, network.entry.feed, validation, runtime.threads)
-    return network.model, Reference(outputs, FILE, network.as_in_the_file)
+    reference = Reference(outputs, FILE, network.as_in_the_file)
+    return network.model, reference, (list(config.mean), list(config.std))
 
 
 if __name__ == "__main__":

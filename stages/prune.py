@@ -4,7 +4,7 @@ from edgepress.artifacts import METRICS, PREPARED, model_path, pass_through, wri
 from edgepress.boundary import run_stage
 from edgepress.compress.tuning.course import Course
 from edgepress.config.learning import refuse_without_classes
-from edgepress.config.load import Off, load_choice, load_runtime, load_section
+from edgepress.config.load import Off, load_choice, load_runtime, load_section, named
 from edgepress.config.prune import CHOICES
 from edgepress.config.train import Augment
 
@@ -28,6 +28,7 @@ def main() -> None:
         refuse_without_classes(STAGE, config)
 
     from edgepress.compress.prune import prune
+    from edgepress.graph.about import pass_on
     from edgepress.graph.io import load_model, save_model
     from edgepress.measure.inference import told
     from edgepress.measure.spending import report_stage
@@ -37,6 +38,7 @@ def main() -> None:
     configure(runtime.seed, runtime.threads)
     data = TuningData(training, validation, augment, runtime.seed)
     pruned = prune(model, config, data)
+    pass_on(pruned, model, STAGE, named(config, CHOICES))
     save_model(model_path(STAGE), pruned)
     write_bytes(CURVES, data.course.csv())
     metrics = report_stage(STAGE, SOURCE, validation, runtime.threads, data.course.metrics())

@@ -5,7 +5,7 @@ from edgepress.boundary import run_stage
 from edgepress.compress.tuning.course import Course
 from edgepress.config import cluster
 from edgepress.config.learning import refuse_without_classes
-from edgepress.config.load import Off, load_choice, load_runtime, load_section
+from edgepress.config.load import Off, load_choice, load_runtime, load_section, named
 from edgepress.config.quant import CHOICES, Int8Qat
 from edgepress.config.train import Augment
 
@@ -25,6 +25,7 @@ def main() -> None:
     from edgepress.compress.quantisation.registry import Sources, quantiser
     from edgepress.compress.tuning.data import TuningData
     from edgepress.datasets.prepared import load_calibration, load_split
+    from edgepress.graph.about import pass_on
     from edgepress.graph.formats import number_format
     from edgepress.graph.io import load_model, save_model
     from edgepress.measure.inference import told
@@ -44,7 +45,9 @@ def main() -> None:
         clusters=0 if isinstance(clustered, Off) else clustered.number_of_clusters,
         tell=lambda line: print(f"{STAGE}: {line}"),
     )
-    quantised = quantiser(config)(load_model(model_path(SOURCE)), config, sources)
+    model = load_model(model_path(SOURCE))
+    quantised = quantiser(config)(model, config, sources)
+    pass_on(quantised, model, STAGE, named(config, CHOICES))
     save_model(model_path(STAGE), quantised)
     write_bytes(CURVES, course.csv())
     metrics = report_stage(STAGE, SOURCE, validation, runtime.threads, course.metrics())

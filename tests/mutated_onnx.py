@@ -8,6 +8,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from edgepress.graph.about import say
+
 IMAGE = (3, 8, 8)
 """What the convolutional seeds take."""
 
@@ -30,7 +32,9 @@ _NAMES = (
 
 def seeds() -> list[onnx.ModelProto]:
     """Small models: convolutional, with shape arithmetic, quantised, of an old opset, with external data."""
-    return [_convolutional(15), _convolutional(7), _shape_arithmetic(), _quantised(), _external()]
+    made = [_convolutional(15), _convolutional(7), _shape_arithmetic(), _quantised(), _external()]
+    say(made[0], {"name": "net", "labels": '["a", "b"]', "made_by": '{"train": {"epochs": 1}}'})
+    return made
 
 
 def mutate(model: onnx.ModelProto, chance: random.Random) -> bytes:
@@ -40,7 +44,8 @@ def mutate(model: onnx.ModelProto, chance: random.Random) -> bytes:
     kind = chance.random()
     if kind < 0.8:
         for _ in range(chance.randint(1, 2)):
-            _change_field(chance.choice([changed, *changed.graph.node]), chance)
+            parts = [changed, *changed.graph.node, *changed.metadata_props]
+            _change_field(chance.choice(parts), chance)
     content = bytearray(changed.SerializeToString())
     if kind > 0.75 and content:
         for _ in range(chance.randint(1, 4)):

@@ -16,6 +16,8 @@ from PIL import Image
 
 from edgepress.convert.writer.file import to_pieces
 from edgepress.convert.writer.graph import Graph, Operator, Tensor
+from edgepress.convert.writer.metadata import explained
+from edgepress.graph.about import classifier
 
 Mutate = Callable[[bytes, random.Random], bytes]
 
@@ -257,7 +259,7 @@ def tflite(quantised: bool) -> bytes:
 
 @cache
 def written(outside: bool) -> bytes:
-    """Of this project's own writer; with its constants outside of the FlatBuffer, as of more than 2 GB."""
+    """Of this project's own writer: with its constants outside of the FlatBuffer, or with metadata."""
     weights = np.random.default_rng(0).normal(size=(4, 3, 3, 3)).astype(np.float32)
     image, made, kernel, bias = (
         Tensor("input", (1, 8, 8, 3)),
@@ -267,7 +269,11 @@ def written(outside: bool) -> bytes:
     )
     options = {"padding": "VALID", "stride_w": 1, "stride_h": 1}
     operator = Operator("CONV_2D", [image, kernel, bias], [made], options)
-    return bytes(to_pieces(Graph([image], [made], [operator], ["input"], ["conv"]), 0 if outside else 2**31))
+    graph = Graph([image], [made], [operator], ["input"], ["conv"])
+    about = classifier(
+        "digits", list("abcd"), (0, 255), ([7, 7, 7], [1, 2, 3]), {"model": {"name": "m", "n": 1}}
+    )
+    return bytes(to_pieces(graph, most=0) if outside else explained(graph, about))
 
 
 METER = b"timestamp,watts\n" + b"".join(b"%d.25,%d.5\n" % (1_700_000_000 + n, n % 3) for n in range(40))

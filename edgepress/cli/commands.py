@@ -20,6 +20,7 @@ CHECK = (
 )
 KEEP_SHAPE = "keep the file's axes in all inputs and outputs; else images get their channels last"
 LAYOUT = "how the .tflite has an input or output: nhwc, nchw or as-is, as the file has it; may be repeated"
+NO_METADATA = "leave out of the .tflite what it is, takes and gives, and what made it"
 OPERATORS = "list each operator with the ONNX nodes that it does the work of"
 BOUND = "the signal to noise that --check demands of each output; default " + ", ".join(
     f"{db:g} for {form}" for form, db in MIN_SNR_DB.items()
@@ -88,6 +89,7 @@ def _add_convert(commands: Commands) -> None:
     convert.add_argument("--io-dtype", choices=IO_DTYPES, default="auto", help="auto: the network's")
     convert.add_argument("--keep-shape", action="store_true", help=KEEP_SHAPE)
     convert.add_argument("--layout", action="append", default=[], metavar="NAME=LAYOUT", help=LAYOUT)
+    convert.add_argument("--no-metadata", action="store_true", help=NO_METADATA)
     convert.add_argument("--check", action="store_true", help=CHECK)
     convert.add_argument("--min-snr", type=float, metavar="DB", help=BOUND)
     add_json(convert)
@@ -141,6 +143,7 @@ def _convert(options: argparse.Namespace) -> None:
         min_snr_db=options.min_snr,
         keep_shape=options.keep_shape,
         layouts=tuple(options.layout),
+        metadata=not options.no_metadata,
     )
     with _loading("edgepress.standalone.convert"):
         from edgepress.standalone.convert import convert
@@ -153,7 +156,7 @@ def _convert(options: argparse.Namespace) -> None:
 def _inspect(options: argparse.Namespace) -> None:
     from edgepress.inspection.inspect import describe
 
-    print(describe(options.model, options.json, options.operators))
+    print(describe(options.model, options.json, options.operators, commit=True))
 
 
 @contextmanager

@@ -11,10 +11,12 @@ class Nhwc:
     """This project's own translator and writer of `.tflite` files.
 
     `io_dtype` is the type of the model's input and output: `auto` is that of the network's activations, so
-    int8 where the network is int8, and int16 where it is int16x8.
+    int8 where the network is int8, and int16 where it is int16x8. With `metadata` the files tell what the
+    network is, what it takes and gives, and what made it.
     """
 
     io_dtype: IoDtype
+    metadata: bool = True
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Reads `params.yaml`, which Hydra composed from `conf/`, one section at a time."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,6 +55,11 @@ def load_section(section: str, cls: type[T], params: Params = PARAMS) -> T:
         ConfigError: the section is missing or does not fit `cls`.
     """
     return _with_remedy(section, lambda: build(cls, _lookup(section, params), section))
+
+
+def named(config: object, choices: Mapping[str, type[Any]]) -> dict[str, Any]:
+    """The parameters of a choice as plain values, with the name under which it is chosen."""
+    return {"name": next(name for name, cls in choices.items() if cls is type(config)), **asdict(config)}  # type: ignore[call-overload]
 
 
 def load_choice(section: str, choices: Mapping[str, type[T]], params: Params = PARAMS) -> T:

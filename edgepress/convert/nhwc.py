@@ -21,14 +21,18 @@ Orders = Mapping[str, Order]
 
 
 def convert(
-    model: onnx.ModelProto, int8_io: bool, calibration: Array, orders: Orders | None = None
+    model: onnx.ModelProto,
+    int8_io: bool,
+    calibration: Array,
+    orders: Orders | None = None,
+    about: Mapping[str, str] | None = None,
 ) -> Pieces:
     """ONNX → TFLite with images in NHWC; quantised exactly as the ONNX model is: `calibration` is not read.
 
-    `orders` says how the axes of inputs and outputs are stored, as in `plan_graph`. Inputs and outputs keep
-    their names and order.
+    `orders` says how the axes of inputs and outputs are stored, as in `plan_graph`, and `about` what the file
+    tells of the network, as `edgepress.graph.about` has it. Inputs and outputs keep their names and order.
     """
-    return write(absorbed(planned(model, orders)), number_format(model), int8_io)
+    return write(absorbed(planned(model, orders)), number_format(model), int8_io, about=about)
 
 
 def planned(model: onnx.ModelProto, orders: Orders | None = None) -> Plan:

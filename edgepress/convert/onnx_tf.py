@@ -32,8 +32,9 @@ def convert(
     int8_io: bool,
     calibration: Array,
     orders: Mapping[str, tuple[int, ...]] | None = None,
+    about: Mapping[str, str] | None = None,
 ) -> Pieces:
-    """ONNX → TFLite with NCHW input: all axes are as in ONNX.
+    """ONNX → TFLite with NCHW input: all axes are as in ONNX; the file says nothing `about` the network.
 
     Raises:
         ConfigError: `orders` wants them otherwise.

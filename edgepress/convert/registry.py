@@ -11,6 +11,7 @@ from edgepress.config.convert import ConvertConfig, Nhwc, OnnxTf
 from edgepress.convert.pieces import Pieces
 from edgepress.datasets.prepared import Array
 from edgepress.errors import ConfigError
+from edgepress.graph.about import said
 from edgepress.graph.formats import INTEGERS, number_format
 from edgepress.graph.kept_floats import stays_float
 from edgepress.graph.view import producers
@@ -22,13 +23,20 @@ class Converter(Protocol):
     """A way from ONNX to TFLite."""
 
     def __call__(
-        self, model: onnx.ModelProto, int8_io: bool, calibration: Array, orders: Orders | None = None
+        self,
+        model: onnx.ModelProto,
+        int8_io: bool,
+        calibration: Array,
+        orders: Orders | None = None,
+        about: Mapping[str, str] | None = None,
     ) -> Pieces:
         """Convert a model in any number format to a `.tflite` with batch 1, whose input is NHWC or NCHW as
         the converter's own layout is.
 
         `calibration` (n, C, H, W) float32 is for converters that find ranges themselves. `orders` says, by
         name, how the axes of inputs and outputs are stored: stored axis i holds ONNX axis `order[i]`.
+        `about` is what the file is to say of the network, where the converter can, as `edgepress.graph.about`
+        has it.
 
         Raises:
             ConfigError: the converter cannot store them so.
@@ -62,7 +70,11 @@ def convert_pair(
         UnsupportedModelError, ConversionError: see `Converter`.
     """
     int8_io, (name, convert) = _int8_io(config, candidate), _converter(config)
-    return Converted(name, convert(candidate, int8_io, calibration), convert(baseline, False, calibration))
+    files = (
+        convert(model, codes, calibration, None, _about(config, model))
+        for model, codes in ((candidate, int8_io), (baseline, False))
+    )
+    return Converted(name, *files)
 
 
 def convert_single(
@@ -73,7 +85,12 @@ def convert_single(
     `orders` is as in `Converter`; without it inputs are images, as those of the pipeline are.
     """
     int8_io, (_, convert) = _int8_io(config, model), _converter(config)
-    return convert(model, int8_io, calibration, orders)
+    return convert(model, int8_io, calibration, orders, _about(config, model))
+
+
+def _about(config: ConvertConfig, model: onnx.ModelProto) -> dict[str, str]:
+    """What a converted model says of itself: what the ONNX model says, if the configuration wants that."""
+    return said(model) if isinstance(config, Nhwc) and config.metadata else {}
 
 
 def _converter(config: ConvertConfig) -> tuple[str, Converter]:

@@ -178,9 +178,15 @@ def _fold(model: onnx.ModelProto, pair: _Pair) -> None:
         shift = initializers(model)[pair.layer.input[2]] + shift
     else:
         del pair.layer.input[2:]
-        pair.layer.input.append(f"{pair.layer.input[1]}.folded_bias")
+        pair.layer.input.append(_bias_name(model, pair.layer.input[1]))
     set_initializer(model, pair.layer.input[2], shift)
     pair.layer.output[0] = pair.batchnorm.output[0]
+
+
+def _bias_name(model: onnx.ModelProto, kernel: str) -> str:
+    """A free name for the bias of a kernel that had none."""
+    name = f"{kernel.removesuffix('.weight')}.bias"
+    return f"{kernel}.folded_bias" if name in initializers(model) else name
 
 
 def _as_multiply_add(model: onnx.ModelProto, batchnorm: onnx.NodeProto) -> list[onnx.NodeProto]:

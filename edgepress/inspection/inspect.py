@@ -1,9 +1,11 @@
 """`edgepress inspect`: from a file's name to its report."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from edgepress.errors import ArtifactError
+from edgepress.inspection.commits import commit_of
 from edgepress.inspection.report import Report, render
 
 
@@ -27,7 +29,12 @@ def inspect(path: Path) -> Report:
     )
 
 
-def describe(path: Path, as_json: bool, operators: bool = False) -> str:
-    """The report as JSON, or as text, with a line for each of the operators if asked for."""
+def describe(path: Path, as_json: bool, operators: bool = False, commit: bool = False) -> str:
+    """The report as JSON, or as text, with a line for each of the operators if asked for.
+
+    With `commit` it tells the commit that made the file, if the repository of the current folder knows it.
+    """
     report = inspect(path)
+    if commit and (found := commit_of(path)):
+        report = replace(report, about={**report.about, "commit": found})
     return json.dumps(report.as_json(), indent=2) if as_json else render(report, operators)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from edgepress.graph.about import said
 from edgepress.graph.channels import channels_of
 from edgepress.graph.formats import number_format
 from edgepress.graph.kept_floats import blurred_outputs, float_joins
@@ -65,6 +66,7 @@ def inspect_onnx(path: Path) -> Report:
         kernels=tuple(sorted(reports, key=lambda each: -each.unique_weights)),
         transposes=tuple(_transpose(node) for node in model.graph.node if node.op_type == "Transpose"),
         operators=tuple(_operator(node, known) for node in model.graph.node),
+        about=said(model),
         notes=tuple(
             one_line(note, 1000) for note in (*map(str, float_joins(model)), *blurred_outputs(model))
         ),

@@ -4,7 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edgepress.text import shown
+from edgepress.text import one_line, shown
+
+_LONGEST = 300
+"""Characters of an entry that are shown."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Report:
     `peak_activation_bytes` is the tensor arena of a `.tflite` without the runtime's own needs, and the like
     for ONNX. Both are None where shapes are not known, or the network is too large to plan. `notes` name what
     int8 does not suit: joins that stay in floats, and outputs that it cannot tell apart. `weights` says of a
-    `.tflite` whether their codes are executed or dequantised.
+    `.tflite` whether their codes are executed or dequantised, and `about` is what the file says of the network.
     """
 
     path: str
@@ -84,6 +87,7 @@ class Report:
     kernels: tuple[KernelReport, ...]
     transposes: tuple[TransposeReport, ...]
     operators: tuple[OperatorReport, ...]
+    about: Mapping[str, str]
     notes: tuple[str, ...] = ()
     weights: str = ""
 
@@ -98,6 +102,7 @@ def render(report: Report, operators: bool = False) -> str:
         f"{shown(report.path)}: {report.form}, {report.number_format}",
         *(f"input    {_end(end)}" for end in report.inputs),
         *(f"output   {_end(end)}" for end in report.outputs),
+        *_about(report.about),
         "",
         f"size            {report.size_bytes:,} bytes, {report.size_gzip_bytes:,} with gzip",
         f"parameters      {report.parameters:,}, {report.sparsity:.1%} of the prunable weights are zero",
@@ -141,6 +146,12 @@ def render_transposes(transposes: Iterable[TransposeReport]) -> list[str]:
         f"  {shown(each.origin) or f'{shown(each.name)} of {shown(each.source)}'} {_order(each)}".rstrip()
         for each in transposes
     ]
+
+
+def _about(entries: Mapping[str, str]) -> list[str]:
+    """What the file says, each entry in a line."""
+    told = [f"{shown(key)}: {shown(text)}" for key, text in entries.items()]
+    return ["", *(one_line(line, _LONGEST) for line in told)] if told else []
 
 
 def _operators(operators: tuple[OperatorReport, ...]) -> list[str]:

@@ -12,6 +12,7 @@ from edgepress.inspection.arena import arena_bytes, lifetimes
 from edgepress.inspection.joins import tflite_float_joins
 from edgepress.inspection.layouts import axes_of, order_of
 from edgepress.inspection.report import End, KernelReport, OperatorReport, Report, TransposeReport
+from edgepress.inspection.tflite_metadata import said_by_tflite
 from edgepress.measure.sizes import size_metrics
 from edgepress.text import one_line
 from edgepress.translate.origins import origin
@@ -74,6 +75,7 @@ def _report(path: Path, model: TfliteModel) -> Report:
         kernels=tuple(kernels),
         transposes=transposes(model),
         operators=tuple(_operator(graph, operator) for operator in graph.operators),
+        about=said_by_tflite(model.metadata),
         notes=tuple(map(str, tflite_float_joins(graph))),
     )
 

@@ -16,6 +16,7 @@ from edgepress.convert.pieces import Pieces
 from edgepress.convert.registry import Orders, convert_single
 from edgepress.datasets.prepared import Array
 from edgepress.errors import ConfigError, ConversionError, EdgepressError
+from edgepress.graph.about import say
 from edgepress.graph.aside import weights_aside
 from edgepress.graph.formats import INTEGERS, number_format
 from edgepress.graph.kept_floats import blurred_outputs, float_joins
@@ -28,6 +29,7 @@ from edgepress.measure.reference import keep_input, reference, serialised
 from edgepress.standalone.check import Check
 from edgepress.standalone.inputs import draw_inputs, load_inputs
 from edgepress.standalone.layouts import chosen_orders, told
+from edgepress.standalone.origin import origin
 from edgepress.standalone.request import SAMPLES, Request
 from edgepress.text import shown
 from edgepress.translate.ends import network_channels
@@ -200,6 +202,8 @@ def _written(request: Request, progress: Progress, until_read: ExitStack) -> _Ma
         )
     progress(f"converting to TFLite with {request.converter}")
     calibration = np.zeros((0, *shape), np.float32) if given is None else given
+    if request.metadata:
+        say(quantised, origin(request, read))
     content = _converted(request, quantised, calibration, orders)
     made = until_read.enter_context(atomic(request.target))
     with made.open("wb") as file:

@@ -39,7 +39,8 @@ class Request:
     """One conversion; `calibration` is a `.npz`, a `.npy` or a folder of `.npy` files.
 
     `layouts` are `NAME=LAYOUT`, the order of an input's or output's axes in the `.tflite`; with `keep_shape`
-    all others have the file's. With `per_tensor` each int8 kernel has one scale. `min_snr_db` is the
+    all others have the file's. With `per_tensor` each int8 kernel has one scale, and with `metadata` the
+    `.tflite` tells of itself. `min_snr_db` is the
     signal-to-noise ratio that `check` demands of each output, None for that of the number format in
     `MIN_SNR_DB`.
     """
@@ -55,6 +56,7 @@ class Request:
     min_snr_db: float | None = None
     keep_shape: bool = False
     layouts: tuple[str, ...] = ()
+    metadata: bool = True
 
     def __post_init__(self) -> None:
         for given in self.layouts:

@@ -49,11 +49,13 @@ def buffer_table(builder: flatbuffers.Builder, array: Array | None, outside: boo
     return int(schema.BufferEnd(builder))
 
 
-def filled(tables: Sequence[int], arrays: Sequence[Array | None]) -> list[Content]:
-    """The tables that have contents, in the order in which these lie in the file."""
-    pairs = zip(tables, arrays, strict=True)
-    found = [(table, array) for table, array in pairs if array is not None and array.nbytes]
-    return sorted(found, key=lambda each: -each[1].nbytes)
+def filled(tables: Sequence[int], arrays: Sequence[Array | None], texts: int) -> list[Content]:
+    """The tables that have contents, in the order in which these lie in the file; so many are texts."""
+    pairs = list(zip(tables, arrays, strict=True))
+    constants = [(table, array) for table, array in pairs if array is not None and array.nbytes]
+    behind = constants[len(constants) - texts :]
+    del constants[len(constants) - texts :]
+    return [*sorted(constants, key=lambda each: -each[1].nbytes), *behind]
 
 
 def with_contents_behind(builder: flatbuffers.Builder, contents: Sequence[Content]) -> Pieces:

@@ -108,7 +108,7 @@ class _Writer:
             schema.ModelAddMetadata(b, metadata)
         schema.ModelAddSignatureDefs(b, signatures)
         b.Finish(schema.ModelEnd(b), file_identifier=b"TFL3")
-        contents = filled(tables, self._buffers)
+        contents = filled(tables, self._buffers, len(self._metadata))
         if outside:
             return with_contents_behind(b, contents)
         return with_contents_within(b, contents, tables, before)
