@@ -2,7 +2,7 @@
 
 FlatBuffers' builder wants all in one piece of memory. So a table of schema.Buffer is built with a number that
 takes the place of where its content is, and gets that once the contents' places are known: behind the tables
-that name them and before all others, where files compress best, the largest first.
+that name them and before all others, where files compress best.
 
 That holds for files of up to 2 GB, which is as far as offsets in a FlatBuffer go. In larger ones the contents
 lie behind the FlatBuffer, and a table has the place from the file's beginning and the size (`offset` and
@@ -50,12 +50,15 @@ def buffer_table(builder: flatbuffers.Builder, array: Array | None, outside: boo
 
 
 def filled(tables: Sequence[int], arrays: Sequence[Array | None], texts: int) -> list[Content]:
-    """The tables that have contents, in the order in which these lie in the file; so many are texts."""
+    """The tables that have contents, in the order in which these lie in the file; so many are texts.
+
+    What is of one type lies together, which compresses better: codes are like codes, not like biases.
+    """
     pairs = list(zip(tables, arrays, strict=True))
     constants = [(table, array) for table, array in pairs if array is not None and array.nbytes]
     behind = constants[len(constants) - texts :]
     del constants[len(constants) - texts :]
-    return [*sorted(constants, key=lambda each: -each[1].nbytes), *behind]
+    return [*sorted(constants, key=lambda each: (each[1].dtype.name, -each[1].nbytes)), *behind]
 
 
 def with_contents_behind(builder: flatbuffers.Builder, contents: Sequence[Content]) -> Pieces:

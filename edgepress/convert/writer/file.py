@@ -329,11 +329,6 @@ def _content_key(array: Array) -> Any:
     return (array.dtype.char, array.__array_interface__["data"][0], array.shape, array.strides)
 
 
-def _alike(array: Array | None) -> tuple[str, int]:
-    """Contents of one type lie together, which compresses better: codes are like codes, not like biases."""
-    return ("", 0) if array is None else (array.dtype.name, -array.nbytes)
-
-
 def _stored(tensor: Tensor) -> Array:
     """The content as it lies in the file: two codes of 4 bits to a byte, the first in the lower half."""
     assert tensor.values is not None
