@@ -20,8 +20,6 @@ PREPARED = Path("data/prepared")
 CHECKED = Path("data/checked")
 MODELS = Path("models")
 METRICS = Path("metrics")
-PARAMETERS = "parameters.json"
-"""Of the training, beside the weights that it gave."""
 
 MODEL_METRICS = ("accuracy", "size_bytes", "size_gzip_bytes", "parameters", "sparsity", "max_unique_weights")
 """The metrics that every stage with an ONNX model reports."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from edgepress.artifacts import PARAMETERS, PREPARED, metrics_path, model_path, read_json, write_json
+from edgepress.artifacts import PREPARED, metrics_path, model_path, read_json, write_json
 from edgepress.boundary import run_stage
 from edgepress.config.load import Runtime, load_choice, load_runtime
 from edgepress.config.model import CHOICES, ModelConfig, Onnx, untrained
@@ -54,7 +54,7 @@ def _about(config: ModelConfig, description: "Description", scaling: "Scaling") 
     from edgepress.graph.about import classifier
 
     name = next(name for name, choice in CHOICES.items() if isinstance(config, choice))
-    trained = {} if isinstance(config, Onnx) else read_json(model_path("train", PARAMETERS))
+    trained = {} if isinstance(config, Onnx) else read_json(model_path("train", "parameters.json"))
     data = {"name": description.name, "samples": description.samples, "licence": description.licence}
     made_by = {"data": data, "model": {"name": name, **asdict(config)}, **trained}
     return classifier(description.name, description.class_names, description.value_range, scaling, made_by)

@@ -4,7 +4,6 @@ from dataclasses import asdict
 
 from edgepress.artifacts import (
     METRICS,
-    PARAMETERS,
     PREPARED,
     metrics_path,
     model_path,
@@ -49,7 +48,7 @@ def main() -> None:
     result = train(Normalised(net, *scaling), training, validation, config, runtime.seed)
     checkpoint = model_path("train", "model.pt")
     save_weights(checkpoint, result.net)
-    write_json(model_path("train", PARAMETERS), {"train": asdict(config), "seed": runtime.seed})
+    write_json(model_path("train", "parameters.json"), {"train": asdict(config), "seed": runtime.seed})
     write_curve(CURVE, result.curve)
     metrics = {**train_metrics(result), **size_metrics(checkpoint)}
     write_json(metrics_path("train"), metrics)

@@ -5,7 +5,6 @@ do not verify, so a damaged file can send them anywhere: every table and vector 
 which bounds how many there may be, and whatever else the accessors raise becomes an ArtifactError.
 """
 
-import json
 import math
 import os
 import struct
@@ -20,7 +19,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgepress.artifacts import broken, open_file, read_bytes
 from edgepress.datasets.prepared import Array
-from edgepress.files import mapped
+from edgepress.files import mapped, parse_json
 from edgepress.graph.weights import normalised
 
 NODES = "edgepress.nodes"
@@ -358,8 +357,8 @@ _TENSOR_TYPES = _names(schema.TensorType)
 def _nodes(content: bytes) -> dict[int, str]:
     """The entry `NODES`, as far as it is sound."""
     try:
-        found = json.loads(content) if content else {}
-    except (ValueError, RecursionError):
+        found = parse_json(content) if content else {}
+    except ValueError:
         return {}
     known = found.items() if isinstance(found, dict) else ()
     return {int(key): str(told)[:_LONGEST_NAME] for key, told in known if key.isdecimal() and len(key) < 10}

@@ -20,6 +20,8 @@ from typing import Any
 
 import onnx
 
+from edgepress.files import parse_json
+
 MADE_BY = "made_by"
 ORDER = ("name", "version", "description", "author", "license", "input", "output", "labels", MADE_BY)
 
@@ -101,8 +103,8 @@ def pass_on(
 def values(entries: Mapping[str, str], key: str) -> dict[str, Any]:
     """The JSON object that an entry holds; empty where it holds none."""
     try:
-        found = json.loads(entries.get(key, "{}"))
-    except (ValueError, RecursionError):
+        found = parse_json(entries.get(key, "{}"))
+    except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -10,7 +10,6 @@ are in the ONNX models, which the version, a digest of them, belongs to.
 """
 
 import io
-import json
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -20,6 +19,7 @@ import flatbuffers
 from edgepress.convert.pieces import Pieces
 from edgepress.convert.writer.file import to_pieces
 from edgepress.convert.writer.graph import Graph, Tensor
+from edgepress.files import parse_json
 from edgepress.graph.about import MADE_BY, values
 
 ENTRY = "TFLITE_METADATA"
@@ -55,8 +55,8 @@ def explained(graph: Graph, about: Mapping[str, str]) -> Pieces:
 def labels_of(about: Mapping[str, str]) -> list[str]:
     """The names of the classes, none where the model does not say."""
     try:
-        found = json.loads(about.get("labels", "[]"))
-    except (ValueError, RecursionError):
+        found = parse_json(about.get("labels", "[]"))
+    except ValueError:
         return []
     return list(map(str, found)) if isinstance(found, list) else []
 
