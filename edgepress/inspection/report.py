@@ -69,7 +69,7 @@ class Report:
     `peak_activation_bytes` is the tensor arena of a `.tflite` without the runtime's own needs, and the like
     for ONNX. Both are None where shapes are not known, or the network is too large to plan. `notes` name what
     int8 does not suit: joins that stay in floats, and outputs that it cannot tell apart. `weights` says of a
-    `.tflite` whether their codes are executed or dequantised, and `about` is what the file says of the network.
+    `.tflite` whether their codes are executed or dequantised, `about` what the file says of the network.
     """
 
     path: str
