@@ -20,6 +20,7 @@ def origin(request: Request, read: onnx.ModelProto) -> dict[str, str]:
     if made:
         own.pop("version", None)  # is one of this project, and follows from what made the network
     options = [f"--quant {request.quant}"] if request.quant != "none" else []
+    options += ["--per-tensor"] if request.per_tensor else []
     options += [f"--io-dtype {request.io_dtype}"] if request.io_dtype != "auto" else []
     options += ["--keep-shape"] if request.keep_shape else []
     options += [f"--layout {layout}" for layout in request.layouts]

@@ -40,9 +40,8 @@ class Request:
 
     `layouts` are `NAME=LAYOUT`, the order of an input's or output's axes in the `.tflite`; with `keep_shape`
     all others have the file's. With `per_tensor` each int8 kernel has one scale, and with `metadata` the
-    `.tflite` tells of itself. `min_snr_db` is the
-    signal-to-noise ratio that `check` demands of each output, None for that of the number format in
-    `MIN_SNR_DB`.
+    `.tflite` tells of itself. `min_snr_db` is the signal-to-noise ratio that `check` demands of each output,
+    None for that of the number format in `MIN_SNR_DB`.
     """
 
     source: Path
