@@ -219,3 +219,17 @@ def test_no_tensor_of_a_dense_layer_of_rows_is_a_copy():
     interpreter = Interpreter(model_content=content)
     interpreter.allocate_tensors()
     assert interpreter.get_output_details()[0]["shape"].tolist() == [1, 96]
+
+
+@pytest.mark.parametrize("form", ["float", "int8"])
+def test_one_slope_is_stored_for_each_channel(form):
+    """XNNPACK of TFLite 2.14 takes it for that many, and reads what lies behind it."""
+    graph = Graph(2, 8, 8)
+    image = graph.add("Conv", "input", 0.3 * graph.weights(8, 2, 3, 3))
+    graph.add("PRelu", image, np.full((1, 1, 1), 0.2, np.float32))
+    content = (
+        in_floats(graph.model()) if form == "float" else in_codes(quantise(graph.model(), FORMATS["int8"]))
+    )
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
+    (prelu,) = (each for each in model.subgraphs[0].operators if len(each.inputs) == 2)
+    assert model.subgraphs[0].tensors[prelu.inputs[1]].shape[-1] == 8

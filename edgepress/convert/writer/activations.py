@@ -118,12 +118,14 @@ def _prelu(low: Lowering, step: Step) -> Tensor:
     if others:
         below = build.times(others[0], build.unary("RELU", build.unary("NEG", x)))
         return build.minus(build.unary("RELU", x), below)
-    return build.add("PRELU", [x, build.constant(_slope(step))], x.shape)
+    return build.add("PRELU", [x, build.constant(_slope(step, x))], x.shape)
 
 
-def _slope(step: Step) -> Any:
+def _slope(step: Step, x: Tensor) -> Any:
+    """With a number for each channel: of fewer, XNNPACK of TFLite 2.14 reads others behind them."""
     values = step.weights["slope"].values
-    return values[0] if values.ndim > 1 and values.shape[0] == 1 else values
+    own = values[0] if values.ndim > 1 and values.shape[0] == 1 else values
+    return np.ascontiguousarray(np.broadcast_to(own, (*own.shape[:-1], x.shape[-1])))
 
 
 def _coded_prelu(low: Lowering, step: Step) -> Tensor | None:
@@ -131,7 +133,7 @@ def _coded_prelu(low: Lowering, step: Step) -> Tensor | None:
     codes, x = low.wanted.get(step.output), low.code(step.inputs[0])
     if codes is None or x is None or "slope" not in step.weights:
         return None
-    values, coded = _slope(step), low.coded_operand(step.weights["slope"])
+    values, coded = _slope(step, x), low.coded_operand(step.weights["slope"])
     own = _symmetric_codes(values) if coded is None or coded.codes is None else coded.codes
     slope = Tensor("", values.shape, own.dtype, own, own.of(values))
     return low.build.add("PRELU", [x, slope], x.shape, codes=codes)
