@@ -74,8 +74,8 @@ def test_float_weights_are_those_the_format_stores(form, quantised):
         assert np.abs(one - other).max() > 0
         if codes > 7:
             assert (np.abs(one - other) <= 0.5001 * steps).all()
-        else:  # the few largest may be cut
-            assert np.square(one - other).mean() <= np.square(steps).mean() / 12
+        else:  # the few largest may be cut, and others make up for losses
+            assert np.square(one - other).mean() <= np.square(steps).mean() / 4
 
 
 def test_the_float_model_computes_nearly_the_same(form, quantised):
