@@ -10,6 +10,8 @@ from ai_edge_litert.interpreter import Interpreter
 
 from edgepress.config.quant import Int8
 from edgepress.convert.nhwc import convert
+from edgepress.convert.writer.graph import Operator, Tensor, codes_of_one
+from edgepress.convert.writer.versions import version_of
 from tests.networks import FORMATS, Graph, quantise, run_onnx, run_tflite, task
 
 INT = np.int64
@@ -233,3 +235,33 @@ def test_one_slope_is_stored_for_each_channel(form):
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
     (prelu,) = (each for each in model.subgraphs[0].operators if len(each.inputs) == 2)
     assert model.subgraphs[0].tensors[prelu.inputs[1]].shape[-1] == 8
+
+
+def _grouped(graph: Graph, x: str) -> str:
+    return graph.add("Conv", x, 0.3 * graph.weights(8, 4, 1, 1), group=2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "version", "body"),
+    [
+        ("CONV_2D", 6, _grouped),
+        ("MUL", 2, lambda g, x: g.add("Mul", g.add("Sigmoid", x), x)),
+        ("TILE", 3, lambda g, x: g.add("Tile", x, np.array([1, 1, 2, 1], INT))),
+        ("GELU", 2, lambda g, x: g.add("Gelu", x)),
+    ],
+)
+def test_versions_of_integer_operators_are_those_of_tensorflow(kind, version, body):
+    """Source: op_version.cc; a runtime that has an older kernel alone refuses the file."""
+    graph = Graph(2, 8, 8, opset=20 if kind == "GELU" else 15)
+    image = graph.add("Conv", "input", 0.3 * graph.weights(8, 2, 3, 3))
+    graph.add("Conv", body(graph, image), 0.3 * graph.weights(4, 8, 1, 1))
+    content = in_codes(quantise(graph.model(), FORMATS["int8"]))
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
+    versions = {each.version for each in model.operatorCodes if KINDS[each.builtinCode] == kind}
+    assert version in versions
+
+
+@pytest.mark.parametrize(("scale", "version"), [(0.5, 2), (1.0, 3), (2.0, 3)])
+def test_products_that_are_enlarged_have_a_version_of_their_own(scale, version):
+    one, other, result = (Tensor("", (2,), "int8", codes_of_one(each, 0)) for each in (scale, 1.0, 1.0))
+    assert version_of(Operator("MUL", [one, other], [result])) == version

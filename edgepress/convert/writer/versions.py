@@ -31,11 +31,12 @@ def _conv(operator: Operator) -> int:
     assert kernel is not None
     if x.dtype == "int16":
         return 4
+    grouped = x.shape[3] != kernel.shape[3]
     if x.dtype == "int8":
-        return 7 if kernel.dtype == "int4" else 3
+        return 7 if kernel.dtype == "int4" else 6 if grouped else 3
     if kernel.dtype == "int8":
         return 5 if kernel.codes is not None and not kernel.codes.one else 2
-    return 6 if x.shape[3] != kernel.shape[3] else 1
+    return 6 if grouped else 1
 
 
 def _depthwise(operator: Operator) -> int:
@@ -75,11 +76,21 @@ def _transpose_conv(operator: Operator) -> int:
 
 
 def _sum_of_two(operator: Operator) -> int:
-    """More than 4 axes that broadcast need another."""
     x = _first(operator)
+    if operator.kind == "MUL" and x.dtype == "int8" and _is_enlarged(operator):
+        return 3
     if operator.kind == "MUL":
         return {"int8": 2, "int16": 4, "uint32": 6, "int64": 5}.get(x.dtype, 1)
     return {"int8": 2, "int64": 4, "int16": 3 if operator.kind == "ADD" else 5}.get(x.dtype, 1)
+
+
+def _is_enlarged(operator: Operator) -> bool:
+    """Whether products of codes are multiplied by 1 or more for the result: old kernels cannot do that."""
+    scales = [
+        1.0 if tensor is None or tensor.codes is None else float(tensor.codes.scale.item())
+        for tensor in (*operator.inputs, *operator.outputs)
+    ]
+    return scales[0] * scales[1] >= scales[2]
 
 
 def _quantize(operator: Operator) -> int:
@@ -123,6 +134,8 @@ _RULES: Mapping[str, Callable[[Operator], int]] = {
     "BATCH_MATMUL": _by_type(int8=2, int16=3),
     "RESIZE_BILINEAR": lambda operator: _resize(operator),
     "RESIZE_NEAREST_NEIGHBOR": lambda operator: _resize(operator),
+    "GELU": _by_type(int8=2),
+    "TILE": _by_type(int8=3),
     "SPACE_TO_DEPTH": _by_type(int8=2),
     "DEPTH_TO_SPACE": _by_type(int8=2),
     "MIRROR_PAD": _by_type(int8=2, int16=3),
