@@ -1,8 +1,11 @@
 """The same seed and threads give the same files, bit for bit, and nothing but the declared ones."""
 
+import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 import yaml
 
@@ -15,6 +18,15 @@ every_stage = pytest.mark.parametrize("stage", STAGES)
 def test_a_fresh_clone_gives_the_same_hashes(ran: Project, fresh: Project) -> None:
     assert stages_run(fresh.dvc("repro")) == STAGES
     assert fresh.repeatable_hashes() == ran.repeatable_hashes()
+
+
+def test_models_say_what_they_are_and_what_made_them(ran: Project) -> None:
+    model = onnx.load(ran.folder / "models" / "quantize" / "model.onnx")
+    told = {entry.key: entry.value for entry in model.metadata_props}
+    assert {"data", "model", "train", "seed", "quantize"} <= json.loads(told["made_by"]).keys()
+    assert json.loads(told["labels"]) == [str(digit) for digit in range(10)]
+    with zipfile.ZipFile(ran.folder / "models" / "convert-tflite" / "model.tflite") as behind:
+        assert behind.read("labels.txt").split() == [b"%d" % digit for digit in range(10)]
 
 
 def test_a_run_leaves_only_declared_files(ran: Project) -> None:

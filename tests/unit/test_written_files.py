@@ -7,14 +7,17 @@ from pathlib import Path
 
 import flatbuffers
 import numpy as np
+import onnx
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
+from edgepress.config.convert import Nhwc
 from edgepress.convert.cutting import read_cuts
 from edgepress.convert.flatbuffer import read_tflite, tflite_metrics
 from edgepress.convert.nhwc import planned
 from edgepress.convert.pieces import Pieces
+from edgepress.convert.registry import convert_single
 from edgepress.convert.writer.contents import MOST_BYTES
 from edgepress.convert.writer.file import to_pieces
 from edgepress.convert.writer.halves import halved
@@ -25,7 +28,7 @@ from edgepress.graph.formats import number_format
 from edgepress.measure.sizes import size_metrics
 from edgepress.translate.absorbing import absorbed
 from tests.compressed import quantised
-from tests.networks import run_tflite, task
+from tests.networks import FORMATS, Graph, quantise, run_tflite, task
 
 FORMS = ["float32", "fp16", "dynamic", "int8"]
 TEST = task(50, seed=3).inputs()
@@ -144,3 +147,26 @@ def test_sizes_are_those_of_the_gzip_module(tmp_path: Path) -> None:
         (tmp_path / "file").write_bytes(content)
         packed = len(gzip.compress(content, 9, mtime=0))
         assert size_metrics(tmp_path / "file") == {"size_bytes": length, "size_gzip_bytes": packed}
+
+
+def separable(blocks: int = 4, filters: int = 64) -> onnx.ModelProto:
+    """About as many parameters, 20,000, and layers as DS-CNN of MLPerf Tiny has."""
+    graph = Graph(2, 8, 8)
+    graph.add("Relu", graph.add("Conv", "input", graph.weights(filters, 2, 3, 3), graph.weights(filters)))
+    for _ in range(blocks):
+        options = {"group": filters, "pads": [1, 1, 1, 1]}
+        for shape, given in (((filters, 1, 3, 3), options), ((filters, filters, 1, 1), {})):
+            graph.add("Conv", graph.last, graph.weights(*shape), graph.weights(filters), **given)
+            graph.add("Relu")
+    graph.add("Flatten", graph.add("GlobalAveragePool"))
+    graph.add("Gemm", graph.last, graph.weights(filters, 5), graph.weights(5))
+    return graph.model()
+
+
+def test_equal_vectors_and_names_are_stored_once_which_is_a_fifth_of_a_small_network(tmp_path: Path) -> None:
+    content = bytes(convert_single(quantise(separable(), FORMATS["int8"]), Nhwc("auto"), np.zeros(0)))
+    (tmp_path / "model.tflite").write_bytes(content)
+    assert 19_000 < tflite_metrics(tmp_path / "model.tflite")["parameters"] < 23_000
+    builder = flatbuffers.Builder(0)
+    builder.Finish(schema.ModelT.InitFromPackedBuf(content).Pack(builder), b"TFL3")
+    assert len(content) < 0.79 * len(builder.Output())
