@@ -125,7 +125,8 @@ KERNELS: dict[str, Callable[[], onnx.ModelProto]] = {
         codes(np.uint8, 4, 4, 3, 3), np.uint8(131), scales=np.float32(0.01)
     ),
     "uint8 around 128": lambda: layer(  # a code of 0 is -128 there
-        codes(np.uint8, 4, 4, 3, 3) * (np.indices((4, 4, 3, 3)).sum(0) > 0), np.full(4, 128, np.uint8)
+        np.maximum(codes(np.uint8, 4, 4, 3, 3), 1) * (np.indices((4, 4, 3, 3)).sum(0) > 0),
+        np.full(4, 128, np.uint8),
     ),
     "code -128": lambda: layer(lowest(4, 4, 3, 3), NONE),
     "several codes -128": lambda: layer(

@@ -121,7 +121,7 @@ def test_where_a_sum_lies_half_way_between_two_codes_onnx_runtime_itself_differs
 
 
 SYMMETRIC = {
-    *("code -128", "no zero point", "recoded", "depthwise recoded", "transposed recoded"),
+    *("uint8 around 128", "code -128", "no zero point", "recoded", "depthwise recoded", "transposed recoded"),
     *("transposed in groups", "gemm turned", "int4", "uint4"),
 }
 STORED_AS_FLOATS = {"axis of the inputs", "matrix by rows", "int16", "int4 in blocks", "int8 in blocks"}
