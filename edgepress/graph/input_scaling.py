@@ -88,6 +88,21 @@ def without_scaling(
     return _rewritten(model, line, layers, _left(line, bordered, step))
 
 
+_MOVES = (
+    "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Pad", "QuantizeLinear",
+    "DequantizeLinear",
+)  # fmt: skip
+
+
+def moved_input(model: onnx.ModelProto) -> set[str]:
+    """The first input, and what holds nothing but its numbers, moved or quantised."""
+    raw = {model.graph.input[0].name}
+    for node in model.graph.node:
+        if node.op_type in _MOVES and node.input[0] in raw:
+            raw.add(node.output[0])
+    return raw
+
+
 def _left(line: _Line, bordered: bool, step: float) -> Array:
     """What is still to subtract from the input; 0 where all goes into the layers."""
     mean = -line.summand / line.factor

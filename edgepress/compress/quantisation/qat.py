@@ -37,6 +37,7 @@ from edgepress.compress.tuning.suiting import compared, suited_data
 from edgepress.compress.tuning.tfmot_setup import tfmot
 from edgepress.config.quant import Int8Qat
 from edgepress.graph.batchnorm import fold_batchnorm
+from edgepress.graph.input_scaling import moved_input
 from edgepress.translate.keras_face import KerasNetwork, build_keras, write_back
 from edgepress.translate.plan import Plan, Step
 from edgepress.translate.planning import make_plan
@@ -193,10 +194,10 @@ def _network(
 
 def _start_ranges(quantised: onnx.ModelProto) -> dict[str, tuple[float, float]]:
     """What codes −128..127 cover, for each quantised activation; tensors that share a scale appear once."""
-    ranges, seen = {}, set()
+    ranges, seen, float_names = {}, set(), _float_names(quantised)
     for name, parameters in activation_parameters(quantised).items():
         if parameters.scale_name not in seen:
-            ranges[name] = parameters.range
+            ranges[float_names.get(name, name)] = parameters.range
             seen.add(parameters.scale_name)
     return ranges
 
@@ -205,6 +206,15 @@ def _end_ranges(
     quantised: onnx.ModelProto, reached: Mapping[str, tuple[float, float]]
 ) -> dict[str, tuple[float, float]]:
     """For each quantised activation, the range that it or one that it shares a scale with has moved to."""
-    parameters = activation_parameters(quantised)
-    moved = {parameters[name].scale_name: bounds for name, bounds in reached.items()}
+    parameters, float_names = activation_parameters(quantised), _float_names(quantised)
+    moved = {
+        each.scale_name: reached[float_names.get(name, name)]
+        for name, each in parameters.items()
+        if float_names.get(name, name) in reached
+    }
     return {name: moved.get(each.scale_name, each.range) for name, each in parameters.items()}
+
+
+def _float_names(quantised: onnx.ModelProto) -> dict[str, str]:
+    """The raw input's name for what only moves it: the float network may scale that, by the same names."""
+    return dict.fromkeys(moved_input(quantised), quantised.graph.input[0].name)

@@ -22,7 +22,7 @@ from edgepress.compress.quantisation.floats import unquantised_nodes
 from edgepress.compress.quantisation.scales import UNIT, scale_and_zero_point, unit_range
 from edgepress.compress.quantisation.sharing import Ranges, shared_ranges
 from edgepress.datasets.prepared import Array
-from edgepress.graph.input_scaling import without_scaling
+from edgepress.graph.input_scaling import moved_input, without_scaling
 from edgepress.graph.view import initializers, producers
 from edgepress.graph.weights import kernels
 
@@ -135,6 +135,7 @@ def _without_scaling(
     if done.mean is not None:
         ends = min(low, 0.0) - float(done.mean.max()), max(high, 0.0) - float(done.mean.min())
         ranges = {**ranges, done.centred: ends}
+    ranges = {**ranges, **dict.fromkeys(moved_input(done.model), (low, high))}
     return done.model, ranges, scales
 
 

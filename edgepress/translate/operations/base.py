@@ -49,8 +49,13 @@ def constant(values: Array) -> Tensor:
 
 
 def operand(weight: Weight) -> Tensor:
-    """A constant operand."""
-    return tf.constant(weight.values)
+    """A constant operand, without its leading axes of size 1.
+
+    TensorFlow's optimiser adds one behind a layer to the layer's bias, and fails where it has more axes.
+    """
+    shape = weight.values.shape
+    first = next((axis for axis, size in enumerate(shape) if size != 1), len(shape))
+    return tf.constant(weight.values.reshape(shape[first:]))
 
 
 def binary(operation: Callable[[Tensor, Tensor], Tensor]) -> Operation:
