@@ -8,6 +8,7 @@ than it adds.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import onnx
@@ -31,6 +32,9 @@ _MOST_SUMMAND = 16.0
 
 _LIKE = 2.0
 """So much may factors of a kernel's inputs differ: int8 has one scale for all inputs of an output."""
+
+
+Coded = Literal["per channel", "per tensor"] | None
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,11 @@ class _Line:
 
 
 def without_scaling(
-    model: onnx.ModelProto, step: float = 0.0, whole: Collection[str] = (), kept: Collection[str] = ()
+    model: onnx.ModelProto,
+    step: float = 0.0,
+    whole: Collection[str] = (),
+    kept: Collection[str] = (),
+    coded: Coded = None,
 ) -> Unscaled:
     """The model without what multiplies its first input, or adds to it, before the first layers.
 
@@ -67,6 +75,7 @@ def without_scaling(
         step: that of the input's codes, 0 without codes; what is left to subtract becomes a multiple of it.
         whole: initializers of kernels whose inputs may get one positive factor alone.
         kept: names of nodes that stay as they are.
+        coded: how kernels become int8, so that the summand meets their codes.
 
     Returns:
         `model` itself where nothing can be done.
@@ -80,12 +89,11 @@ def without_scaling(
         return Unscaled(model)
     uniform = line.factor.size == 1 or bool((line.factor == line.factor.flat[0]).all())
     magnitudes = np.abs(line.factor)
-    coded = any(layer.input[1] in whole for layer in layers)
-    if coded and not (uniform and line.factor.flat[0] > 0):
+    if any(layer.input[1] in whole for layer in layers) and not (uniform and line.factor.flat[0] > 0):
         return Unscaled(model)
     if step and magnitudes.max() > _LIKE * magnitudes.min():
         return Unscaled(model)
-    return _rewritten(model, line, layers, _left(line, bordered, step))
+    return _rewritten(model, line, layers, _left(line, bordered, step), coded)
 
 
 _MOVES = (
@@ -261,7 +269,9 @@ def _pads_zeros(node: onnx.NodeProto, known: Mapping[str, Array]) -> bool:
     return given is not None and not bool(given.any())
 
 
-def _rewritten(model: onnx.ModelProto, line: _Line, layers: list[onnx.NodeProto], left: Array) -> Unscaled:
+def _rewritten(
+    model: onnx.ModelProto, line: _Line, layers: list[onnx.NodeProto], left: Array, coded: Coded
+) -> Unscaled:
     changed, known = copy(model), initializers(model)
     centred = f"{model.graph.input[0].name}.centred" if left.any() else ""
     arithmetic = {node.output[0] for node in line.nodes}
@@ -281,19 +291,21 @@ def _rewritten(model: onnx.ModelProto, line: _Line, layers: list[onnx.NodeProto]
     replace_nodes(changed, nodes)
     summand = line.summand + line.factor * left
     for layer in layers:
-        _fold(changed, layer.output[0], line.factor, summand)
+        _fold(changed, layer.output[0], line.factor, summand, coded)
     remove_unused_initializers(changed)
     factors = {layer.input[1]: float(line.factor.flat[0]) for layer in layers}
     return Unscaled(changed, factors, centred, left if centred else None)
 
 
-def _fold(model: onnx.ModelProto, output: str, factor: Array, summand: Array) -> None:
+def _fold(model: onnx.ModelProto, output: str, factor: Array, summand: Array, coded: Coded) -> None:
     """Let the layer that makes `output` take x for factor·x + summand."""
     layer = next(node for node in model.graph.node if node.output[0] == output)
     known = initializers(model)
-    kernel = known[layer.input[1]].astype(np.float64)
-    shift = (kernel * _along_inputs(layer, kernel, summand)).sum(_axes_of_inputs(layer, kernel))
-    set_initializer(model, layer.input[1], (kernel * _along_inputs(layer, kernel, factor)).astype(np.float32))
+    kernel, axes = known[layer.input[1]].astype(np.float64), _axes_of_inputs(layer, known[layer.input[1]])
+    scaled = kernel * _along_inputs(layer, kernel, factor)
+    met = _in_codes(scaled, axes if coded == "per channel" else None) if coded else scaled
+    shift = (met * _along_inputs(layer, kernel, summand / factor)).sum(axes)
+    set_initializer(model, layer.input[1], scaled.astype(np.float32))
     if not summand.any():
         return
     if layer.op_type == "MatMul":
@@ -310,6 +322,13 @@ def _fold(model: onnx.ModelProto, output: str, factor: Array, summand: Array) ->
     set_initializer(model, bias, (shift + (known[given] if given else 0.0)).astype(np.float32))
     del layer.input[2:]
     layer.input.append(bias)
+
+
+def _in_codes(kernel: Array, axes: tuple[int, ...] | None) -> Array:
+    """What int8 makes of a kernel: the largest magnitude, of all or along `axes`, is code 127."""
+    steps = np.abs(kernel).max(axes, keepdims=True) / 127
+    rounded: Array = np.rint(kernel / np.where(steps > 0, steps, 1)) * steps
+    return rounded
 
 
 def _along_inputs(layer: onnx.NodeProto, kernel: Array, numbers: Array) -> Array:

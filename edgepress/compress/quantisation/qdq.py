@@ -22,7 +22,7 @@ from edgepress.compress.quantisation.floats import unquantised_nodes
 from edgepress.compress.quantisation.scales import UNIT, scale_and_zero_point, unit_range
 from edgepress.compress.quantisation.sharing import Ranges, shared_ranges
 from edgepress.datasets.prepared import Array
-from edgepress.graph.input_scaling import moved_input, without_scaling
+from edgepress.graph.input_scaling import Coded, moved_input, without_scaling
 from edgepress.graph.view import initializers, producers
 from edgepress.graph.weights import kernels
 
@@ -86,7 +86,8 @@ def write_qdq(
     Ensures: a tensor whose range starts at 0 has zero point −128, so a Relu before it may be left out.
     """
     if model.graph.input[0].name in ranges:
-        model, ranges, kernel_scales = _without_scaling(model, ranges, kernel_scales, floats)
+        coded: Coded = "per channel" if per_channel else "per tensor"
+        model, ranges, kernel_scales = _without_scaling(model, ranges, kernel_scales, floats, coded)
     fixed = tensors_of_fixed_range(model)
     shared = aligned_ranges(model, shared_ranges(model, ranges, fixed), fixed)
     # A constant mask of −inf has no range and needs none: only nodes that stay in floats read it.
@@ -123,12 +124,16 @@ def write_qdq(
 
 
 def _without_scaling(
-    model: onnx.ModelProto, ranges: Ranges, kernel_scales: Mapping[str, Array], floats: Collection[str]
+    model: onnx.ModelProto,
+    ranges: Ranges,
+    kernel_scales: Mapping[str, Array],
+    floats: Collection[str],
+    coded: Coded,
 ) -> tuple[onnx.ModelProto, Ranges, Mapping[str, Array]]:
     """The model with the input's normalisation in its first layers, and the ranges and scales of that."""
     low, high = ranges[model.graph.input[0].name]
     step = float(scale_and_zero_point(low, high)[0])
-    done = without_scaling(model, step, kernel_scales, {*unquantised_nodes(model), *floats})
+    done = without_scaling(model, step, kernel_scales, {*unquantised_nodes(model), *floats}, coded)
     if done.model is model:
         return model, ranges, kernel_scales
     scales = {name: each * np.float32(done.factors.get(name, 1.0)) for name, each in kernel_scales.items()}
