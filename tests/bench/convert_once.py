@@ -22,8 +22,8 @@ def main() -> None:
     convert = import_module(f"edgepress.convert.{converter}").convert
     imported = time.perf_counter()
     content = convert(source, number_format(source) == "int8", inputs)
+    content.save(Path(target))
     end = time.perf_counter()
-    Path(target).write_bytes(content)
     print(json.dumps({"import_s": imported - begin, "convert_s": end - imported}))
 
 
