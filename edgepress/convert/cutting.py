@@ -13,7 +13,8 @@ from pathlib import Path
 from ai_edge_litert import schema_py_generated as schema
 
 from edgepress.artifacts import broken
-from edgepress.convert.flatbuffer import MAKER, Graph, Operator, read_content, read_tflite
+from edgepress.convert.flatbuffer import read_content, read_tflite
+from edgepress.convert.tflite_model import MAKER, Graph, Operator
 from edgepress.errors import ArtifactError
 
 _OUTPUTS, _OPERATORS, _SIGNATURES = 8, 10, 18

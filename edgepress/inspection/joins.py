@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from edgepress.convert.flatbuffer import Graph, Operator, Tensor
+from edgepress.convert.tflite_model import Graph, Operator, Tensor
 from edgepress.graph.kept_floats import Bounds, FloatJoin, joined_ranges
 from edgepress.text import one_line
 

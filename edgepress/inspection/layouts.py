@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from edgepress.convert.flatbuffer import Graph, Operator
+from edgepress.convert.tflite_model import Graph, Operator
 from edgepress.graph.axes import Axes, Axis
 
 _IMAGES = {

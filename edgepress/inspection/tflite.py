@@ -4,7 +4,8 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from edgepress.convert.flatbuffer import Graph, Kernel, Operator, Tensor, TfliteModel, read_tflite
+from edgepress.convert.flatbuffer import read_tflite
+from edgepress.convert.tflite_model import Graph, Kernel, Operator, Tensor, TfliteModel
 from edgepress.errors import ArtifactError
 from edgepress.graph.axes import Axes, layout
 from edgepress.graph.formats import NumberFormat

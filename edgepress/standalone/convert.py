@@ -10,10 +10,11 @@ import numpy as np
 import onnx
 
 from edgepress.config.convert import ConvertConfig, Nhwc, OnnxTf
-from edgepress.convert.flatbuffer import TfliteModel, read_tflite
+from edgepress.convert.flatbuffer import read_tflite
 from edgepress.convert.nhwc import planned
 from edgepress.convert.pieces import Pieces
 from edgepress.convert.registry import Orders, convert_single
+from edgepress.convert.tflite_model import TfliteModel
 from edgepress.datasets.prepared import Array
 from edgepress.errors import ConfigError, ConversionError, EdgepressError
 from edgepress.graph.about import say

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edgepress.convert.flatbuffer import Graph, read_tflite
+from edgepress.convert.flatbuffer import read_tflite
+from edgepress.convert.tflite_model import Graph
 from edgepress.datasets.prepared import Array
 from edgepress.devices.prediction import predict_any
 from edgepress.errors import ConversionError

@@ -9,8 +9,9 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from edgepress.config.convert import CHOICES, Nhwc, OnnxTf
-from edgepress.convert.flatbuffer import TfliteModel, read_tflite
+from edgepress.convert.flatbuffer import read_tflite
 from edgepress.convert.registry import convert_pair, convert_single
+from edgepress.convert.tflite_model import TfliteModel
 from edgepress.errors import ConfigError, ConversionError, DataError, EdgepressError, UnsupportedModelError
 from edgepress.graph.weights import kernels, weight_statistics
 from tests.compressed import ALL_FORMATS, CLUSTERS, clustered, quantised

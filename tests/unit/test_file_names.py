@@ -11,9 +11,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgepress.config.convert import Nhwc
 from edgepress.convert.cutting import read_cuts
-from edgepress.convert.flatbuffer import Graph as Read
 from edgepress.convert.flatbuffer import read_tflite
 from edgepress.convert.registry import convert_single
+from edgepress.convert.tflite_model import Graph as Read
 from edgepress.graph.normalise.normalise import normalise
 from edgepress.inspection.inspect import describe
 from edgepress.profiling.rows import rows

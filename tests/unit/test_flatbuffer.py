@@ -14,7 +14,8 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from edgepress.convert.flatbuffer import Kernel, read_tflite, tflite_metrics
+from edgepress.convert.flatbuffer import read_tflite, tflite_metrics
+from edgepress.convert.tflite_model import Kernel
 from edgepress.errors import ArtifactError
 
 MODELS = ["float", "float16", "int8", "int8_float_io", "nchw", "transpose_conv"]

@@ -12,8 +12,9 @@ from ai_edge_litert.interpreter import Interpreter
 from edgepress.compress.quantisation.compensating import compensated_codes, layer_inputs, shift
 from edgepress.compress.quantisation.kernel_codes import codes, largest_scales, least_error_scales
 from edgepress.config.quant import Calibration, Int4Weights
-from edgepress.convert.flatbuffer import TfliteModel, read_tflite
+from edgepress.convert.flatbuffer import read_tflite
 from edgepress.convert.nhwc import convert
+from edgepress.convert.tflite_model import TfliteModel
 from edgepress.errors import UnsupportedModelError
 from edgepress.graph.formats import number_format, restore_activations, to_float
 from edgepress.graph.weights import kernels

@@ -15,9 +15,10 @@ from edgepress.compress.quantisation.floats import FLOAT_OPERATORS, float_nodes
 from edgepress.compress.quantisation.registry import Sources, quantiser
 from edgepress.config.convert import Nhwc
 from edgepress.config.quant import Calibration, Int8
-from edgepress.convert.flatbuffer import TfliteModel, read_tflite
+from edgepress.convert.flatbuffer import read_tflite
 from edgepress.convert.nhwc import planned
 from edgepress.convert.registry import convert_single
+from edgepress.convert.tflite_model import TfliteModel
 from edgepress.graph.formats import number_format
 from edgepress.graph.io import save_model
 from edgepress.graph.normalise.normalise import load_normalised

@@ -13,8 +13,8 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgepress.convert.flatbuffer import MAKER, NODES
 from edgepress.convert.pieces import Pieces
+from edgepress.convert.tflite_model import MAKER, NODES
 from edgepress.convert.writer.contents import (
     ALIGNMENT,
     MOST_BYTES,
@@ -23,44 +23,13 @@ from edgepress.convert.writer.contents import (
     with_contents_behind,
     with_contents_within,
 )
+from edgepress.convert.writer.distinct import content_key, distinct, stored
 from edgepress.convert.writer.graph import Array, Codes, Graph, Operator, Tensor
 from edgepress.convert.writer.names import names_of, nodes_of_ends
+from edgepress.convert.writer.options import TYPES, options_of
 from edgepress.convert.writer.versions import version_of
 
 _VERSION = 3
-_TYPES = {
-    "float32": schema.TensorType.FLOAT32,
-    "float16": schema.TensorType.FLOAT16,
-    "int32": schema.TensorType.INT32,
-    "uint8": schema.TensorType.UINT8,
-    "int64": schema.TensorType.INT64,
-    "bool": schema.TensorType.BOOL,
-    "int16": schema.TensorType.INT16,
-    "int8": schema.TensorType.INT8,
-    "uint32": schema.TensorType.UINT32,
-    "uint16": schema.TensorType.UINT16,
-    "int4": schema.TensorType.INT4,
-}
-_OPTIONS = {
-    "AVERAGE_POOL_2D": "Pool2DOptions",
-    "BATCH_MATMUL": "BatchMatMulOptions",
-    "CONV_2D": "Conv2DOptions",
-    "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
-    "LEAKY_RELU": "LeakyReluOptions",
-    "MAXIMUM": "MaximumMinimumOptions",
-    "MAX_POOL_2D": "Pool2DOptions",
-    "MEAN": "ReducerOptions",
-    "MINIMUM": "MaximumMinimumOptions",
-    "PADV2": "PadV2Options",
-    "SELECT_V2": "SelectV2Options",
-    "RESIZE_NEAREST_NEIGHBOR": "ResizeNearestNeighborOptions",
-    **dict.fromkeys(
-        ("REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD", "REDUCE_ANY", "REDUCE_ALL", "SUM"), "ReducerOptions"
-    ),
-}
-"""The options of operators whose names do not spell them."""
-
-_FIELDS = {"activation": "fusedActivationFunction", "in_type": "inDataType", "out_type": "outDataType"}
 
 
 def to_pieces(graph: Graph, most: int = MOST_BYTES, metadata: Mapping[str, bytes] | None = None) -> Pieces:
@@ -77,7 +46,7 @@ def to_pieces(graph: Graph, most: int = MOST_BYTES, metadata: Mapping[str, bytes
 class _Writer:
     def __init__(self, graph: Graph, metadata: Mapping[str, bytes]) -> None:
         self._graph = graph
-        self._tensors = _distinct(graph.tensors())
+        self._tensors = distinct(graph.tensors())
         self._names = names_of(graph)
         self._buffers: list[Array | None] = [None]
         self._places = self._buffers_of_tensors()
@@ -122,16 +91,12 @@ class _Writer:
             if tensor.values is None:
                 places.append(0)
                 continue
-            array = _stored(tensor)
-            key = _content_key(array)
-            if key is None or key not in known:
+            array = stored(tensor)
+            key = content_key(array)
+            if key not in known:
+                known[key] = len(self._buffers)
                 self._buffers.append(array)
-                place = len(self._buffers) - 1
-                if key is not None:
-                    known[key] = place
-                places.append(place)
-            else:
-                places.append(known[key])
+            places.append(known[key])
         return places
 
     def _entry(self, name: str, content: bytes) -> tuple[str, int]:
@@ -177,7 +142,7 @@ class _Writer:
         quantisation = 0 if tensor.codes is None else self._quantisation(tensor.codes)
         schema.TensorStart(b)
         schema.TensorAddShape(b, shape)
-        schema.TensorAddType(b, _TYPES[tensor.dtype])
+        schema.TensorAddType(b, TYPES[tensor.dtype])
         schema.TensorAddBuffer(b, buffer)
         schema.TensorAddName(b, name)
         if quantisation:
@@ -219,7 +184,7 @@ class _Writer:
         b, index = self._builder, self._tensors.index
         inputs = self._integers([-1 if t is None else index[id(t)] for t in operator.inputs])
         outputs = self._integers([index[id(t)] for t in operator.outputs])
-        kind, options = _options(operator)
+        kind, options = options_of(operator)
         table = self._options(kind, options) if kind else 0
         schema.OperatorStart(b)
         schema.OperatorAddOpcodeIndex(b, codes[operator.kind, version_of(operator)])
@@ -287,81 +252,3 @@ def _nodes(graph: Graph) -> dict[str, bytes]:
     found = nodes_of_ends(graph)
     told = json.dumps(found, ensure_ascii=False, separators=(",", ":"))
     return {NODES: told.encode(errors="replace")} if found else {}
-
-
-class _Tensors:
-    """`unique` tensors of the file, and the number there of each tensor of the network, by its id."""
-
-    def __init__(self) -> None:
-        self.unique: list[Tensor] = []
-        self.index: dict[int, int] = {}
-
-
-def _distinct(tensors: Sequence[Tensor]) -> _Tensors:
-    """Constants that are equal, also in how they are read, are one tensor."""
-    found, known = _Tensors(), dict[Any, int]()
-    for tensor in tensors:
-        key = None if tensor.values is None else _tensor_key(tensor, tensor.values)
-        if key is not None and key in known:
-            found.index[id(tensor)] = known[key]
-            continue
-        found.unique.append(tensor)
-        found.index[id(tensor)] = len(found.unique) - 1
-        if key is not None:
-            known[key] = len(found.unique) - 1
-    return found
-
-
-def _tensor_key(tensor: Tensor, values: Array) -> Any:
-    content = _content_key(values)
-    if content is None:
-        return None
-    return (content, tensor.shape, tensor.dtype, None if tensor.codes is None else tensor.codes.key())
-
-
-_HASHED = 1 << 20
-"""Constants of more bytes are the same only if they lie in the same place."""
-
-
-def _content_key(array: Array) -> Any:
-    if array.nbytes <= _HASHED:
-        return (array.dtype.char, array.tobytes())
-    return (array.dtype.char, array.__array_interface__["data"][0], array.shape, array.strides)
-
-
-def _stored(tensor: Tensor) -> Array:
-    """The content as it lies in the file: two codes of 4 bits to a byte, the first in the lower half."""
-    assert tensor.values is not None
-    if tensor.dtype != "int4":
-        return tensor.values
-    halves = tensor.values.reshape(-1).view(np.uint8) & 0x0F
-    halves = np.append(halves, np.zeros(halves.size % 2, np.uint8))
-    packed: Array = halves[0::2] | halves[1::2] << 4
-    return packed
-
-
-def _options(operator: Operator) -> tuple[str, dict[str, Any]]:
-    """The schema's name of an operator's options and their fields; '' where it has none."""
-    kind = _OPTIONS.get(operator.kind) or _camel(operator.kind) + "Options"
-    if not hasattr(schema.BuiltinOptions, kind):
-        return "", {}
-    return kind, {_field(name): _value(name, value) for name, value in operator.options.items()}
-
-
-def _camel(name: str) -> str:
-    return "".join(part.capitalize() for part in name.split("_"))
-
-
-def _field(name: str) -> str:
-    first, *others = name.split("_")
-    return _FIELDS.get(name) or first + "".join(part.capitalize() for part in others)
-
-
-def _value(name: str, value: Any) -> Any:
-    if name == "padding":
-        return getattr(schema.Padding, value)
-    if name == "activation":
-        return getattr(schema.ActivationFunctionType, value)
-    if name == "mode":
-        return getattr(schema.MirrorPadMode, value)
-    return _TYPES[value] if name in ("in_type", "out_type") else value

@@ -25,10 +25,16 @@ def _by_type(**versions: int) -> Callable[[Operator], int]:
     return lambda operator: versions.get(_first(operator).dtype, 1)
 
 
-def _conv(operator: Operator) -> int:
-    x, kernel = operator.inputs[0], operator.inputs[1]
+def _layer(operator: Operator) -> tuple[Tensor, Tensor]:
+    """What a layer reads, and its kernel."""
+    x, kernel = operator.inputs[:2]
     assert x is not None
     assert kernel is not None
+    return x, kernel
+
+
+def _conv(operator: Operator) -> int:
+    x, kernel = _layer(operator)
     if x.dtype == "int16":
         return 4
     grouped = x.shape[3] != kernel.shape[3]
@@ -40,9 +46,7 @@ def _conv(operator: Operator) -> int:
 
 
 def _depthwise(operator: Operator) -> int:
-    x, kernel = operator.inputs[0], operator.inputs[1]
-    assert x is not None
-    assert kernel is not None
+    x, kernel = _layer(operator)
     if x.dtype == "int16":
         return 5
     if x.dtype == "int8":
@@ -56,9 +60,7 @@ def _depthwise(operator: Operator) -> int:
 
 
 def _dense(operator: Operator) -> int:
-    x, kernel = operator.inputs[0], operator.inputs[1]
-    assert x is not None
-    assert kernel is not None
+    x, kernel = _layer(operator)
     keep = bool(operator.options.get("keep_num_dims"))
     if x.dtype == "int16":
         return 7
@@ -109,6 +111,12 @@ def _strided_slice(operator: Operator) -> int:
     return {"int8": 2, "bool": 3, "int16": 4}.get(x.dtype, 1)
 
 
+def _resize(operator: Operator) -> int:
+    dtype = _first(operator).dtype
+    centred = operator.options.get("half_pixel_centers") or operator.options.get("align_corners")
+    return 4 if dtype == "int16" else 3 if centred else {"int8": 2}.get(dtype, 1)
+
+
 _RULES: Mapping[str, Callable[[Operator], int]] = {
     "CONV_2D": _conv,
     "DEPTHWISE_CONV_2D": _depthwise,
@@ -132,8 +140,8 @@ _RULES: Mapping[str, Callable[[Operator], int]] = {
     "UNPACK": _by_type(int8=2, bool=2, int16=4),
     "PACK": _by_type(int8=2, int16=3),
     "BATCH_MATMUL": _by_type(int8=2, int16=3),
-    "RESIZE_BILINEAR": lambda operator: _resize(operator),
-    "RESIZE_NEAREST_NEIGHBOR": lambda operator: _resize(operator),
+    "RESIZE_BILINEAR": _resize,
+    "RESIZE_NEAREST_NEIGHBOR": _resize,
     "GELU": _by_type(int8=2),
     "TILE": _by_type(int8=3),
     "SPACE_TO_DEPTH": _by_type(int8=2),
@@ -143,11 +151,3 @@ _RULES: Mapping[str, Callable[[Operator], int]] = {
     **dict.fromkeys(("EQUAL", "NOT_EQUAL"), _by_type(int8=2, bool=3)),
     **dict.fromkeys(("GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL"), _by_type(int8=2)),
 }
-
-
-def _resize(operator: Operator) -> int:
-    half = operator.options.get("half_pixel_centers") or operator.options.get("align_corners")
-    dtype = _first(operator).dtype
-    if operator.kind == "RESIZE_BILINEAR":
-        return 4 if dtype == "int16" else 3 if half else {"int8": 2}.get(dtype, 1)
-    return 4 if dtype == "int16" else 3 if half else {"int8": 2}.get(dtype, 1)
