@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.convert.writer.builder import requantised_inexactly
+from edgepress.convert.writer.forms import requantised_inexactly
 from edgepress.convert.writer.graph import Codes
 from edgepress.convert.writer.lowering import Lowering
 from edgepress.convert.writer.table import RULES

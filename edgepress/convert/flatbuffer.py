@@ -173,7 +173,7 @@ class _Reader:
         return Graph(tensors, operators, *(self._indices(end, len(tensors)) for end in ends))
 
     def _tensor(self, tensor: Any) -> Tensor:
-        name, dtype = self._name(tensor.Name()), _TENSOR_TYPES[tensor.Type()]
+        name, dtype = self._name(tensor.Name() or b""), _TENSOR_TYPES[tensor.Type()]
         data, shape = self._buffers[tensor.Buffer()], self._numbers(tensor.ShapeAsNumpy())
         if len(shape) > _MAX_RANK:
             raise ValueError(f"a tensor has {len(shape)} axes; expected at most {_MAX_RANK}")

@@ -46,6 +46,20 @@ def test_operators_and_tensors_are_those_the_interpreter_sees(small_models, name
     assert sorted(model.float_tensors) == sorted(floats)
 
 
+def test_tensors_may_have_no_names(small_models, tmp_path):
+    """The schema does not ask for them; some writers leave them out."""
+    content = (small_models / "float.tflite").read_bytes()
+    model = schema.ModelT.InitFromPackedBuf(content)
+    for tensor in model.subgraphs[0].tensors:
+        tensor.name = None
+    builder = flatbuffers.Builder(len(content))
+    builder.Finish(model.Pack(builder), b"TFL3")
+    (tmp_path / "nameless.tflite").write_bytes(builder.Output())
+    read = read_tflite(tmp_path / "nameless.tflite")
+    assert {tensor.name for tensor in read.graphs[0].tensors} == {""}
+    assert read.operators == read_tflite(small_models / "float.tflite").operators
+
+
 def test_operators_are_counted(small_models):
     model = read_tflite(small_models / "nchw.tflite")
     assert model.op_counts == dict(Counter(model.operators))
