@@ -113,7 +113,9 @@ class TestTflm(DeviceContract):
         pair = Pair("tflite", built_in_models / f"{name}.tflite", built_in_models / f"{name}_float.tflite")
         measured = device.measure(pair, built_in_models / "images.npy")
         candidate, baseline = measured.candidate.figures, measured.baseline.figures
-        assert candidate["reference_agreement"] == {"top1": 1.0, "identical": 1.0}
+        # TFLM rounds a sum twice, LiteRT once: 33.4998 becomes 34 in one, 33 in the other.
+        assert candidate["reference_agreement"]["top1"] == 1
+        assert candidate["reference_agreement"]["identical"] > 0.99
         assert measured.candidate.outputs.dtype == np.int8
         assert measured.candidate.outputs.std(axis=0).min() > 0
         assert 0 < candidate["tensor_arena_bytes"] < baseline["tensor_arena_bytes"]

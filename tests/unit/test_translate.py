@@ -703,12 +703,12 @@ def test_unknown_operators_are_all_named_at_once():
         make_plan(graph.model())
 
 
-def test_nodes_without_a_name_are_called_by_their_place():
+def test_nodes_without_a_name_are_called_by_what_they_make():
     graph = Graph(4, 5, 6)
     graph.add("Relu")
-    graph.add("Sin", "input")
+    made = graph.add("Sin", "input")
     graph.nodes[1].name = ""
-    with pytest.raises(UnsupportedModelError, match=r"'Sin_1' \(Sin\)"):
+    with pytest.raises(UnsupportedModelError, match=rf"'{made}' \(Sin\)"):
         make_plan(graph.model())
 
 
