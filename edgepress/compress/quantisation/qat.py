@@ -37,7 +37,7 @@ from edgepress.compress.tuning.suiting import compared, suited_data
 from edgepress.compress.tuning.tfmot_setup import tfmot
 from edgepress.config.quant import Int8Qat
 from edgepress.graph.batchnorm import fold_batchnorm
-from edgepress.graph.input_scaling import moved_input
+from edgepress.graph.raw_input import moved_input
 from edgepress.translate.keras_face import KerasNetwork, build_keras, write_back
 from edgepress.translate.plan import Plan, Step
 from edgepress.translate.planning import make_plan

@@ -22,7 +22,8 @@ from edgepress.compress.quantisation.floats import unquantised_nodes
 from edgepress.compress.quantisation.scales import UNIT, scale_and_zero_point, unit_range
 from edgepress.compress.quantisation.sharing import Ranges, shared_ranges
 from edgepress.datasets.prepared import Array
-from edgepress.graph.input_scaling import Coded, moved_input, without_scaling
+from edgepress.graph.input_scaling import Coded, without_scaling
+from edgepress.graph.raw_input import moved_input
 from edgepress.graph.view import initializers, producers
 from edgepress.graph.weights import kernels
 

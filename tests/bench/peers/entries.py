@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.convert.flatbuffer import tflite_metrics
+from edgepress.convert.flatbuffer import read_tflite, tflite_metrics
 from tests.bench.peers.alignment import misaligned_buffers
 from tests.bench.peers.processes import Cost
 
@@ -46,6 +46,16 @@ class Entry:
     def inside(self) -> dict[str, Any]:
         """What the file holds: operators, transposes and more."""
         return tflite_metrics(self.target)
+
+    @cached_property
+    def coded_hard_swishes(self) -> int:
+        """How many HARD_SWISH the file has that make integer codes."""
+        return sum(
+            graph.tensors[operator.outputs[0]].dtype == "int8"
+            for graph in read_tflite(self.target).graphs
+            for operator in graph.operators
+            if operator.name == "HARD_SWISH"
+        )
 
     @cached_property
     def misaligned(self) -> int:

@@ -77,9 +77,15 @@ def _latency(name: str, ours: Entry, peers: list[Entry]) -> Goal:
 
 
 def _operators(name: str, ours: Entry, peers: list[Entry]) -> Goal:
+    """No more than the peer that has fewest, whose HARD_SWISH on codes may be two operators here.
+
+    LiteRT's kernel for those took 36 times as long as an ADD and a MUL (0.72 ms for 1×56×56×64).
+    """
     fewest = min(peers, key=lambda entry: entry.inside["ops"])
-    counts = ours.inside["ops"], fewest.inside["ops"]
-    return Goal(f"{name}: operators", counts[0] <= counts[1], f"{counts[0]}, {fewest.converter} {counts[1]}")
+    counts, doubled = (ours.inside["ops"], fewest.inside["ops"]), fewest.coded_hard_swishes
+    note = f"{counts[0]}, {fewest.converter} {counts[1]}"
+    note += f" with {doubled} HARD_SWISH on codes, each two here" if doubled else ""
+    return Goal(f"{name}: operators", counts[0] <= counts[1] + doubled, note)
 
 
 def _aligned(name: str, ours: Entry) -> Goal:
