@@ -5,7 +5,7 @@ and TFLiteConverter makes integer operators of it. Left to itself it would also 
 computes in floats between two quantisations: −(−1·x), of which there is no int8 kernel, keeps that apart.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,9 @@ import numpy as np
 
 from edgepress.convert.writer.forms import requantised_inexactly
 from edgepress.convert.writer.graph import Codes
+from edgepress.convert.writer.graph import Tensor as Coded
 from edgepress.convert.writer.lowering import Lowering
+from edgepress.convert.writer.products import counted
 from edgepress.convert.writer.table import RULES
 from edgepress.translate.functions import OPERATIONS
 from edgepress.translate.operations.base import Operation, Tensor
@@ -79,12 +81,30 @@ def _as_written(plan: Plan) -> Iterator[Step]:
             elif (codes := _codes_to_get(lowering, step, name)) is not None:
                 inputs[place] = f"{stem}.rescaled"
                 yield from _times_one(name, inputs[place], codes)
-        yield replace(step, inputs=tuple(inputs))
+        taking, coded = replace(step, inputs=tuple(inputs)), counted(lowering, step)
+        yield from [taking] if step.op != "matmul" or coded is None else _of_counts(taking, coded)
+
+
+def _of_counts(step: Step, coded: Sequence[Coded]) -> Iterator[Step]:
+    """The product of operands in scales, which are whole numbers, and then times both scales."""
+    names, scales = list[str](), [each.codes.scale.item() for each in coded if each.codes is not None]
+    for name, scale in zip(step.inputs, scales, strict=True):
+        stem = f"{step.output}.{len(names)}.count"
+        yield _with_number("mul", name, f"{stem}.quotient", 1 / scale)
+        yield _with_number("add", f"{stem}.quotient", f"{stem}.above", 0.5)
+        yield Step("floor", (f"{stem}.above",), stem, "")
+        names.append(stem)
+    yield replace(step, inputs=tuple(names), output=f"{step.output}.counts")
+    yield _with_number("mul", f"{step.output}.counts", step.output, np.prod(scales, dtype=np.float32))
+
+
+def _with_number(op: str, name: str, result: str, number: float) -> Step:
+    operand = {"operand": Weight(np.array(number, np.float32))}
+    return Step(op, (name,), result, "", {"constant_first": False}, operand)
 
 
 def _apart(name: str, result: str) -> Iterator[Step]:
-    minus = {"operand": Weight(np.array(-1, np.float32))}
-    yield Step("mul", (name,), f"{result}.sign", "", {"constant_first": False}, minus)
+    yield _with_number("mul", name, f"{result}.sign", -1)
     yield Step("neg", (f"{result}.sign",), result, "")
 
 

@@ -238,7 +238,7 @@ def idle(graph: Graph, image: str) -> str:
 
 @pytest.mark.parametrize("body", [paired, cropped, leaky, excited, residual, swish, idle])
 def test_the_runtimes_give_the_same_bits(body):
-    outputs, expected, content = both_runtimes(body, samples=256)
+    outputs, expected, content, _ = both_runtimes(body, samples=256)
     assert (np.ptp(expected, axis=0) > 0).mean() > 0.5
     np.testing.assert_allclose(outputs, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
     assert not has_floats(content)
@@ -298,7 +298,7 @@ def attending(graph: Graph, image: str) -> str:
 
 
 def test_attention_is_computed_in_floats_by_both_runtimes():
-    outputs, expected, content = both_runtimes(attending, samples=64)
+    outputs, expected, content, _ = both_runtimes(attending, samples=64)
     details = {each["index"]: each for each in Interpreter(model_content=content).get_tensor_details()}
     operators = Interpreter(model_content=content)._get_ops_details()
     kinds = [(each["op_name"], details[each["outputs"][0]]["dtype"]) for each in operators]
@@ -309,15 +309,69 @@ def test_attention_is_computed_in_floats_by_both_runtimes():
     assert np.abs(outputs - expected).max() <= 1.01 * detail["quantization"][0]
 
 
-def both_runtimes(body, samples: int) -> tuple[np.ndarray, np.ndarray, bytes]:
-    """What LiteRT and ONNX Runtime give for a quantised network, each (n, C, H, W), and the `.tflite`."""
+def _in_shares(graph: Graph, x: str) -> str:
+    total = graph.add("ReduceSum", graph.add("Abs", x), np.array([1], INT))
+    return graph.add("Div", x, graph.add("Add", total, np.float32(1e-4)))
+
+
+def _of_unit_length(graph: Graph, x: str) -> str:
+    length = graph.add("ReduceL2", x, axes=[1])
+    return graph.add("Div", x, graph.add("Max", length, np.float32(1e-4)))
+
+
+def _of_unit_mean_square(graph: Graph, x: str) -> str:
+    power = graph.add("ReduceMean", graph.add("Mul", x, x), axes=[1])
+    return graph.add("Div", x, graph.add("Sqrt", graph.add("Add", power, np.float32(1e-6))))
+
+
+def _by_linear_attention(graph: Graph, x: str) -> str:
+    """q·(kᵀ·v), over q·(kᵀ·1), with v and 1 joined (Cai et al., EfficientViT)."""
+    tokens, heads = np.array([0, 8, 64], INT), [0, 2, 1]
+    query, key = (
+        graph.add("Transpose", graph.add("Reshape", graph.add("Relu", weighed(graph, x)), tokens), perm=heads)
+        for _ in range(2)
+    )
+    value = graph.add("Transpose", graph.add("Reshape", weighed(graph, x), tokens), perm=heads)
+    joined_one = graph.add("Pad", value, np.array([0, 0, 0, 0, 0, 1], INT), np.float32(1))
+    mixed = graph.add("MatMul", graph.add("Transpose", key, perm=heads), joined_one)
+    product = graph.add("MatMul", query, mixed)
+    begin, end, last = (np.array([each], INT) for each in (0, 8, 9))
+    shares = graph.add("Slice", product, begin, end, np.array([2], INT))
+    total = graph.add("Slice", product, end, last, np.array([2], INT))
+    quotient = graph.add("Div", shares, graph.add("Add", total, np.float32(1e-15)))
+    return graph.add("Reshape", graph.add("Transpose", quotient, perm=heads), np.array([0, 8, 8, 8], INT))
+
+
+@pytest.mark.parametrize(
+    "normalise", [_in_shares, _of_unit_length, _of_unit_mean_square, _by_linear_attention]
+)
+def test_small_divisors_are_no_zeros(normalise):
+    """Those of some places are a thousandth of others."""
+    places = np.logspace(0, -1.5, 64, dtype=np.float32).reshape(1, 1, 8, 8)
+
+    def body(graph: Graph, image: str) -> str:
+        return weighed(graph, normalise(graph, graph.add("Mul", image, places)))
+
+    outputs, expected, content, exact = both_runtimes(body, samples=64)
+    (detail,) = Interpreter(model_content=content).get_output_details()
+    assert np.abs(outputs - expected).max() <= 1.01 * detail["quantization"][0]
+    noise = np.sqrt(np.mean((expected - exact) ** 2))
+    assert noise < 0.1 * exact.std()
+
+
+def both_runtimes(body, samples: int) -> tuple[np.ndarray, np.ndarray, bytes, np.ndarray]:
+    """What LiteRT and ONNX Runtime give for a quantised network, the `.tflite`, and what floats give.
+
+    Outputs are (n, C, H, W).
+    """
     tensorflow()
     from edgepress.convert.nhwc import convert
 
     graph = Graph(2, 8, 8)
     scaled = graph.add("Div", "input", np.float32(128))
     body(graph, graph.add("Conv", scaled, 0.3 * graph.weights(8, 2, 3, 3), pads=PADS))
-    quantised, inputs = quantise(graph.model(), FORMATS["int8"]), task(samples, seed=3).inputs()
+    model, inputs = graph.model(), task(samples, seed=3).inputs()
+    quantised = quantise(model, FORMATS["int8"])
     content = bytes(convert(quantised, True, np.zeros(0)))
     outputs, _ = run_tflite(content, inputs)
-    return np.moveaxis(outputs, -1, 1), run_onnx(quantised, inputs), content
+    return np.moveaxis(outputs, -1, 1), run_onnx(quantised, inputs), content, run_onnx(model, inputs)

@@ -28,9 +28,16 @@ FLOAT_OPERATORS = {
 """ONNX operators, each with its reason. Div only where its divisor is computed, ConvTranspose in groups."""
 
 
-_MOVING = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity")
+_MOVING = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Slice", "Split")
 _SCORING = ("Mul", "Div", "Add", "Sub", "Where", "Clip", "Max", "Min", "Softmax")
 """What stays float behind a product of computed matrices: all that moves it, and what leads to a Softmax."""
+
+_OF_DIVISORS = (
+    *_MOVING, "Abs", "Add", "Cast", "Clip", "Div", "Exp", "Expand", "Max", "Min", "Mul", "Pow", "Reciprocal",
+    "ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceSum", "ReduceSumSquare", "Sqrt", "Sub", "Sum",
+    "Where",
+)  # fmt: skip
+"""What sums, norms and their guards against 0 are made of."""
 
 
 def unquantised_nodes(model: onnx.ModelProto) -> list[str]:
@@ -45,7 +52,20 @@ def unquantised_nodes(model: onnx.ModelProto) -> list[str]:
         clips_joined = maker is not None and joins(model, maker)
         if node.op_type == "PRelu" or stays_float(node) or clips_joined:
             kept.append(node.name)
-    return [node.name for node in float_nodes(model)] + _behind_products(model) + kept
+    found = [node.name for node in float_nodes(model)] + _behind_products(model) + _divisors(model) + kept
+    return [*dict.fromkeys(found)]
+
+
+def _divisors(model: onnx.ModelProto) -> list[str]:
+    """What computes a divisor: codes that hold its largest values are 0 for small ones, so quotients infinite."""
+    constants, makers, names = set(initializers(model)), producers(model), dict[str, None]()
+    ahead = [node.input[1] for node in model.graph.node if node.op_type == "Div"]
+    while ahead:
+        node = makers.get(ahead.pop())
+        if node is not None and node.op_type in _OF_DIVISORS and node.name not in names:
+            names[node.name] = None
+            ahead += [name for name in node.input if name not in constants]
+    return list(names)
 
 
 def _behind_products(model: onnx.ModelProto) -> list[str]:

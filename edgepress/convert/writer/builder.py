@@ -154,6 +154,13 @@ class Builder:
     def dequantize(self, x: Tensor) -> Tensor:
         return self.add("DEQUANTIZE", [x], x.shape)
 
+    def counts(self, x: Tensor) -> Tensor:
+        """How many scales each code is from its zero point, as whole numbers, which floats hold exactly."""
+        assert x.codes is not None
+        units = codes_of_one(1.0, x.codes.zero_point, x.dtype)
+        relabelled = self.add("RESHAPE", [x, self.integers(x.shape)], x.shape, codes=units, new_shape=x.shape)
+        return self.dequantize(relabelled)
+
     # Moves: the result has the codes of the operand
 
     def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
