@@ -19,8 +19,11 @@ from edgepress.convert.writer.products import counted
 from edgepress.convert.writer.table import RULES
 from edgepress.translate.functions import OPERATIONS
 from edgepress.translate.operations.base import Operation, Tensor
-from edgepress.translate.plan import Entry, Plan, Quantisation, Step, Weight
+from edgepress.translate.plan import Entry, Plan, Step, Weight
 from edgepress.translate.tensorflow_setup import quiet, tf
+
+_ONE = "oracle.one"
+"""A tensor that is 1, which the converter cannot know: it leaves out products with constants that are."""
 
 _LARGEST_MATRIX = 1 << 24
 """TensorFlow's converter folds no constants of more than 2²⁵ elements."""
@@ -44,6 +47,7 @@ def concrete_function(plan: Plan, batch: int = 1) -> Any:
     Traced without autograph, which would rewrite the closures over the plan's constants.
     """
     steps = list(_operands_as_steps(_as_written(plan)))
+    constants = {step.output for step in steps if step.op == "constant"}
 
     def network(*values: Any) -> Any:
         tensors = {entry.name: value for entry, value in zip(plan.entries, values, strict=True)}
@@ -52,6 +56,9 @@ def concrete_function(plan: Plan, batch: int = 1) -> Any:
                 _QUANTISED.get(step.op, OPERATIONS[step.op]) if _has_codes(step) else OPERATIONS[step.op]
             )
             tensors[step.output] = operation(step, [tensors[name] for name in step.inputs])
+            if step.op == "fake_quant" and _ONE not in tensors and step.inputs[0] not in constants:
+                number = tf.negative(-1 * tf.reshape(tensors[step.output], (-1,))[:1])
+                tensors[_ONE] = tf.cast(tf.exp(number) >= 0, tf.float32)
         outputs = [tensors[name] for name in plan.outputs]
         return outputs if len(outputs) > 1 else outputs[0]
 
@@ -81,8 +88,9 @@ def _as_written(plan: Plan) -> Iterator[Step]:
             elif (codes := _codes_to_get(lowering, step, name)) is not None:
                 inputs[place] = f"{stem}.rescaled"
                 yield from _times_one(name, inputs[place], codes)
-        taking, coded = replace(step, inputs=tuple(inputs)), counted(lowering, step)
-        yield from [taking] if step.op != "matmul" or coded is None else _of_counts(taking, coded)
+        taking = replace(step, inputs=tuple(inputs))
+        counts = counted(lowering, step) if step.op == "matmul" else None
+        yield from [taking] if counts is None else _of_counts(taking, counts)
 
 
 def _of_counts(step: Step, coded: Sequence[Coded]) -> Iterator[Step]:
@@ -95,7 +103,7 @@ def _of_counts(step: Step, coded: Sequence[Coded]) -> Iterator[Step]:
         yield Step("floor", (f"{stem}.above",), stem, "")
         names.append(stem)
     yield replace(step, inputs=tuple(names), output=f"{step.output}.counts")
-    yield _with_number("mul", f"{step.output}.counts", step.output, np.prod(scales, dtype=np.float32))
+    yield _with_number("mul", f"{step.output}.counts", step.output, float(np.prod(scales, dtype=np.float32)))
 
 
 def _with_number(op: str, name: str, result: str, number: float) -> Step:
@@ -119,9 +127,9 @@ def _codes_to_get(lowering: Lowering, step: Step, name: str) -> Codes | None:
 
 
 def _times_one(name: str, result: str, codes: Codes) -> Iterator[Step]:
-    one = Quantisation(np.ones(1, np.float32), np.zeros(1, np.int64))
-    weight = {"operand": Weight(np.ones((), np.float32), quantisation=one)}
-    yield Step("mul", (name,), f"{result}.product", "", {"constant_first": False}, weight)
+    one = {"scale": 1.0, "zero_point": 0, "dtype": codes.dtype, "low": -128.0, "high": 127.0}
+    yield Step("fake_quant", (_ONE,), f"{result}.one", "", one)
+    yield Step("mul", (name, f"{result}.one"), f"{result}.product", "")
     scale, zero = codes.scale.item(), codes.zero_point
     ends = {"low": (-128 - zero) * scale, "high": (127 - zero) * scale}
     attributes = {"scale": scale, "zero_point": zero, "dtype": codes.dtype, **ends}

@@ -98,12 +98,8 @@ ARCHITECTURES = (
 
 _AMPLIFIED = "in floats, puts a few codes in a million one step apart, and later layers multiply that"
 INT8_LIMITS = {
-    "swin_t": f"LayerNormalization, {_AMPLIFIED}",
     "deit_tiny_patch16_224": f"LayerNormalization, {_AMPLIFIED}",
     "poolformer_s12": f"GroupNormalization, {_AMPLIFIED}",
     "tiny_vit_5m_224": f"LayerNormalization, {_AMPLIFIED}",
-    "levit_128s": "BatchNormalization behind attention stays a product and a sum, the first to differ",
-    "mobilevitv2_050": "Relu behind a Split changes the scale, for which LiteRT has 8 bits only",
-    "efficientvit_b0": "linear attention divides by sums of all sizes: int8 keeps few of float32's classes",
 }
 """Why the int8 form of these does not keep all bounds."""

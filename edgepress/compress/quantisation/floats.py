@@ -57,7 +57,7 @@ def unquantised_nodes(model: onnx.ModelProto) -> list[str]:
 
 
 def _divisors(model: onnx.ModelProto) -> list[str]:
-    """What computes a divisor: codes that hold its largest values are 0 for small ones, so quotients infinite."""
+    """What computes a divisor: codes that hold large ones are 0 for small ones, and quotients infinite."""
     constants, makers, names = set(initializers(model)), producers(model), dict[str, None]()
     ahead = [node.input[1] for node in model.graph.node if node.op_type == "Div"]
     while ahead:

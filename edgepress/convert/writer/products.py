@@ -17,8 +17,8 @@ def _matmul(low: Lowering, step: Step) -> Tensor:
         x, y = low.numbers(step)
         return build.batch_matmul(x, y, a["left"], a["right"])
     x, y = (build.counts(each) for each in coded)
-    scale = np.float32(np.prod([each.codes.scale.item() for each in coded if each.codes], dtype=np.float32))
-    return build.times(build.batch_matmul(x, y, a["left"], a["right"]), scale)
+    scale = np.prod([each.codes.scale for each in coded if each.codes], axis=0, dtype=np.float32)
+    return build.times(build.batch_matmul(x, y, a["left"], a["right"]), scale.reshape(()))
 
 
 def counted(low: Lowering, step: Step) -> list[Tensor] | None:
