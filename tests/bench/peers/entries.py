@@ -38,9 +38,14 @@ class Entry:
         return max(cost.peak_bytes for cost in self.costs)
 
     @property
-    def p50_ms(self) -> float:
+    def times(self) -> np.ndarray:
+        """`times_ms`, of an entry that was timed."""
         assert self.times_ms is not None
-        return float(np.median(self.times_ms))
+        return self.times_ms
+
+    @property
+    def p50_ms(self) -> float:
+        return float(np.median(self.times))
 
     @cached_property
     def inside(self) -> dict[str, Any]:

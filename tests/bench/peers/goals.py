@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from edgepress.devices.statistics import speedup
 from tests.bench.peers.contestants import CALIBRATING, ONNX2TF, OURS
 from tests.bench.peers.entries import Entry
@@ -67,11 +69,13 @@ def _time(name: str, ours: Entry, forms: list[Entry]) -> Goal:
 
 
 def _latency(name: str, ours: Entry, peers: list[Entry]) -> Goal:
-    """Held unless the whole 95% interval of the ratio lies above the limit."""
-    best = min(peers, key=lambda entry: entry.p50_ms)
-    assert ours.times_ms is not None
-    assert best.times_ms is not None
-    found = speedup(ours.times_ms, best.times_ms)  # the baseline's time over the candidate's
+    """Held unless the whole 95% interval of the ratio lies above the limit.
+
+    The best peer is found in one half of the sittings and compared in the other: in the same it would be best
+    by its luck, too. A copy of a file seems a twentieth slower or faster than the file in some sittings.
+    """
+    best = min(peers, key=lambda entry: float(np.median(entry.times[::2])))
+    found = speedup(ours.times[1::2], best.times[1::2])  # the baseline's time over the candidate's
     note = f"{found.ratio:.3f}, 95% interval {found.low:.3f} to {found.high:.3f}, target {LATENCY:g}"
     return Goal(f"{name}: latency / that of {best.converter}", found.low <= LATENCY, note)
 

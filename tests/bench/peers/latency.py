@@ -9,7 +9,7 @@ from edgepress.convert.flatbuffer import read_tflite
 from edgepress.devices.client import Runner
 from edgepress.devices.prediction import predict, tflite_runner
 
-_SITTINGS = 5
+_SITTINGS = 10
 """Where a process happens to lie in memory can cost it a tenth, so there are several of each model."""
 
 
