@@ -57,8 +57,8 @@ turns; ours/it: ratio of the p50; difference: the largest from PyTorch's logits,
 onnx2tf writes float16 beside float32, which cannot be switched off; -nuo leaves out its simplifier. The
 faster of the two is the opponent. int8: edgepress and onnx2tf get the network as int8 in ONNX, as the stage
 convert-tflite does; onnx2tf makes a file of it that computes in floats. edgepress --quant int8 and onnx2tf
--oiqt get float32 and images, and find the ranges first. The best peer is found in half of the sittings, and the
-latency compared in the other half; it is within its goal unless the whole 95% interval of the ratio, with
+-oiqt get float32 and images, and find the ranges first. The best peer is found in half of the sittings, and
+compared in the other half: a latency is within its goal unless the whole 95% interval of the ratio, with
 sittings drawn again, lies above it."""
 
 
