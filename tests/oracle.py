@@ -190,7 +190,8 @@ def _dense(step: Step, inputs: list[Tensor]) -> Tensor:
     """As a 1×1 convolution: TensorFlow's converter refuses a matrix with one scale per channel."""
     weight = step.weights["kernel"]
     features, outputs = weight.values.shape
-    assert weight.values.size < _LARGEST_MATRIX
+    if weight.values.size >= _LARGEST_MATRIX:
+        raise ValueError(f"it folds no constants as large as {step.output!r}")
     kernel = replace(weight, values=weight.values[None, None])
     image = tf.reshape(inputs[0], (-1, 1, 1, features))
     product = _biased(step, tf.nn.conv2d(image, _kernel(kernel, kernel.values.shape), 1, "VALID"))
