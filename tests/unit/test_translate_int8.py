@@ -309,6 +309,20 @@ def test_attention_is_computed_in_floats_by_both_runtimes():
     assert np.abs(outputs - expected).max() <= 1.01 * detail["quantization"][0]
 
 
+def test_products_of_codes_are_exact():
+    """ONNX Runtime adds them in integers, and then takes both scales."""
+
+    def body(graph: Graph, image: str) -> str:
+        tokens = np.array([0, 8, 64], INT)
+        one, other = (graph.add("Reshape", weighed(graph, image), tokens) for _ in range(2))
+        return graph.add("MatMul", graph.add("Transpose", one, perm=[0, 2, 1]), other)
+
+    outputs, expected, _, exact = both_runtimes(body, samples=64)
+    assert expected.std() > 0.1
+    np.testing.assert_array_equal(np.moveaxis(outputs, 1, -1), expected)
+    assert np.abs(expected - exact).max() < 0.1 * np.abs(exact).max()
+
+
 def _in_shares(graph: Graph, x: str) -> str:
     total = graph.add("ReduceSum", graph.add("Abs", x), np.array([1], INT))
     return graph.add("Div", x, graph.add("Add", total, np.float32(1e-4)))
