@@ -282,23 +282,6 @@ class Builder:
         operands, shape = [x, self.constant(kernel), self.constant(bias)], (*x.shape[:-1], len(kernel))
         return self.add("FULLY_CONNECTED", operands, shape, keep_num_dims=len(shape) > 2)
 
-    def mean_of_windows(self, x: Tensor, size: Sequence[int], strides: Sequence[int], codes: Codes) -> Tensor:
-        """The mean of each window of an image of codes, as a depthwise convolution of equal weights."""
-        assert x.codes is not None
-        n, *image, channels = x.shape
-        share = np.full(channels, 1 / (_WEIGHT * np.prod(size)), np.float32)
-        zeros = np.zeros(channels, np.int64)
-        shape = (1, *size, channels)
-        kernel = Tensor("", shape, "int8", Codes(share, zeros, 3), np.full(shape, _WEIGHT, np.int8))
-        of_bias = Codes(share * x.codes.scale, zeros, 0, "int32")
-        bias = Tensor("", (channels,), "int32", of_bias, zeros.astype(np.int32))
-        places = [(length - k) // s + 1 for length, k, s in zip(image, size, strides, strict=True)]
-        options: dict[str, Any] = {"stride_h": strides[0], "stride_w": strides[1], "depth_multiplier": 1}
-        result = (n, *places, channels)
-        return self.add(
-            "DEPTHWISE_CONV_2D", [x, kernel, bias], result, codes=codes, padding="VALID", **options
-        )
-
     def batch_matmul(
         self,
         x: Tensor,
@@ -312,10 +295,6 @@ class Builder:
         columns = y.shape[-2] if turn_y else y.shape[-1]
         shape = (*np.broadcast_shapes(x.shape[:-2], y.shape[:-2]), rows, columns)
         return self.add("BATCH_MATMUL", [x, y], shape, x.dtype, codes, adj_x=turn_x, adj_y=turn_y)
-
-
-_WEIGHT = 64
-"""A power of two, so that halves are exact."""
 
 
 def _whole(shape: Sequence[int], size: int) -> Shape:

@@ -3,12 +3,14 @@
 import functools
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import numpy as np
 
 from edgepress.convert.writer.activations import composed
 from edgepress.convert.writer.builder import Builder
-from edgepress.convert.writer.graph import Tensor
+from edgepress.convert.writer.graph import Codes, Tensor
 from edgepress.convert.writer.lowering import Lowering, Rule
 from edgepress.translate import formulas
 from edgepress.translate.plan import Step
@@ -91,11 +93,33 @@ def _coded_average_pool(low: Lowering, step: Step) -> Tensor | None:
     count = math.prod(a["size"])
     if x.dtype != "int8" or a["padding"] != "VALID" or (count > _TAPS and codes.same(x.codes)):
         return _pool("AVERAGE_POOL_2D")(low.build, x, **a)
-    return low.build.mean_of_windows(x, a["size"], a["strides"], codes)
+    return _mean_of_windows(low.build, x, a["size"], a["strides"], codes)
 
 
 _TAPS = 25
 """XNNPACK's fast depthwise kernels have at most so many places."""
+
+
+def _mean_of_windows(
+    build: Builder, x: Tensor, size: Sequence[int], strides: Sequence[int], codes: Codes
+) -> Tensor:
+    """The mean of each window of an image of codes, as a depthwise convolution of equal weights."""
+    assert x.codes is not None
+    n, *image, channels = x.shape
+    share = np.full(channels, 1 / (_WEIGHT * np.prod(size)), np.float32)
+    zeros = np.zeros(channels, np.int64)
+    shape = (1, *size, channels)
+    kernel = Tensor("", shape, "int8", Codes(share, zeros, 3), np.full(shape, _WEIGHT, np.int8))
+    of_bias = Codes(share * x.codes.scale, zeros, 0, "int32")
+    bias = Tensor("", (channels,), "int32", of_bias, zeros.astype(np.int32))
+    places = [(length - k) // s + 1 for length, k, s in zip(image, size, strides, strict=True)]
+    options: dict[str, Any] = {"stride_h": strides[0], "stride_w": strides[1], "depth_multiplier": 1}
+    result = (n, *places, channels)
+    return build.add("DEPTHWISE_CONV_2D", [x, kernel, bias], result, codes=codes, padding="VALID", **options)
+
+
+_WEIGHT = 64
+"""A power of two, so that halves are exact."""
 
 
 def _views(build: Builder, step: Step, x: Tensor) -> list[Tensor]:
