@@ -115,6 +115,18 @@ def test_both_int8_files_take_raw_inputs_alike(name, layer):
     assert np.abs(expected - exact).max() < 4 * np.ptp(exact) / 255
 
 
+@pytest.mark.parametrize("layer", ["padded", "unpadded"])
+@pytest.mark.parametrize("name", SCALINGS)
+def test_activations_of_16_bits_take_raw_inputs_alike(name, layer):
+    model, inputs = network(SCALINGS[name], layer), task(64, seed=5).inputs()
+    content = in_codes(quantise(model, FORMATS["int16x8"]))
+    arithmetic = [kind for kind in operators(content) if kind in ("ADD", "SUB", "MUL", "DIV", "QUANTIZE")]
+    assert arithmetic == ["ADD"] * (layer == "padded" and name not in FACTORS)
+    assert "DEPTHWISE_CONV_2D" not in operators(content)
+    outputs, exact = run_tflite(content, inputs)[0], run_onnx(model, inputs)
+    assert np.abs(outputs - exact).max() < 0.01 * np.ptp(exact)
+
+
 def test_a_border_stays_the_mean_of_raw_inputs():
     """An input of the mean alone is 0 everywhere, so what is computed has no edge."""
     graph = Graph(2, 8, 8)

@@ -21,9 +21,9 @@ from edgepress.compress.quantisation.clipping import UNCLIPPED, restore_clipping
 from edgepress.compress.quantisation.floats import unquantised_nodes
 from edgepress.compress.quantisation.scales import UNIT, scale_and_zero_point, unit_range
 from edgepress.compress.quantisation.sharing import Ranges, shared_ranges
+from edgepress.compress.quantisation.unscaling import unscaled
 from edgepress.datasets.prepared import Array
-from edgepress.graph.input_scaling import Coded, without_scaling
-from edgepress.graph.raw_input import moved_input
+from edgepress.graph.input_scaling import Coded
 from edgepress.graph.view import initializers, producers
 from edgepress.graph.weights import kernels
 
@@ -87,8 +87,10 @@ def write_qdq(
     Ensures: a tensor whose range starts at 0 has zero point −128, so a Relu before it may be left out.
     """
     if model.graph.input[0].name in ranges:
+        step = float(scale_and_zero_point(*ranges[model.graph.input[0].name])[0])
         coded: Coded = "per channel" if per_channel else "per tensor"
-        model, ranges, kernel_scales = _without_scaling(model, ranges, kernel_scales, floats, coded)
+        kept = {*unquantised_nodes(model), *floats}
+        model, ranges, kernel_scales = unscaled(model, ranges, kernel_scales, step, kept, coded)
     fixed = tensors_of_fixed_range(model)
     shared = aligned_ranges(model, shared_ranges(model, ranges, fixed), fixed)
     # A constant mask of −inf has no range and needs none: only nodes that stay in floats read it.
@@ -122,27 +124,6 @@ def write_qdq(
     quantised = restore_clipping(quantised, model)
     _check_zero_points(quantised, shared)
     return quantised
-
-
-def _without_scaling(
-    model: onnx.ModelProto,
-    ranges: Ranges,
-    kernel_scales: Mapping[str, Array],
-    floats: Collection[str],
-    coded: Coded,
-) -> tuple[onnx.ModelProto, Ranges, Mapping[str, Array]]:
-    """The model with the input's normalisation in its first layers, and the ranges and scales of that."""
-    low, high = ranges[model.graph.input[0].name]
-    step = float(scale_and_zero_point(low, high)[0])
-    done = without_scaling(model, step, kernel_scales, {*unquantised_nodes(model), *floats}, coded)
-    if done.model is model:
-        return model, ranges, kernel_scales
-    scales = {name: each * np.float32(done.factors.get(name, 1.0)) for name, each in kernel_scales.items()}
-    if done.mean is not None:
-        ends = min(low, 0.0) - float(done.mean.max()), max(high, 0.0) - float(done.mean.min())
-        ranges = {**ranges, done.centred: ends}
-    ranges = {**ranges, **dict.fromkeys(moved_input(done.model), (low, high))}
-    return done.model, ranges, scales
 
 
 def _activations(model: onnx.ModelProto) -> list[str]:

@@ -12,6 +12,7 @@ import onnx
 from edgepress.compress.quantisation.floats import unquantised_nodes
 from edgepress.compress.quantisation.kernel_codes import codes, largest_scales
 from edgepress.compress.quantisation.sharing import Ranges, shared_ranges
+from edgepress.compress.quantisation.unscaling import unscaled
 from edgepress.graph.codes import quantise
 from edgepress.graph.normalise.native import raise_opset
 from edgepress.graph.view import (
@@ -76,6 +77,10 @@ def write_words(
         kernel_scales: scales (channels,) for kernels whose codes must come out as given; others get theirs
             from their largest magnitude.
     """
+    entry = model.graph.input[0].name
+    if entry in ranges:
+        step = float(scale_of(ranges[entry]))
+        model, ranges, kernel_scales = unscaled(model, ranges, kernel_scales, step, floats, "per channel")
     return _Words(model, shared_ranges(model, ranges, tensors_of_unit_range(model)), floats).written(
         kernel_scales
     )
