@@ -155,11 +155,10 @@ class Builder:
         return self.add("DEQUANTIZE", [x], x.shape)
 
     def counts(self, x: Tensor) -> Tensor:
-        """How many scales each code is from its zero point, as whole numbers, which floats hold exactly."""
+        """How many scales each code is from its zero point: whole numbers, which floats hold exactly."""
         assert x.codes is not None
-        units = codes_of_one(1.0, x.codes.zero_point, x.dtype)
-        relabelled = self.add("RESHAPE", [x, self.integers(x.shape)], x.shape, codes=units, new_shape=x.shape)
-        return self.dequantize(relabelled)
+        number, zero_point = self.cast(x, "float32"), x.codes.zero_point
+        return self.minus(number, float(zero_point)) if zero_point else number
 
     # Moves: the result has the codes of the operand
 
