@@ -25,6 +25,12 @@ from edgepress.translate.tensorflow_setup import quiet, tf
 _ONE = "oracle.one"
 """A tensor that is 1, which the converter cannot know: it leaves out products with constants that are."""
 
+_SCALING = ("add", "sub", "mul", "div")
+"""What the converter takes into the layer that follows, whose numbers are then rounded otherwise."""
+
+_LEAST_RANGE = 1e-6
+"""The converter widens smaller ranges of fake quantisation."""
+
 _LARGEST_MATRIX = 1 << 24
 """TensorFlow's converter folds no constants of more than 2²⁵ elements."""
 
@@ -78,11 +84,13 @@ def _as_written(plan: Plan) -> Iterator[Step]:
     quantised = {step.output for step in plan.steps if step.op == "fake_quant"}
     coded = {step.output for step in plan.steps if lowering.code(step.output) is not None}
     integers, made = coded | quantised, {step.output for step in plan.steps}
+    scaled = {step.output for step in plan.steps if step.op in _SCALING and "operand" in step.weights}
     for step in plan.steps:
         inputs = list(step.inputs)
         for place, name in enumerate(inputs):
             stem = f"{step.output}.{place}"
-            if integers and name in made and (name in integers) != (step.output in integers):
+            other = integers and name in made and (name in integers) != (step.output in integers)
+            if other or ("kernel" in step.weights and name in scaled and name not in integers):
                 inputs[place] = f"{stem}.apart"
                 yield from _apart(name, inputs[place])
             elif (codes := _codes_to_get(lowering, step, name)) is not None:
@@ -164,6 +172,8 @@ def _kernel(weight: Weight, channels_last: tuple[int, ...]) -> Tensor:
     """
     assert weight.quantisation is not None
     limit = 127.0 * weight.quantisation.scale.astype(np.float32)
+    if (2 * limit < _LEAST_RANGE).any():
+        raise ValueError(f"it widens ranges below {_LEAST_RANGE:g}, which this kernel has")
     flat = tf.reshape(tf.constant(weight.values), channels_last)
     quantised = tf.quantization.fake_quant_with_min_max_vars_per_channel(
         flat, -limit, limit, narrow_range=True
