@@ -4,6 +4,7 @@ from pathlib import Path
 
 import flatbuffers
 import numpy as np
+import onnx.parser
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
@@ -71,6 +72,28 @@ def test_a_latency_above_the_peers_is_within_the_goal_where_the_interval_reaches
 def test_luck_in_the_sittings_that_find_the_best_peer_is_not_counted(group: list[Entry]) -> None:
     group[1].times[::2] *= 0.9
     assert held(group)["latency"]
+
+
+HARD_SWISH = """
+<ir_version: 8, opset_import: ["": 15]>
+net (float[1, 8] x) => (float[1, 8] y) <float scale = {0.05}, int8 zero = {0}> {
+  codes = QuantizeLinear(x, scale, zero)
+  numbers = DequantizeLinear(codes, scale, zero)
+  curved = HardSwish(numbers)
+  made = QuantizeLinear(curved, scale, zero)
+  y = DequantizeLinear(made, scale, zero)
+}
+"""
+
+
+def test_a_peers_hard_swish_on_codes_may_be_two_operators(group: list[Entry]) -> None:
+    ours, peer = group
+    peer.target.write_bytes(bytes(convert(normalise(onnx.parser.parse_model(HARD_SWISH)), True, np.zeros(0))))
+    assert (peer.inside["ops"], peer.coded_hard_swishes) == (1, 1)
+    ours.inside["ops"] = 2
+    assert held(group)["operators"]
+    ours.inside["ops"] = 3
+    assert not held(group)["operators"]
 
 
 def test_what_no_peer_can_do_is_not_told(group: list[Entry]) -> None:

@@ -24,8 +24,8 @@ keep all bounds.
   difference of the outputs in steps of the output's scale, at most {steps:g}. `float` are the operators that
   stay in floats.
 - TensorFlow's converter, fed with the same plan, makes files that compute the same: of {same_float} in
-  float32 to {oracle_diff:g} of the range, of {same_int8} in int8 to the last bit. The others it refuses, or it
-  widens ranges of theirs.
+  float32 to {oracle_diff:g} of the range, of {same_int8} in int8 to the last bit. The others it refuses, or
+  it widens ranges of theirs.
 
 | architecture | family | size | operators | transposes | max diff | top-1 | steps | float |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |

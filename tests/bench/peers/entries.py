@@ -56,7 +56,7 @@ class Entry:
     def coded_hard_swishes(self) -> int:
         """How many HARD_SWISH the file has that make integer codes."""
         return sum(
-            graph.tensors[operator.outputs[0]].dtype == "int8"
+            graph.tensors[operator.outputs[0]].dtype == "INT8"
             for graph in read_tflite(self.target).graphs
             for operator in graph.operators
             if operator.name == "HARD_SWISH"
