@@ -64,7 +64,7 @@ def test_the_quantised_model_is_not_touched(quantised):
 
 def test_float_weights_are_those_the_format_stores(form, quantised):
     folded = fold_batchnorm(network())
-    scaled = without_scaling(folded).model if form in ("int8", "int8_weights", "int4_weights") else folded
+    scaled = folded if form in ("fp16", "dynamic") else without_scaling(folded).model
     originals, restored = kernels(scaled), kernels(to_float(quantised))
     for original, back in zip(originals, restored, strict=True):
         one, other = matrix(original), matrix(back)
