@@ -61,7 +61,8 @@ def concrete_function(plan: Plan, batch: int = 1) -> Any:
             operation = (
                 _QUANTISED.get(step.op, OPERATIONS[step.op]) if _has_codes(step) else OPERATIONS[step.op]
             )
-            tensors[step.output] = operation(step, [tensors[name] for name in step.inputs])
+            made = operation(step, [tensors[name] for name in step.inputs])
+            tensors.update(zip(step.outputs, made if step.others else [made], strict=True))
             if step.op == "fake_quant" and _ONE not in tensors and step.inputs[0] not in constants:
                 number = tf.negative(-1 * tf.reshape(tensors[step.output], (-1,))[:1])
                 tensors[_ONE] = tf.cast(tf.exp(number) >= 0, tf.float32)

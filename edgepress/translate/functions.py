@@ -13,7 +13,7 @@ from edgepress.translate.unrolled import recurrent
 
 
 def apply_step(step: Step, inputs: list[Tensor]) -> Tensor:
-    """The step's output for the given inputs, all in stored layout."""
+    """The step's result for the given inputs, all in stored layout; a list of them if it has several."""
     return OPERATIONS[step.op](step, inputs)
 
 

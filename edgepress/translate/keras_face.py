@@ -75,7 +75,8 @@ def build_keras(
             variables[step.output, part] = variable
             weights[step.output, part] = step.weights[part]
         # Keras calls a layer on something, so a constant is called on the entry, which it does not read.
-        tensors[step.output] = wrap(layer, step)(inputs if len(inputs) > 1 else (inputs or [entry])[0])
+        made = wrap(layer, step)(inputs if len(inputs) > 1 else (inputs or [entry])[0])
+        tensors.update(zip(step.outputs, made if step.others else [made], strict=True))
     return KerasNetwork(keras.Model(entry, tensors[plan.output]), variables, weights)
 
 

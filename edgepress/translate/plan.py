@@ -58,7 +58,10 @@ class Weight:
 
 @dataclass(frozen=True)
 class Step:
-    """One operation: `inputs` and `output` name tensors; `node` is the ONNX node it stems from."""
+    """One operation: `inputs`, `output` and `others` name tensors; `node` is the ONNX node it stems from.
+
+    `others` are further results, of an operation that gives several.
+    """
 
     op: str
     inputs: tuple[str, ...]
@@ -66,6 +69,12 @@ class Step:
     node: str
     attributes: Mapping[str, Any] = field(default_factory=dict)
     weights: Mapping[str, Weight] = field(default_factory=dict)
+    others: tuple[str, ...] = ()
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of all results."""
+        return (self.output, *self.others)
 
 
 @dataclass(frozen=True)

@@ -151,6 +151,35 @@ class Planner:
         self.values[name] = Value(name, self.shape(name), layout, minimum, turned_by)
         return self.values[name]
 
+    def emit_several(
+        self,
+        node: Node,
+        op: str,
+        inputs: tuple[Value, ...],
+        layouts: Sequence[Layout],
+        weights: dict[str, Weight] | None = None,
+        **attributes: Any,
+    ) -> list[Value]:
+        """Write the step that makes all outputs of the node; unnamed ones get a name."""
+        first = next(filter(None, node.outputs))
+        names = [
+            name or f"{first}.unread{i}"
+            for i, name in enumerate([*node.outputs, *[""] * len(layouts)][: len(layouts)])
+        ]
+        step = Step(
+            op,
+            tuple(v.name for v in inputs),
+            names[0],
+            node.name,
+            attributes,
+            weights or {},
+            tuple(names[1:]),
+        )
+        self.steps.append(step)
+        for name, layout in zip(names, layouts, strict=True):
+            self.values[name] = Value(name, self._shapes.get(name, (None,) * len(layout.order)), layout)
+        return [self.values[name] for name in names]
+
     def emit_between(self, node: Node, op: str, value: Value, suffix: str, **attributes: Any) -> Value:
         """Write a helper step on an operand of the node, e.g. its padding; the shape is kept as it was."""
         name = f"{node.outputs[0]}.{suffix}"

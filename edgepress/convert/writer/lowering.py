@@ -15,8 +15,8 @@ from edgepress.convert.writer.builder import Builder
 from edgepress.convert.writer.graph import Codes, Graph, Tensor, codes_of_one
 from edgepress.translate.plan import Plan, Step, Weight
 
-Lower = Callable[["Lowering", Step], Tensor]
-"""Adds the operators of a step and returns what they make, in codes or not."""
+Lower = Callable[["Lowering", Step], Tensor | Sequence[Tensor]]
+"""Adds the operators of a step and returns what they make, in codes or not: one result, or several."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Rule:
     """
 
     lower: Lower
-    integers: Callable[["Lowering", Step], Tensor | None] | None = None
+    integers: Callable[["Lowering", Step], Tensor | Sequence[Tensor] | None] | None = None
     commutes: bool = False
 
 
@@ -88,8 +88,11 @@ class Lowering:
 
     def _lower(self, step: Step) -> None:
         rule = self._rules[step.op]
-        made = rule.integers(self, step) if rule.integers is not None and self._has_kernel(step) else None
-        self.note(step.output, rule.lower(self, step) if made is None else made)
+        coded = rule.integers(self, step) if rule.integers is not None and self._has_kernel(step) else None
+        made = rule.lower(self, step) if coded is None else coded
+        results = [made] if isinstance(made, Tensor) else made
+        for name, tensor in zip(step.outputs, results, strict=True):
+            self.note(name, tensor)
 
     def _has_kernel(self, step: Step) -> bool:
         """Whether the step's operators have kernels of the codes that it reads and makes.
