@@ -1,11 +1,15 @@
 """Shape inference without the weights: it needs their types and shapes alone, and copies what it is given."""
 
 import math
+from collections.abc import Mapping
 
 import onnx
 from onnx import TensorProto
 
 from edgepress.graph.aside import LARGE
+
+BATCH = "batch"
+"""What the open number of samples is called in a normalised model."""
 
 
 def without_weights(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[TensorProto]]:
@@ -28,6 +32,22 @@ def without_weights(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[Tenso
             kind.elem_type = tensor.data_type
             kind.shape.dim.extend(onnx.TensorShapeProto.Dimension(dim_value=size) for size in tensor.dims)
     return light, heavy
+
+
+def open_sizes(model: onnx.ModelProto) -> list[str]:
+    """The names of the sizes that the model's inputs leave open, in their order."""
+    dims = (dim for entry in model.graph.input for dim in entry.type.tensor_type.shape.dim)
+    return list(dict.fromkeys(dim.dim_param for dim in dims if not dim.HasField("dim_value")))
+
+
+def set_sizes(model: onnx.ModelProto, sizes: Mapping[str, int]) -> None:
+    """Give open sizes of inputs, by name, a number, in place; the outputs' shapes are then unknown."""
+    for entry in model.graph.input:
+        for dim in entry.type.tensor_type.shape.dim:
+            if not dim.HasField("dim_value") and dim.dim_param in sizes:
+                dim.dim_value = sizes[dim.dim_param]
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")
 
 
 def inferred_infos(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:

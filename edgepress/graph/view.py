@@ -47,6 +47,42 @@ def initializers(model: onnx.ModelProto) -> Mapping[str, Array]:
     return Initializers(model)
 
 
+def operands(node: onnx.NodeProto) -> list[str]:
+    """The tensors that a node reads; those that graphs within it take from around them, too."""
+    read = [name for name in node.input if name]
+    for graph in nested_graphs(node):
+        read += outer_names(graph)
+    return read
+
+
+def nested_graphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    """The graphs in a node's attributes: branches, or the body of a loop."""
+    found = []
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            found.append(attribute.g)
+        found.extend(attribute.graphs)
+    return found
+
+
+def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """The nodes of a graph and of all graphs within it."""
+    for node in graph.node:
+        yield node
+        for nested in nested_graphs(node):
+            yield from all_nodes(nested)
+
+
+def outer_names(graph: onnx.GraphProto) -> list[str]:
+    """What a nested graph reads that is not made in it."""
+    own = {entry.name for entry in (*graph.input, *graph.initializer)}
+    own |= {sparse.values.name for sparse in graph.sparse_initializer}
+    own |= {name for node in graph.node for name in node.output}
+    read = [name for node in graph.node for name in operands(node)]
+    read += [output.name for output in graph.output]
+    return list(dict.fromkeys(name for name in read if name not in own))
+
+
 def producers(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
     """The node that makes each tensor."""
     return {output: node for node in model.graph.node for output in node.output}
@@ -56,7 +92,7 @@ def consumers(model: onnx.ModelProto) -> dict[str, list[onnx.NodeProto]]:
     """The nodes that read each tensor."""
     readers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
     for node in model.graph.node:
-        for name in node.input:
+        for name in operands(node):
             readers[name].append(node)
     return readers
 
@@ -75,7 +111,7 @@ def set_initializer(model: onnx.ModelProto, name: str, values: Array) -> None:
 
 def remove_unused_initializers(model: onnx.ModelProto) -> None:
     """Drop initializers that no node reads and no output names."""
-    used = {name for node in model.graph.node for name in node.input}
+    used = {name for node in model.graph.node for name in operands(node)}
     keep_initializers(model, used | {output.name for output in model.graph.output})
 
 
@@ -93,7 +129,7 @@ def needed_nodes(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> list[on
     kept = []
     for node in reversed(nodes):
         if wanted.intersection(node.output):
-            wanted.update(name for name in node.input if name)
+            wanted.update(operands(node))
             kept.append(node)
     return kept[::-1]
 

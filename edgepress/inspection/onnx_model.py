@@ -13,10 +13,12 @@ from edgepress.graph.about import said
 from edgepress.graph.channels import channels_of
 from edgepress.graph.formats import number_format
 from edgepress.graph.kept_floats import blurred_outputs, float_joins
+from edgepress.graph.normalise.batch import check_inputs, name_open_sizes
 from edgepress.graph.normalise.files import read_onnx
 from edgepress.graph.normalise.limits import refuse
 from edgepress.graph.normalise.native import check, inferred
-from edgepress.graph.normalise.structure import check_shape, tidy_structure
+from edgepress.graph.normalise.structure import tidy_structure
+from edgepress.graph.shapes import BATCH
 from edgepress.graph.stored_codes import with_dequantize
 from edgepress.graph.view import attributes
 from edgepress.graph.weights import Kernel, kernels, weight_statistics
@@ -41,7 +43,8 @@ def inspect_onnx(path: Path) -> Report:
     model = read_onnx(path)
     sizes = _file_sizes(path, model)
     tidy_structure(model)
-    check_shape(model.graph.input[0])
+    check_inputs(model)
+    name_open_sizes(model)
     model.ir_version = max(model.ir_version, 8)
     check(model)
     found = kernels(model)
@@ -143,10 +146,8 @@ def _transpose(node: onnx.NodeProto) -> TransposeReport:
 
 def _shapes(model: onnx.ModelProto) -> Shapes:
     """The shape of each tensor, for a batch of one, as far as it can be inferred."""
-    batch = model.graph.input[0].type.tensor_type.shape.dim[:1]
-    declared = batch[0].dim_value if batch else 0
     found = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
-    for name, info in inferred(model, batch=(declared or 1) if batch else None).items():
+    for name, info in inferred(model, sizes={BATCH: 1}).items():
         tensor = info.type.tensor_type
         if tensor.HasField("shape") and all(dim.HasField("dim_value") for dim in tensor.shape.dim):
             found[name] = tuple(dim.dim_value for dim in tensor.shape.dim)

@@ -10,7 +10,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from edgepress.errors import ArtifactError, EdgepressError, UnsupportedModelError
+from edgepress.errors import ArtifactError, ConfigError, EdgepressError, UnsupportedModelError
+from edgepress.graph.normalise.batch import name_open_sizes
+from edgepress.graph.normalise.fixing import Fixing
 from edgepress.graph.normalise.names import make_names_valid
 from edgepress.graph.normalise.normalise import load_normalised, normalise
 from edgepress.graph.view import copy
@@ -240,9 +242,119 @@ def test_a_batch_of_one_that_is_built_in_for_good_stays_one():
     np.testing.assert_array_equal(run_onnx(result, inputs), expected)
 
 
-def test_a_batch_of_several_that_is_built_in_is_refused():
-    with pytest.raises(UnsupportedModelError, match=r"shapes do not fit|does not keep the batch first"):
-        normalise(_with_class_token(4))
+def test_a_batch_of_several_that_is_built_in_stays():
+    model = _with_class_token(4)
+    inputs = RANDOM.normal(size=(4, 3, 8, 8)).astype(np.float32)
+    expected = run_onnx(model, inputs)
+    result = normalise(model)
+    ends = (*result.graph.input, *result.graph.output)
+    assert [end.type.tensor_type.shape.dim[0].dim_value for end in ends] == [4, 4]
+    np.testing.assert_array_equal(run_onnx(result, inputs), expected)
+
+
+def test_inputs_of_any_number_and_type_are_kept_if_they_are_read():
+    others = [
+        helper.make_tensor_value_info("tokens", TensorProto.INT64, ["n", "length"]),
+        helper.make_tensor_value_info("unread", TensorProto.FLOAT, ["n"]),
+        helper.make_tensor_value_info("mask", TensorProto.BOOL, [None, "length"]),
+    ]
+    nodes = [
+        node("Gather", ["table", "tokens"], ["rows"]),
+        node("Where", ["mask", "tokens", "zero"], ["kept"]),
+        node("Cast", ["kept"], ["numbers"], to=TensorProto.FLOAT),
+        node("ReduceSum", ["rows"], ["sums"], axes=[-1], keepdims=0),
+        node("Add", ["sums", "numbers"], ["added"]),
+        node("ReduceMean", ["input"], ["mean"], axes=[1, 2, 3], keepdims=0),
+        node("Unsqueeze", ["mean"], ["column"], axes=[1]),
+        node("Mul", ["added", "column"], ["y"]),
+    ]
+    constants = {"table": RANDOM.normal(size=(9, 4)).astype(np.float32), "zero": np.array(0)}
+    model = build(nodes, constants, opset=11, inputs=others)
+    result = normalise(model)
+    assert [entry.name for entry in result.graph.input] == ["input", "tokens", "mask"]
+    assert [entry.type.tensor_type.elem_type for entry in result.graph.input] == [1, 7, 9]
+    sizes = [[d.dim_param or d.dim_value for d in e.type.tensor_type.shape.dim] for e in result.graph.input]
+    assert sizes == [["batch", 3, 8, 8], ["batch", "length"], ["batch", "length"]]
+    (output,) = result.graph.output
+    assert [dim.dim_param for dim in output.type.tensor_type.shape.dim] == ["batch", "length"]
+
+
+@pytest.mark.parametrize(
+    ("names", "batch"),
+    [
+        ({"x": ["n", 4, 8]}, ["n"]),
+        ({"x": ["sequence", "samples", 8]}, []),
+        ({"x": [None, 4, 8], "state": [2, None, 8]}, ["x.size0"]),
+        ({"x": ["frames", "batch_size", 8], "state": [2, "batch_size", 8]}, ["batch_size"]),
+        ({"wave": ["samples"]}, []),
+        ({"x": [1, 8], "y": ["rows", 8]}, ["rows"]),
+    ],
+)
+def test_which_of_the_open_sizes_is_the_batch(names, batch):
+    inputs = [helper.make_tensor_value_info(k, TensorProto.FLOAT, sizes) for k, sizes in names.items()]
+    given = {f"{e.name}.size{i}" for e in inputs for i, d in enumerate(e.type.tensor_type.shape.dim)
+             if not d.HasField("dim_value") and not d.dim_param}  # fmt: skip
+    given |= {size for sizes in names.values() for size in sizes if isinstance(size, str)}
+    model = helper.make_model(helper.make_graph([], "g", inputs, []))
+    name_open_sizes(model)
+    dims = [d for e in model.graph.input for d in e.type.tensor_type.shape.dim]
+    assert given - {d.dim_param for d in dims} == set(batch)
+    assert ("batch" in {d.dim_param for d in dims}) == bool(batch)
+
+
+def test_a_function_of_the_model_is_written_out():
+    model = build([node("Double", ["input"], ["a"], domain="own"), node("Relu", ["a"], ["y"])])
+    opsets = [helper.make_opsetid("", 15)]
+    body = [node("Add", ["x", "x"], ["twice"])]
+    model.functions.append(helper.make_function("own", "Double", ["x"], ["twice"], body, opsets))
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    result = normalise(model)
+    assert [n.op_type for n in result.graph.node] == ["Add", "Relu"]
+    assert not result.functions
+
+
+def test_float16_ends_stay_if_that_is_wanted():
+    def half():
+        model = build([node("Mul", ["input", "w"], ["y"])], {"w": np.ones(8, np.float16)})
+        for end in (model.graph.input[0], model.graph.output[0]):
+            end.type.tensor_type.elem_type = TensorProto.FLOAT16
+        return model
+
+    for keep, kind, operators in ((False, 1, ["Mul"]), (True, 10, ["Cast", "Mul", "Cast"])):
+        result = normalise(half(), keep_types=keep)
+        ends = (*result.graph.input, *result.graph.output)
+        assert [end.type.tensor_type.elem_type for end in ends] == [kind, kind]
+        assert [n.op_type for n in result.graph.node] == operators
+        onnx.checker.check_model(result, full_check=True)
+
+
+def test_open_sizes_and_outputs_can_be_settled():
+    nodes = [node("Relu", ["input"], ["a"]), node("Flatten", ["a"], ["b"]), node("Neg", ["b"], ["y"])]
+    shapes = {"input": (None, None, 16, 12)}
+    result = normalise(build(nodes, shape=("n", 3, "h", "w")), Fixing(shapes, batch=2, outputs=("b",)))
+    assert [n.op_type for n in result.graph.node] == ["Relu", "Flatten"]
+    (entry,), (output,) = result.graph.input, result.graph.output
+    assert [dim.dim_value for dim in entry.type.tensor_type.shape.dim] == [2, 3, 16, 12]
+    assert [dim.dim_value for dim in output.type.tensor_type.shape.dim] == [2, 576]
+
+
+@pytest.mark.parametrize(
+    ("fixing", "message"),
+    [
+        (Fixing({"other": (1,)}), "names 'other', which is no input that .*; expected one of: 'input'"),
+        (
+            Fixing({"input": (1, 3)}),
+            r"has 2 sizes for 'input'; expected as many as in \['batch', 3, 'h', 'w'\]",
+        ),
+        (Fixing({"input": (None, 4, 8, 8)}), "'input' is to have the size 4 where it has 3"),
+        (Fixing({"input": (2, 3, 8, 8)}, batch=3), "'batch' is to have the size 3 where it has 2"),
+        (Fixing(outputs=("a", "nothing")), "has 'nothing', which no node .* expected names of tensors, such"),
+    ],
+)
+def test_what_cannot_be_settled_is_refused(fixing, message):
+    model = build([node("Relu", ["input"], ["a"]), node("Neg", ["a"], ["y"])], shape=("n", 3, "h", "w"))
+    with pytest.raises(ConfigError, match=message):
+        normalise(model, fixing)
 
 
 def test_names_become_valid_and_stay_unique():
@@ -283,21 +395,30 @@ def _loop():
     return build([node("Loop", ["input"], ["y"], body=body)])
 
 
-def _function():
-    model = build([node("Relu", ["input"], ["y"])])
-    model.functions.append(helper.make_function("own", "F", ["x"], ["y"], [], [helper.make_opsetid("", 15)]))
+def _functions(*called):
+    """Functions `F0`, `F1` … of two nodes, each of which calls another by its number."""
+    opsets = [helper.make_opsetid("", 15), helper.make_opsetid("own", 1)]
+    model = build([node("F0", ["input"], ["y"], domain="own")])
+    model.opset_import.append(opsets[1])
+    for number, other in enumerate(called):
+        name, domain = ("Relu", "") if other is None else (f"F{other}", "own")
+        body = [node(name, ["x"], ["a"], domain=domain), node(name, ["a"], ["z"], domain=domain)]
+        model.functions.append(helper.make_function("own", f"F{number}", ["x"], ["z"], body, opsets))
     return model
 
 
-def _integers():
+def _texts():
     model = build([node("Relu", ["input"], ["y"])])
-    model.graph.input[0].type.tensor_type.elem_type = TensorProto.INT8
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.STRING
     return model
 
 
-SECOND = helper.make_tensor_value_info("second", TensorProto.FLOAT, ["n", 3, 8, 8])
+def build_with(model, change):
+    change(model)
+    return model
+
+
 relu = node("Relu", ["input"], ["y"])
-ADD = build([node("Add", ["input", "second"], ["y"])], inputs=[SECOND])
 CYCLE = build([node("Add", ["input", "b"], ["a"]), node("Relu", ["a"], ["b"])])
 MISFIT = build([node("MatMul", ["input", "w"], ["y"])], {"w": np.ones((5, 2), np.float32)})
 BOMB = build([node("Expand", ["input", "s"], ["y"])], {"s": np.array([2**31, 2**31, 1, 1, 1, 1])})
@@ -314,17 +435,22 @@ REFUSED = {
     "missing": (lambda: build([node("Conv", ["input", "w"], ["y"])]), "no initializer, .* gives: 'w'"),
     "no maker": (lambda: build([relu], output="z"), "nothing makes the output 'z'"),
     "twice": (lambda: build([relu, relu]), "more than one origin: 'y'"),
-    "two inputs": (lambda: ADD, "2 inputs .'input', 'second'."),
-    "dynamic": (lambda: build([relu], shape=("n", 3, "h", "w")), "all but the batch fixed; export it"),
+    "no input": (lambda: build([node("Relu", ["w"], ["y"])], {"w": np.ones(2)}), "nothing is computed of"),
     "negative input": (lambda: build([relu], shape=("n", 3, -8, 8)), "declares the shape"),
     "huge input": (lambda: build([relu], shape=(1, 2**40, 2**40, 8)), "declares the shape"),
     "negative": (lambda: _with_dims(dims=[-4]), r"'w' declares the shape \[-4\]"),
     "huge": (lambda: _with_dims(dims=[2**60]), "'w' declares the shape"),
     "overflow": (lambda: _with_dims(dims=[2**32, 2**32]), "'w' declares the shape"),
     "short data": (lambda: _with_dims(dims=[5]), "has 16 bytes, not 20"),
-    "loop": (_loop, "holds a graph of its own"),
-    "function": (_function, "functions of its own; inline them"),
-    "type": (_integers, "is INT8; expected FLOAT"),
+    "loop": (_loop, "not a valid model"),
+    "function calls itself": (lambda: _functions(0), "its function 'F0' calls itself"),
+    "functions call each other": (lambda: _functions(1, 2, 0), "its function 'F.' calls itself"),
+    "functions doubled": (lambda: _functions(*range(1, 60), None), "come to more than 100000 nodes"),
+    "function's operands": (
+        lambda: build_with(_functions(None), lambda m: m.graph.node[0].input.append("input")),
+        "does not fit the function 'F0'",
+    ),
+    "type": (_texts, "input 'input' is STRING; expected numbers"),
     "old": (lambda: build([relu], opset=6), r"opset is \[6\]; expected one from 7"),
     "future": (lambda: build([relu], opset=999), r"opset is \[999\]"),
     "unknown op": (

@@ -14,13 +14,13 @@ from edgepress.graph.imported.ending import activated, drop_activation
 from edgepress.graph.imported.entry import Entry, find_entry, fits_both
 from edgepress.graph.imported.layers import plain_layers
 from edgepress.graph.imported.tokens import pad_for_tokens
-from edgepress.graph.normalise.batch import BATCH
 from edgepress.graph.normalise.files import external_files, read_onnx
 from edgepress.graph.normalise.names import make_names_valid
 from edgepress.graph.normalise.native import check, inferred
 from edgepress.graph.normalise.normalise import normalise
 from edgepress.graph.normalise.structure import tidy_structure
-from edgepress.graph.view import Array, copy, initializers
+from edgepress.graph.shapes import BATCH
+from edgepress.graph.view import Array, copy, initializers, nested_graphs
 
 INPUT, OUTPUT = "input", "logits"
 
@@ -84,6 +84,7 @@ def _imported(
 ) -> ImportedNetwork:
     entry = _entry(model, config, input_shape)
     normal = normalise(model)
+    _refuse_control_flow(normal)
     make_names_valid(normal)
     _check_format(normal, config)
     _check_batch(normal, config)
@@ -122,6 +123,14 @@ def _channels(model: onnx.ModelProto) -> Place:
     tidy_structure(sound)
     check(sound)
     return channels_of(sound, inferred(sound)).of(sound.graph.input[0].name)
+
+
+def _refuse_control_flow(model: onnx.ModelProto) -> None:
+    for node in model.graph.node:
+        if nested_graphs(node):
+            raise UnsupportedModelError(
+                f"node {node.name!r} ({node.op_type}) holds a graph of its own; export without control flow"
+            )
 
 
 def _check_format(model: onnx.ModelProto, config: Onnx) -> None:

@@ -1,64 +1,126 @@
-"""The input: float32, batch first and symbolic, everything else of fixed size."""
+"""The inputs: which of their open sizes is the batch, and whether it can stay open."""
+
+import re
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+from onnx import TensorProto, numpy_helper
 
 from edgepress.errors import UnsupportedModelError
-from edgepress.graph.normalise.limits import refuse
+from edgepress.graph.normalise.limits import listed, refuse
 from edgepress.graph.normalise.native import inferred
 from edgepress.graph.normalise.structure import check_shape
+from edgepress.graph.shapes import BATCH, set_sizes
 from edgepress.graph.view import remove_unused_initializers, set_initializer
 
-BATCH = "batch"
+_TAKEN = (
+    TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE, TensorProto.BOOL,
+    TensorProto.INT8, TensorProto.INT16, TensorProto.INT32, TensorProto.INT64,
+    TensorProto.UINT8, TensorProto.UINT16, TensorProto.UINT32, TensorProto.UINT64,
+)  # fmt: skip
+_OF_BATCH = re.compile(r"batch|^(n|b|bs)$", re.IGNORECASE)
+_OF_OTHERS = re.compile(
+    r"seq|time|len|frame|token|step|height|width|channel|feature|^[thwlc]$", re.IGNORECASE
+)
+
+
+def check_inputs(model: onnx.ModelProto) -> None:
+    """Refuse what is no tensor of numbers or of truth values, and sizes of 0.
+
+    Raises:
+        UnsupportedModelError: an input is, in one line.
+    """
+    for entry in model.graph.input:
+        sizes, kind = check_shape(entry), entry.type.tensor_type.elem_type
+        if kind not in _TAKEN:
+            names = {number: name for name, number in TensorProto.DataType.items()}
+            refuse(
+                f"input {entry.name!r} is {names.get(kind, kind)}; expected numbers or truth values",
+                "export it with tensors of float32 or integers",
+            )
+        if 0 in sizes:
+            refuse(f"input {entry.name!r} has the shape {sizes}, which holds nothing")
+
+
+def name_open_sizes(model: onnx.ModelProto) -> None:
+    """Give each open size of the inputs a name, in place; that of the batch is `BATCH`.
+
+    The batch is what is named so, or else the first axis of an input of several, if its name is no other's.
+    """
+    entries = model.graph.input
+    for entry in entries:
+        for axis, dim in enumerate(entry.type.tensor_type.shape.dim):
+            if not dim.HasField("dim_value") and not dim.dim_param:
+                dim.dim_param = f"{entry.name}.size{axis}"
+    open_dims = [
+        (axis, entry.name, dim)
+        for entry in entries
+        for axis, dim in enumerate(entry.type.tensor_type.shape.dim)
+        if not dim.HasField("dim_value")
+    ]
+    ranks = {entry.name: len(entry.type.tensor_type.shape.dim) for entry in entries}
+    named = [dim.dim_param for _, _, dim in open_dims if _OF_BATCH.search(dim.dim_param)]
+    first = [
+        dim.dim_param
+        for axis, name, dim in open_dims
+        if axis == 0 and ranks[name] > 1 and not _OF_OTHERS.search(dim.dim_param)
+    ]
+    unnamed = {f"{entry.name}.size0" for entry in entries}
+    batch = {*(named or first)[:1], *unnamed.intersection(first)}
+    for _, _, dim in open_dims:
+        if dim.dim_param in batch:
+            dim.dim_param = BATCH
 
 
 def free_batch(model: onnx.ModelProto) -> bool:
-    """Make the batch symbolic, in place, also where a Reshape has the exported batch built in.
+    """Let the batch stay open, in place, or open that of a single input, also where a Reshape has it.
 
-    Where more than that holds a batch of one, e.g. the windows of an attention, it stays one.
+    Where more than that holds a batch of one, e.g. the windows of an attention, it is one.
 
     Returns:
-        Whether it is symbolic now.
-
-    Raises:
-        UnsupportedModelError: the input is not float32 or its size is not fixed, or nothing else but an
-            exported batch of several can go through the network.
+        Whether it is open now.
     """
-    entry = model.graph.input[0]
-    sizes = check_shape(entry)
-    _check_input(entry, sizes)
-    given = sizes[0] if isinstance(sizes[0], int) and sizes[0] > 0 else None
-    changed = [] if given is None else _free_reshapes(model, given)
+    entries = model.graph.input
+    first = entries[0].type.tensor_type.shape.dim[:1]
+    given = first[0].dim_value if first and first[0].HasField("dim_value") else None
+    if given is None:
+        return _stays_open(model)
+    alone = len(entries) == 1 and len(entries[0].type.tensor_type.shape.dim) > 1
+    return alone and _opened(model, given)
+
+
+def _stays_open(model: onnx.ModelProto) -> bool:
+    """Settle the outputs' shapes with the batch as it is, or else as one."""
     for output in model.graph.output:
         output.type.tensor_type.ClearField("shape")
-    entry.type.tensor_type.shape.dim[0].dim_param = BATCH
     try:
-        outputs, free = _outputs(model, free=True), True
+        settle_outputs(model, inferred(model, strict=True))
     except UnsupportedModelError:
-        if given != 1:
-            raise
-        entry.type.tensor_type.shape.dim[0].dim_value = 1
+        set_sizes(model, {BATCH: 1})
+        settle_outputs(model, inferred(model, strict=True))
+        return False
+    return True
+
+
+def _opened(model: onnx.ModelProto, given: int) -> bool:
+    """Open a fixed batch if the network can do with any, and each output has it first."""
+    dim = model.graph.input[0].type.tensor_type.shape.dim[0]
+    changed = _free_reshapes(model, given)
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    dim.dim_param = BATCH
+    try:
+        infos = inferred(model, strict=True)
+        _require_batch_first(model, infos)
+    except UnsupportedModelError:
+        dim.dim_value = given
         for node, shape in changed:
             node.input[1] = shape
         remove_unused_initializers(model)
-        outputs, free = _outputs(model, free=False), False
-    for output, found in zip(model.graph.output, outputs, strict=True):
-        output.CopyFrom(found)
-    return free
-
-
-def _check_input(entry: onnx.ValueInfoProto, sizes: list[int | str]) -> None:
-    kind = entry.type.tensor_type.elem_type
-    if kind != onnx.TensorProto.FLOAT:
-        names = {number: name for name, number in onnx.TensorProto.DataType.items()}
-        refuse(f"input {entry.name!r} is {names.get(kind, kind)}; expected FLOAT", "export it in float32")
-    if len(sizes) < 2 or not all(isinstance(size, int) and size > 0 for size in sizes[1:]):
-        refuse(
-            f"input {entry.name!r} has the shape {sizes}; expected (batch, ...) with all but the batch fixed",
-            "export it without dynamic axes but the batch, or fix them: "
-            "python -m onnxruntime.tools.make_dynamic_shape_fixed",
-        )
+        settle_outputs(model, inferred(model, strict=True))
+        return False
+    settle_outputs(model, infos)
+    return True
 
 
 def _free_reshapes(model: onnx.ModelProto, batch: int) -> list[tuple[onnx.NodeProto, str]]:
@@ -89,21 +151,18 @@ def _sizes(shapes: dict[str, onnx.ValueInfoProto], name: str) -> list[int | None
     return [dim.dim_value if dim.HasField("dim_value") else None for dim in dims]
 
 
-def _outputs(model: onnx.ModelProto, free: bool) -> list[onnx.ValueInfoProto]:
-    """The outputs with the shapes that follow from the input's; a free batch must stay first in them."""
-    infos = inferred(model, strict=True)
-    outputs = []
+def settle_outputs(model: onnx.ModelProto, infos: dict[str, onnx.ValueInfoProto]) -> None:
+    """The outputs with the types and shapes that follow from the inputs', where these can be inferred."""
     for output in model.graph.output:
-        info = infos.get(output.name)
-        if info is None or not info.type.tensor_type.HasField("shape"):
-            refuse(
-                f"the shape of the output {output.name!r} cannot be inferred", "export it with fixed shapes"
-            )
-        first = info.type.tensor_type.shape.dim[:1]
-        if free and (not first or first[0].HasField("dim_value")):
-            refuse(
-                f"the output {output.name!r} does not keep the batch first, which is built into the network",
-                "export it with a dynamic batch, or for a batch of 1",
-            )
-        outputs.append(info)
-    return outputs
+        if output.name in infos:
+            output.CopyFrom(infos[output.name])
+
+
+def _require_batch_first(model: onnx.ModelProto, infos: dict[str, onnx.ValueInfoProto]) -> None:
+    fixed = [
+        output.name
+        for output in model.graph.output
+        if output.name not in infos or _sizes(infos, output.name)[:1] != [None]
+    ]
+    if fixed:
+        refuse(f"the outputs {listed(fixed)} do not keep the batch first")

@@ -1,6 +1,6 @@
 """Constant folding: what does not depend on the network's input becomes an initializer.
 
-Small and by node; a value that depends on the batch alone is recognised by computing it for two batches.
+Small and by node; a value that depends on open sizes is recognised by computing it for several of them.
 """
 
 import math
@@ -16,14 +16,15 @@ from onnx import numpy_helper
 from edgepress.graph.aside import values_of
 from edgepress.graph.normalise.native import inferred
 from edgepress.graph.normalise.structure import opset
+from edgepress.graph.shapes import BATCH, open_sizes
 from edgepress.graph.view import (
     Array,
+    operands,
     remove_unused_initializers,
     replace_nodes,
     set_initializer,
 )
 
-_BATCHES = (2, 3)
 _ROUNDS = 8
 _ROOM = 2**22
 _TOTAL_ROOM = 2**25
@@ -48,33 +49,56 @@ _REDUCTIONS = ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"
 _FOLDABLE = {*_SIZES, *_UNARY, *_BROADCAST, *_REDUCTIONS, "BatchNormalization", "Concat"}
 
 
-def fold_constants(model: onnx.ModelProto, batches: tuple[int, int] = _BATCHES) -> None:
-    """Fold constants, in place; a Reshape to a shape that holds the batch once gets −1 there.
+def fold_constants(model: onnx.ModelProto) -> None:
+    """Fold constants, in place; a Reshape to a shape that holds one open size gets −1 there.
 
-    What is the same for both of `batches` counts as constant; a batch that is fixed is given twice.
+    What is the same whatever the open sizes are, of which a few are tried, counts as constant.
     Kernels behind DequantizeLinear stay int8: that is how a quantised model holds them.
     """
+    trials = _trials(open_sizes(model))
     for _ in range(_ROUNDS):
         before = len(model.graph.node)
-        first = _known(model, batches[0])
-        second = _known(model, batches[1]) if first.values else first
-        one, two = first.values, second.values
-        changed = _infer_batch_of_reshapes(model, first, second)
-        _replace(model, {name: one[name] for name in one if name in two and _same(one[name], two[name])})
+        found = [_known(model, trials[0])]
+        found += [_known(model, sizes) for sizes in trials[1:]] if found[0].values else []
+        changed = len(found) > 1 and _infer_open_size_of_reshapes(model, found)
+        _replace(model, _alike([each.values for each in found]))
         if len(model.graph.node) == before and not changed:
             return
 
 
+def _trials(names: list[str]) -> list[dict[str, int]]:
+    """Sizes to try: small ones, too, since a large one may be cut to the size of a constant."""
+    if not names:
+        return [{}]
+    if names == [BATCH]:
+        return [{BATCH: 2}, {BATCH: 3}]
+    return [{name: first + step * place for place, name in enumerate(names)} for first, step in _SIZES_TRIED]
+
+
+_SIZES_TRIED = ((2, 1), (5, 3), (192, 64), (4096, 1024))
+"""The size of the first name, and how much larger those of the others are, in each trial."""
+
+
+def _alike(values: list[dict[str, Array]]) -> dict[str, Array]:
+    """What is the same in all trials."""
+    first, *others = values
+    return {
+        name: value
+        for name, value in first.items()
+        if all(name in other and _same(value, other[name]) for other in others)
+    }
+
+
 @dataclass(frozen=True)
 class _Known:
-    """What is constant once the batch is: values that follow from initializers and shapes, and shapes."""
+    """What is constant once open sizes are: values that follow from initializers and shapes, and shapes."""
 
     values: dict[str, Array]
     shapes: Callable[[], dict[str, tuple[int, ...]]]
 
 
-def _known(model: onnx.ModelProto, batch: int) -> _Known:
-    shapes, version = cache(lambda: _static_shapes(model, batch)), opset(model)
+def _known(model: onnx.ModelProto, sizes: dict[str, int]) -> _Known:
+    shapes, version = cache(lambda: _static_shapes(model, sizes)), opset(model)
     held = {tensor.name: tensor for tensor in model.graph.initializer}
     known: dict[str, Array] = {}
     room = _TOTAL_ROOM
@@ -82,14 +106,12 @@ def _known(model: onnx.ModelProto, batch: int) -> _Known:
         if node.op_type not in _FOLDABLE or node.domain not in ("", "ai.onnx") or len(node.output) != 1:
             continue
         if node.op_type in ("Shape", "Size") and node.input[0] in shapes():
-            operands = [np.broadcast_to(np.int8(0), shapes()[node.input[0]])]
+            values = [np.broadcast_to(np.int8(0), shapes()[node.input[0]])]
         elif all(not name or name in known or name in held for name in node.input):
-            operands = [
-                known[name] if name in known else values_of(held[name]) for name in node.input if name
-            ]
+            values = [known[name] if name in known else values_of(held[name]) for name in node.input if name]
         else:
             continue
-        result = None if _holds_kernel(node, operands) else _evaluate(node, operands, version)
+        result = None if _holds_kernel(node, values) else _evaluate(node, values, version)
         if result is not None and result.size <= room:
             known[node.output[0]] = result
             room -= result.size
@@ -100,9 +122,9 @@ def _holds_kernel(node: onnx.NodeProto, operands: list[Array]) -> bool:
     return node.op_type == "DequantizeLinear" and operands[0].ndim > 0
 
 
-def _static_shapes(model: onnx.ModelProto, batch: int) -> dict[str, tuple[int, ...]]:
+def _static_shapes(model: onnx.ModelProto, sizes: dict[str, int]) -> dict[str, tuple[int, ...]]:
     shapes = {}
-    for name, info in inferred(model, batch=batch).items():
+    for name, info in inferred(model, sizes=sizes).items():
         tensor = info.type.tensor_type
         if tensor.HasField("shape") and all(dim.HasField("dim_value") for dim in tensor.shape.dim):
             shapes[name] = tuple(dim.dim_value for dim in tensor.shape.dim)
@@ -144,15 +166,18 @@ def _same(first: Array, second: Array) -> bool:
     return same_form and first.tobytes() == second.tobytes()
 
 
-def _infer_batch_of_reshapes(model: onnx.ModelProto, first: _Known, second: _Known) -> bool:
+def _infer_open_size_of_reshapes(model: onnx.ModelProto, found: list[_Known]) -> bool:
     changed = False
     for node in model.graph.node:
-        if node.op_type != "Reshape" or node.input[1] not in first.values.keys() & second.values.keys():
+        if node.op_type != "Reshape" or any(node.input[1] not in known.values for known in found):
             continue
-        one, two = (_target(node, known) for known in (first, second))
-        if one.shape == two.shape and np.count_nonzero(one != two) == 1 and -1 not in one:
+        one, *others = (_target(node, known) for known in found)
+        if any(other.shape != one.shape for other in others):
+            continue
+        differs = np.any([other != one for other in others], axis=0)
+        if np.count_nonzero(differs) == 1 and -1 not in one:
             name = f"{node.output[0]}.shape"
-            set_initializer(model, name, np.where(one != two, -1, one).astype(np.int64))
+            set_initializer(model, name, np.where(differs, -1, one).astype(np.int64))
             node.input[1] = name
             changed = True
     return changed
@@ -170,7 +195,7 @@ def _replace(model: onnx.ModelProto, values: dict[str, Array]) -> None:
     kept = [
         node for node in model.graph.node if not (node.output[0] in values and node.output[0] not in outputs)
     ]
-    read = {name for node in kept for name in node.input}
+    read = {name for node in kept for name in operands(node)}
     new = [
         numpy_helper.from_array(a, name) for name, a in values.items() if name in read and name not in outputs
     ]
@@ -179,7 +204,7 @@ def _replace(model: onnx.ModelProto, values: dict[str, Array]) -> None:
         alive = [node for node in kept if wanted.intersection(node.output)]
         if len(alive) == len(kept):
             break
-        kept, wanted = alive, outputs | {name for node in alive for name in node.input}
+        kept, wanted = alive, outputs | {name for node in alive for name in operands(node)}
     replace_nodes(model, kept)
     model.graph.initializer.extend(new)
     remove_unused_initializers(model)

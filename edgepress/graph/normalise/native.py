@@ -5,6 +5,7 @@ the whole network, and a file cannot make them allocate what it only declares.
 """
 
 import math
+from collections.abc import Mapping
 
 import onnx
 from onnx import TensorProto, helper, shape_inference, version_converter
@@ -13,7 +14,7 @@ from edgepress.errors import UnsupportedModelError
 from edgepress.graph.lowering import drop_new_defaults, restamped
 from edgepress.graph.normalise.limits import MAX_ELEMENTS, refuse
 from edgepress.graph.normalise.structure import opset
-from edgepress.graph.shapes import without_weights
+from edgepress.graph.shapes import set_sizes, without_weights
 from edgepress.graph.view import copy, keep_initializers
 from edgepress.text import one_line
 
@@ -91,20 +92,18 @@ def _domain(name: str) -> str:
 
 
 def inferred(
-    model: onnx.ModelProto, strict: bool = False, batch: int | None = None
+    model: onnx.ModelProto, strict: bool = False, sizes: Mapping[str, int] | None = None
 ) -> dict[str, onnx.ValueInfoProto]:
     """Type and shape of each tensor, as far as onnx can tell; constants are left out.
 
-    With `batch` they are those for a batch of that size, whatever the outputs declare.
+    With `sizes` they are those for these open sizes of the inputs, whatever the outputs declare.
 
     Raises:
         UnsupportedModelError: the shapes contradict each other (if `strict`) or are too large.
     """
     light, heavy = without_weights(model)
-    if batch is not None:
-        light.graph.input[0].type.tensor_type.shape.dim[0].dim_value = batch
-        for output in light.graph.output:
-            output.type.tensor_type.ClearField("shape")
+    if sizes is not None:
+        set_sizes(light, sizes)
     try:
         graph = shape_inference.infer_shapes(
             light, check_type=strict, strict_mode=strict, data_prop=True
@@ -115,9 +114,9 @@ def inferred(
     infos = {i.name: i for i in (*graph.input, *graph.value_info, *graph.output) if i.name not in aside}
     types = set(TensorProto.DataType.values())
     for info in infos.values():
-        sizes = [dim.dim_value for dim in info.type.tensor_type.shape.dim if dim.HasField("dim_value")]
-        if min(sizes, default=0) < 0 or math.prod(max(size, 1) for size in sizes) > MAX_ELEMENTS:
-            refuse(f"tensor {info.name!r} would have the shape {sizes}", "use smaller images")
+        known = [dim.dim_value for dim in info.type.tensor_type.shape.dim if dim.HasField("dim_value")]
+        if min(known, default=0) < 0 or math.prod(max(size, 1) for size in known) > MAX_ELEMENTS:
+            refuse(f"tensor {info.name!r} would have the shape {known}", "use smaller images")
         if info.type.tensor_type.elem_type not in types:
             refuse(f"tensor {info.name!r} has the unknown type {info.type.tensor_type.elem_type}")
     return infos

@@ -1,20 +1,24 @@
 """The way in for a model from anywhere."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
 
-from edgepress.graph.normalise.batch import free_batch
+from edgepress.graph.normalise.batch import check_inputs, free_batch, name_open_sizes, settle_outputs
 from edgepress.graph.normalise.expanding import expand_computed_clips, expand_group_norms
 from edgepress.graph.normalise.files import read_onnx
+from edgepress.graph.normalise.fixing import Fixing, cut_outputs, fix_sizes, require_batch
 from edgepress.graph.normalise.folding import fold_constants
 from edgepress.graph.normalise.names import name_each_node_once
 from edgepress.graph.normalise.native import check, inferred, to_target_opset
 from edgepress.graph.normalise.pools import count_windows
 from edgepress.graph.normalise.qoperators import write_as_pairs
 from edgepress.graph.normalise.single import compute_in_single
-from edgepress.graph.normalise.structure import check_shape, opset, tidy_structure
+from edgepress.graph.normalise.structure import opset, tidy_structure
 from edgepress.graph.normalise.upgrading import FIRST_SAMPLING_OPSET, sample_as_before, write_anew
+from edgepress.graph.shapes import set_sizes
+from edgepress.graph.view import copy
 
 
 def load_normalised(path: Path) -> onnx.ModelProto:
@@ -27,20 +31,32 @@ def load_normalised(path: Path) -> onnx.ModelProto:
     return normalise(read_onnx(path))
 
 
-def normalise(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model as the passes here expect it; `model` itself is tidied too.
+def normalise(
+    model: onnx.ModelProto, fixing: Fixing | None = None, keep_types: bool = False
+) -> onnx.ModelProto:
+    """The model as the passes here expect it; `model` itself is tidied, and its sizes fixed, too.
 
-    Ensures: opset 15 (or the model's own, if newer and it cannot be lowered), one float32 input of fixed size
-    but for a symbolic batch (or a batch of 1, where the network has that built in), shapes inferred,
-    constants folded into initializers, all of them used and none an input, nodes sorted, each with
+    Args:
+        model: of any producer; changed in place.
+        fixing: what is settled of it.
+        keep_types: whether inputs and outputs of float16 and the like stay of that type.
+
+    Ensures: opset 15 (or the model's own, if newer and it cannot be lowered); inputs, each of them read, of
+    numbers or truth values, whose open sizes have names; the batch is called `BATCH`, or is fixed where the
+    network has it built in; no functions of its own; floats of other lengths are computed in float32; shapes
+    inferred, constants folded into initializers, all of them used and none an input; nodes sorted, each with
     a name of its own.
 
     Raises:
         UnsupportedModelError: it is broken, hostile, or beyond what this project takes; in one line.
     """
+    chosen = fixing or Fixing()
     tidy_structure(model)
+    cut_outputs(model, chosen.outputs)
     write_as_pairs(model)
-    check_shape(model.graph.input[0])
+    check_inputs(model)
+    name_open_sizes(model)
+    fix_sizes(model, chosen)
     model.ir_version = max(model.ir_version, 8)
     check(model)
     fresh = onnx.ModelProto(ir_version=model.ir_version, producer_name=model.producer_name)
@@ -48,7 +64,7 @@ def normalise(model: onnx.ModelProto) -> onnx.ModelProto:
     fresh.graph.CopyFrom(model.graph)
     fresh.graph.ClearField("doc_string")
     expand_group_norms(fresh)
-    compute_in_single(fresh)
+    compute_in_single(fresh, keep_types)
     given = opset(fresh)
     write_anew(fresh, given)
     to_target_opset(fresh)
@@ -57,12 +73,32 @@ def normalise(model: onnx.ModelProto) -> onnx.ModelProto:
         sample_as_before(fresh)
     count_windows(fresh)
     expand_computed_clips(fresh)
-    if free_batch(fresh):
-        fold_constants(fresh)
-    else:
-        fold_constants(fresh, (1, 1))
+    free_batch(fresh)
+    require_batch(fresh, chosen.batch)
+    fold_constants(fresh)
     name_each_node_once(fresh)
-    ends = {entry.name for entry in (*fresh.graph.input, *fresh.graph.output)}
-    shapes = inferred(fresh, strict=True)
-    fresh.graph.value_info.extend(info for name, info in shapes.items() if name not in ends)
+    note_shapes(fresh)
     return fresh
+
+
+def note_shapes(model: onnx.ModelProto) -> None:
+    """Infer all shapes and write them down, in place."""
+    ends = {entry.name for entry in (*model.graph.input, *model.graph.output)}
+    shapes = inferred(model, strict=True)
+    settle_outputs(model, shapes)
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(info for name, info in shapes.items() if name not in ends)
+
+
+def with_sizes(model: onnx.ModelProto, sizes: Mapping[str, int]) -> onnx.ModelProto:
+    """A copy of a normalised model with these of its open sizes, by name, fixed, and folded again.
+
+    Raises:
+        UnsupportedModelError: the network cannot have them.
+    """
+    fixed = copy(model)
+    del fixed.graph.value_info[:]
+    set_sizes(fixed, sizes)
+    fold_constants(fixed)
+    note_shapes(fixed)
+    return fixed

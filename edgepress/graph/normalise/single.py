@@ -5,16 +5,17 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edgepress.graph.normalise.tensors import attribute_tensors
+from edgepress.graph.view import all_nodes, nested_graphs
 
 _OTHERS = (TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
-_TYPES = ("to", "dtype", "output_dtype")
+_TYPES = ("to", "dtype", "output_dtype", "stash_type")
 """The attributes that name a type of numbers."""
 
 
-def compute_in_single(model: onnx.ModelProto) -> None:
+def compute_in_single(model: onnx.ModelProto, keep_types: bool = False) -> None:
     """Make every tensor of float16, bfloat16 or float64 one of float32, in place; casts and ends too.
 
-    Numbers beyond float32's become its largest.
+    Numbers beyond float32's become its largest. With `keep_types` inputs and outputs have the types they had.
     """
     for tensor in [*model.graph.initializer, *attribute_tensors(model)]:
         if tensor.data_type in _OTHERS:
@@ -22,10 +23,45 @@ def compute_in_single(model: onnx.ModelProto) -> None:
             values = numpy_helper.to_array(tensor).astype(np.float64)
             finite = np.where(np.isfinite(values), np.clip(values, -largest, largest), values)
             tensor.CopyFrom(numpy_helper.from_array(finite.astype(np.float32), tensor.name))
-    for node in model.graph.node:
+    for node in all_nodes(model.graph):
         for attribute in node.attribute:
             if attribute.name in _TYPES and attribute.i in _OTHERS:
                 attribute.CopyFrom(helper.make_attribute(attribute.name, int(TensorProto.FLOAT)))
-    for end in (*model.graph.input, *model.graph.output):
+        for graph in nested_graphs(node):
+            _declare_single([*graph.input, *graph.output])
+    if keep_types:
+        _cast_at_ends(model)
+    else:
+        _declare_single([*model.graph.input, *model.graph.output])
+
+
+def _declare_single(ends: list[onnx.ValueInfoProto]) -> None:
+    for end in ends:
         if end.type.tensor_type.elem_type in _OTHERS:
             end.type.tensor_type.elem_type = TensorProto.FLOAT
+
+
+def _cast_at_ends(model: onnx.ModelProto) -> None:
+    """Casts behind inputs and before outputs of other types of floats."""
+    before, behind = list[onnx.NodeProto](), list[onnx.NodeProto]()
+    inner = dict[str, str]()
+    for entry in model.graph.input:
+        if entry.type.tensor_type.elem_type in _OTHERS:
+            inner[entry.name] = f"{entry.name}.single"
+            before.append(_cast(entry.name, inner[entry.name], TensorProto.FLOAT))
+    entries = {entry.name for entry in model.graph.input}
+    for output in model.graph.output:
+        if output.type.tensor_type.elem_type in _OTHERS and output.name not in entries:
+            inner[output.name] = f"{output.name}.single"
+            behind.append(_cast(inner[output.name], output.name, output.type.tensor_type.elem_type))
+    for node in all_nodes(model.graph):
+        for field in (node.input, node.output):
+            field[:] = [inner.get(name, name) for name in field]
+    nodes = [*before, *model.graph.node, *behind]
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del model.graph.node[:]
+    model.graph.node.extend(copies)
+
+
+def _cast(source: str, result: str, kind: int) -> onnx.NodeProto:
+    return helper.make_node("Cast", [source], [result], f"{result}.cast", to=kind)

@@ -7,8 +7,15 @@ import onnx
 
 from edgepress.graph.aside import is_aside
 from edgepress.graph.normalise.limits import MAX_ELEMENTS, MAX_NAME, MAX_NODES, MAX_RANK, listed, refuse
+from edgepress.graph.normalise.local_functions import inline_functions
 from edgepress.graph.normalise.tensors import attribute_tensors, check_tensor
-from edgepress.graph.view import needed_nodes, remove_unused_initializers, replace_nodes
+from edgepress.graph.view import (
+    all_nodes,
+    needed_nodes,
+    operands,
+    remove_unused_initializers,
+    replace_nodes,
+)
 
 OLDEST_OPSET = 7
 
@@ -29,13 +36,15 @@ def opset(model: onnx.ModelProto) -> int:
 def tidy_structure(model: onnx.ModelProto) -> None:
     """Sort the nodes and drop what no output needs; initializers are no longer listed as inputs.
 
-    Ensures: one input; every tensor has exactly one origin; all constants are as large as they say.
+    Ensures: at least one input, each of them read; every tensor has exactly one origin; all constants are as
+    large as they say.
 
     Raises:
         UnsupportedModelError: the graph is cyclic, incomplete, ambiguous or has parts that are not taken.
     """
     opset(model)
     _refuse_exotic(model)
+    inline_functions(model)
     _open_sizes_of_minus_one(model)
     constants = {tensor.name for tensor in model.graph.initializer}
     held = [tensor for tensor in model.graph.initializer if not is_aside(tensor)]
@@ -46,7 +55,7 @@ def tidy_structure(model: onnx.ModelProto) -> None:
     order = _sorted(model, constants | {entry.name for entry in inputs})
     replace_nodes(model, needed_nodes(model, order))
     remove_unused_initializers(model)
-    _keep(model.graph.input, [_one_input(model, inputs)])
+    _keep(model.graph.input, _read_inputs(model, inputs))
     _keep(model.graph.value_info, [])
 
 
@@ -78,20 +87,16 @@ def check_shape(info: onnx.ValueInfoProto) -> list[int | str]:
 
 
 def _refuse_exotic(model: onnx.ModelProto) -> None:
-    graph = model.graph
-    if len(graph.node) > MAX_NODES or len(graph.initializer) > MAX_NODES:
-        refuse(f"the model has {len(graph.node)} nodes; expected at most {MAX_NODES}", "use a smaller model")
-    if model.functions:
-        refuse("the model has functions of its own", "inline them: onnx.inliner.inline_local_functions")
-    if graph.sparse_initializer:
+    nodes = list(all_nodes(model.graph))
+    if len(nodes) > MAX_NODES or len(model.graph.initializer) > MAX_NODES:
+        refuse(f"the model has {len(nodes)} nodes; expected at most {MAX_NODES}", "use a smaller model")
+    if model.graph.sparse_initializer:
         refuse("the model has sparse initializers", "store them dense")
     kinds = onnx.AttributeProto
-    nested = (kinds.GRAPH, kinds.GRAPHS, kinds.SPARSE_TENSOR, kinds.SPARSE_TENSORS, kinds.TYPE_PROTO)
-    for node in graph.node:
-        if any(a.type in nested or a.HasField("g") or a.graphs for a in node.attribute):
-            refuse(
-                f"node {node.name!r} ({node.op_type}) holds a graph of its own", "export without control flow"
-            )
+    exotic = (kinds.SPARSE_TENSOR, kinds.SPARSE_TENSORS, kinds.TYPE_PROTO, kinds.TYPE_PROTOS)
+    for node in nodes:
+        if any(attribute.type in exotic for attribute in node.attribute):
+            refuse(f"node {node.name!r} ({node.op_type}) holds a sparse tensor or a type", "store it dense")
         if any(len(name) > MAX_NAME for name in (node.name, *node.input, *node.output)):
             refuse(f"a node of type {node.op_type} has a name of more than {MAX_NAME} characters")
 
@@ -112,10 +117,11 @@ def _sorted(model: onnx.ModelProto, known: set[str]) -> list[onnx.NodeProto]:
     """The nodes, each after those that it reads from (Kahn's algorithm, stable)."""
     nodes = list(model.graph.node)
     made = {name: i for i, node in enumerate(nodes) for name in node.output if name}
-    unknown = {n for node in nodes for n in node.input if n and n not in made and n not in known}
+    read = [operands(node) for node in nodes]
+    unknown = {name for reads in read for name in reads if name not in made and name not in known}
     if unknown:
         refuse(f"no initializer, input or node gives: {listed(sorted(unknown))}")
-    sources = [{made[name] for name in node.input if name in made} for node in nodes]
+    sources = [{made[name] for name in reads if name in made} for reads in read]
     readers = defaultdict(list)
     for i, needed in enumerate(sources):
         for source in needed:
@@ -137,15 +143,15 @@ def _title(node: onnx.NodeProto) -> str:
     return str(node.name or (node.output[0] if node.output else node.op_type))
 
 
-def _one_input(model: onnx.ModelProto, inputs: list[onnx.ValueInfoProto]) -> onnx.ValueInfoProto:
-    read = {name for node in model.graph.node for name in node.input}
+def _read_inputs(model: onnx.ModelProto, inputs: list[onnx.ValueInfoProto]) -> list[onnx.ValueInfoProto]:
+    """Those that a node reads, or that an output is."""
+    read = {name for node in model.graph.node for name in operands(node)}
+    read |= {output.name for output in model.graph.output}
     used = [entry for entry in inputs if entry.name in read]
-    if len(used) != 1:
-        refuse(
-            f"the model has {len(used)} inputs ({listed(entry.name for entry in used)}); expected one",
-            "export it with one image or vector, the rest constant",
-        )
-    return used[0]
+    if not used:
+        names = listed(entry.name for entry in inputs) or "none"
+        refuse(f"nothing is computed of the model's inputs ({names}); expected one that is read")
+    return used
 
 
 def _keep(field: Any, entries: list[onnx.ValueInfoProto]) -> None:

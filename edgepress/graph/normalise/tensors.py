@@ -7,6 +7,7 @@ import onnx
 from onnx import TensorProto
 
 from edgepress.graph.normalise.limits import MAX_ELEMENTS, MAX_RANK, refuse
+from edgepress.graph.view import all_nodes, nested_graphs
 from edgepress.text import one_line
 
 _BITS = {
@@ -58,9 +59,11 @@ def check_tensor(tensor: TensorProto) -> None:
 
 
 def attribute_tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
-    """The tensors in attributes of nodes, as `Constant` has them."""
-    for node in model.graph.node:
+    """The tensors in attributes of nodes, as `Constant` has them, and those of graphs in attributes."""
+    for node in all_nodes(model.graph):
         for attribute in node.attribute:
             if attribute.HasField("t"):
                 yield attribute.t
             yield from attribute.tensors
+        for graph in nested_graphs(node):
+            yield from graph.initializer
