@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper, numpy_helper
 
 from edgepress.config.model import Onnx
 from edgepress.errors import ConfigError, EdgepressError, UnsupportedModelError
@@ -256,12 +256,23 @@ def _two_inputs() -> onnx.ModelProto:
 
 
 def _with_control_flow() -> onnx.ModelProto:
+    """Logits are negated where the first number is above 0."""
     model = network()
-    body = helper.make_graph([], "body", [], [])
-    node = helper.make_node(
-        "If", [model.graph.node[0].output[0]], ["never"], then_branch=body, else_branch=body
-    )
-    model.graph.node.append(node)
+    graph, output = model.graph, model.graph.output[0]
+    last, logits = graph.node[-1], output.name
+    last.output[0] = "before"
+    ends = [helper.make_tensor_value_info("end", TensorProto.FLOAT, None)]
+    branches = [
+        helper.make_graph([helper.make_node(op, ["before"], ["end"])], op, [], ends)
+        for op in ("Neg", "Identity")
+    ]
+    nodes = [
+        helper.make_node("ReduceSum", ["before"], ["sum"], keepdims=0),
+        helper.make_node("Greater", ["sum", "zero"], ["above"]),
+        helper.make_node("If", ["above"], [logits], then_branch=branches[0], else_branch=branches[1]),
+    ]
+    graph.initializer.append(numpy_helper.from_array(np.float32(0), "zero"))
+    graph.node.extend(nodes)
     return model
 
 
