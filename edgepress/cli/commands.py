@@ -19,6 +19,11 @@ CHECK = (
     "(exit status 1) where one is too far"
 )
 KEEP_SHAPE = "keep the file's axes in all inputs and outputs; else images get their channels last"
+BATCH = "the number of samples, where the file leaves it open"
+INPUT_SHAPE = (
+    "sizes of an input that the file leaves open, e.g. image=1,3,224,224; ? keeps one; may be repeated"
+)
+OUTPUTS = "tensors at which the network is to end, in place of its own outputs"
 LAYOUT = "how the .tflite has an input or output: nhwc, nchw or as-is, as the file has it; may be repeated"
 NO_METADATA = "leave out of the .tflite what it is, takes and gives, and what made it"
 OPERATORS = "list each operator with the ONNX nodes that it does the work of"
@@ -87,6 +92,9 @@ def _add_convert(commands: Commands) -> None:
         help="int8: one scale for each kernel, for less RAM on microcontrollers where dense layers are large",
     )
     convert.add_argument("--io-dtype", choices=IO_DTYPES, default="auto", help="auto: the network's")
+    convert.add_argument("--batch", type=int, metavar="N", help=BATCH)
+    convert.add_argument("--input-shape", action="append", default=[], metavar="NAME=SIZES", help=INPUT_SHAPE)
+    convert.add_argument("--outputs", nargs="+", default=[], metavar="NAME", help=OUTPUTS)
     convert.add_argument("--keep-shape", action="store_true", help=KEEP_SHAPE)
     convert.add_argument("--layout", action="append", default=[], metavar="NAME=LAYOUT", help=LAYOUT)
     convert.add_argument("--no-metadata", action="store_true", help=NO_METADATA)
@@ -144,6 +152,9 @@ def _convert(options: argparse.Namespace) -> None:
         keep_shape=options.keep_shape,
         layouts=tuple(options.layout),
         metadata=not options.no_metadata,
+        batch=options.batch,
+        input_shapes=tuple(options.input_shape),
+        outputs=tuple(options.outputs),
     )
     with _loading("edgepress.standalone.convert"):
         from edgepress.standalone.convert import convert

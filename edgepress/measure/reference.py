@@ -1,6 +1,6 @@
 """What ONNX Runtime computes of a model as its file has it, whoever made it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,10 +39,10 @@ class Reference:
     samples: int
 
 
-def keep_input(model: onnx.ModelProto, name: str) -> None:
-    """Let the model ask for no other input than that, in place; nothing may read the others."""
+def keep_inputs(model: onnx.ModelProto, names: Collection[str]) -> None:
+    """Let the model ask for no other inputs than those, in place; nothing may read the others."""
     constants = {tensor.name for tensor in model.graph.initializer}
-    kept = [entry for entry in model.graph.input if entry.name in constants or entry.name == name]
+    kept = [entry for entry in model.graph.input if entry.name in constants or entry.name in names]
     copies = [onnx.ValueInfoProto.FromString(entry.SerializeToString()) for entry in kept]
     del model.graph.input[:]
     model.graph.input.extend(copies)

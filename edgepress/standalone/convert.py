@@ -22,11 +22,12 @@ from edgepress.graph.aside import weights_aside
 from edgepress.graph.formats import INTEGERS, number_format
 from edgepress.graph.kept_floats import blurred_outputs, float_joins
 from edgepress.graph.normalise.files import read_onnx
+from edgepress.graph.normalise.fixing import Fixing
 from edgepress.graph.normalise.normalise import normalise
 from edgepress.graph.view import copy
 from edgepress.inspection.report import render_operators, render_transposes
 from edgepress.inspection.tflite import tflite_format, transposes
-from edgepress.measure.reference import keep_input, reference, serialised
+from edgepress.measure.reference import keep_inputs, reference, serialised
 from edgepress.standalone.check import Check
 from edgepress.standalone.inputs import draw_inputs, load_inputs
 from edgepress.standalone.layouts import chosen_orders, told
@@ -172,14 +173,18 @@ def _written(request: Request, progress: Progress, until_read: ExitStack) -> _Ma
     progress(f"reading {request.source}")
     read = read_onnx(request.source)
     original = copy(read) if request.check else None
-    model = normalise(read)
+    model = normalise(read, _fixing(request), keep_types=request.quant == "none")
     if original is not None:
-        keep_input(original, read.graph.input[0].name)
+        keep_inputs(original, [entry.name for entry in read.graph.input])
+        if request.outputs:
+            _end_alike(original, read)
     if request.converter == "onnx_tf" and (form := number_format(model)) in INTEGERS:
         raise ConfigError(
             f"--converter onnx_tf would find the ranges of {request.source}, which is {form} already, anew; "
             "use --converter nhwc, which keeps them"
         )
+    if len(model.graph.input) > 1 and (request.check or request.calibration):
+        raise ConfigError(f"{request.source} has several inputs; go without --check and --calibration")
     shape = tuple(dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim[1:])
     channels = _explained(request, lambda: network_channels(model))
     orders = chosen_orders(request, read, model, channels)
@@ -215,6 +220,17 @@ def _written(request: Request, progress: Progress, until_read: ExitStack) -> _Ma
         check = _checked(request, made, original, (model, quantised), given, orders)
     notes += [*map(str, float_joins(quantised)), *blurred_outputs(quantised)]
     return _Made(made, tuple(told(read, model, orders)), tuple(dict.fromkeys(notes)), check)
+
+
+def _fixing(request: Request) -> Fixing:
+    return Fixing(dict(map(request.input_shape, request.input_shapes)), request.batch, request.outputs)
+
+
+def _end_alike(original: onnx.ModelProto, read: onnx.ModelProto) -> None:
+    """Let a model give the outputs that another copy of it has been cut to, in place."""
+    ends = [onnx.ValueInfoProto.FromString(end.SerializeToString()) for end in read.graph.output]
+    del original.graph.output[:]
+    original.graph.output.extend(ends)
 
 
 def _converted(request: Request, model: onnx.ModelProto, calibration: Array, orders: Orders) -> Pieces:

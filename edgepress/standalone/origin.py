@@ -24,6 +24,9 @@ def origin(request: Request, read: onnx.ModelProto) -> dict[str, str]:
     options += [f"--io-dtype {request.io_dtype}"] if request.io_dtype != "auto" else []
     options += ["--keep-shape"] if request.keep_shape else []
     options += [f"--layout {layout}" for layout in request.layouts]
+    options += [] if request.batch is None else [f"--batch {request.batch}"]
+    options += [f"--input-shape {given}" for given in request.input_shapes]
+    options += ["--outputs", *request.outputs] if request.outputs else []
     made["convert"] = " ".join([request.source.name, f"(sha256 {_digest(request.source)})", *options])
     told = {"name": request.source.stem, "description": read.doc_string}
     return {**told, **own, MADE_BY: as_text(made)}

@@ -40,7 +40,9 @@ class Request:
 
     `layouts` are `NAME=LAYOUT`, the order of an input's or output's axes in the `.tflite`; with `keep_shape`
     all others have the file's. With `per_tensor` each int8 kernel has one scale, and with `metadata` the
-    `.tflite` tells of itself. `min_snr_db` is the signal-to-noise ratio that `check` demands of each output,
+    `.tflite` tells of itself. `batch` and `input_shapes`, `NAME=SIZE,SIZE,…` with ? for a size that stays as
+    it is, fix what the file leaves open; `outputs` are the tensors at which the network is to end, none for
+    its own. `min_snr_db` is the signal-to-noise ratio that `check` demands of each output,
     None for that of the number format in `MIN_SNR_DB`.
     """
 
@@ -56,10 +58,17 @@ class Request:
     keep_shape: bool = False
     layouts: tuple[str, ...] = ()
     metadata: bool = True
+    batch: int | None = None
+    input_shapes: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for given in self.layouts:
             self.layout(given)
+        for given in self.input_shapes:
+            self.input_shape(given)
+        if self.batch is not None and self.batch < 1:
+            raise ConfigError(f"--batch is {self.batch}; expected 1 or more")
         if self.min_snr_db is not None and not math.isfinite(self.min_snr_db):
             raise ConfigError(f"--min-snr is {self.min_snr_db}; expected a number of decibels, such as 20")
         if self.min_snr_db is not None and not self.check:
@@ -92,4 +101,22 @@ class Request:
         raise ConfigError(
             f"--layout is {given[:200]!r}; expected NAME=LAYOUT, the name of an input or output and one of: "
             f"{', '.join(LAYOUTS)}"
+        )
+
+    @staticmethod
+    def input_shape(given: str) -> tuple[str, tuple[int | None, ...]]:
+        """The name and the sizes that `NAME=SIZE,SIZE,…` gives, None for ?.
+
+        Raises:
+            ConfigError: it has another form.
+        """
+        name, _, wanted = given.rpartition("=")
+        sizes = [size.strip() for size in wanted.split(",")]
+        if name and all(
+            size == "?" or (size.isascii() and size.isdigit() and int(size[:20])) for size in sizes
+        ):
+            return name, tuple(None if size == "?" else int(size) for size in sizes)
+        raise ConfigError(
+            f"--input-shape is {given[:200]!r}; expected NAME=SIZES, the name of an input and a size of 1 "
+            "or more for each of its axes, or ? for one that stays as it is, such as image=1,3,224,?"
         )

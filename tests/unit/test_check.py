@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgepress.errors import ConfigError, ConversionError
 from edgepress.graph.normalise.normalise import normalise
-from edgepress.measure.reference import keep_input, reference, serialised
+from edgepress.measure.reference import keep_inputs, reference, serialised
 from edgepress.measure.signal import compare
 from edgepress.standalone.check import Check
 from edgepress.standalone.convert import Outcome, convert
@@ -220,5 +220,5 @@ class TestReference:
     def test_inputs_that_nothing_reads_are_not_asked_for(self):
         model = model_of([helper.make_node("Relu", ["x"], ["y"])], ["y"], [1, 3])
         model.graph.input.append(helper.make_tensor_value_info("unused", TensorProto.FLOAT, [10**9, 10**9]))
-        keep_input(model, "x")
+        keep_inputs(model, ["x"])
         assert reference(serialised(model), self.X, 1).samples == 5

@@ -38,8 +38,8 @@ def cut_outputs(model: onnx.ModelProto, outputs: tuple[str, ...]) -> None:
     made = [name for node in model.graph.node for name in node.output if name]
     if unknown := [name for name in outputs if name not in set(made)]:
         raise ConfigError(
-            f"outputs has {one_line(unknown[0], 80)!r}, which no node of the model makes; expected names of "
-            f"tensors, such as {listed(made[::-1])}"
+            f"--outputs has {one_line(unknown[0], 80)!r}, which no node of the model makes; expected names "
+            f"of tensors, such as {listed(made[::-1])}"
         )
     infos = {info.name: info for info in (*model.graph.value_info, *model.graph.output)}
     infos |= inferred(model)
@@ -47,7 +47,7 @@ def cut_outputs(model: onnx.ModelProto, outputs: tuple[str, ...]) -> None:
     for name in dict.fromkeys(outputs):
         if name not in infos or not infos[name].type.tensor_type.elem_type:
             raise ConfigError(
-                f"outputs has {one_line(name, 80)!r}, whose type is not known; choose a tensor before it"
+                f"--outputs has {one_line(name, 80)!r}, whose type is not known; choose a tensor before it"
             )
         ends.append(onnx.ValueInfoProto.FromString(infos[name].SerializeToString()))
     del model.graph.output[:]
@@ -65,14 +65,14 @@ def fix_sizes(model: onnx.ModelProto, fixing: Fixing) -> None:
     for name, wanted in fixing.shapes.items():
         if name not in entries:
             raise ConfigError(
-                f"input-shape names {one_line(name, 80)!r}, which is no input that the model reads; "
+                f"--input-shape names {one_line(name, 80)!r}, which is no input that the model reads; "
                 f"expected one of: {listed(entries)}"
             )
         dims = entries[name].type.tensor_type.shape.dim
         sizes = [dim.dim_value if dim.HasField("dim_value") else dim.dim_param for dim in dims]
         if len(wanted) != len(dims):
             raise ConfigError(
-                f"input-shape has {len(wanted)} sizes for {one_line(name, 80)!r}; expected as many as in "
+                f"--input-shape has {len(wanted)} sizes for {one_line(name, 80)!r}; expected as many as in "
                 f"{sizes}"
             )
         for given, size in zip(sizes, wanted, strict=True):
@@ -108,6 +108,6 @@ def require_batch(model: onnx.ModelProto, batch: int | None) -> None:
     sizes = {dims[0].dim_value for dims in firsts if dims}
     if batch not in sizes:
         raise ConfigError(
-            f"batch is {batch}, but the network has a batch of {min(sizes, default=1)} built in; expected "
+            f"--batch is {batch}, but the network has a batch of {min(sizes, default=1)} built in; expected "
             "that, or a model that is exported with an open batch"
         )
