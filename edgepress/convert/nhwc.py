@@ -5,12 +5,17 @@ from collections.abc import Mapping
 import onnx
 
 from edgepress.convert.pieces import Pieces
-from edgepress.convert.writer.table import write
+from edgepress.convert.writer.resizable import NotResizableError
+from edgepress.convert.writer.table import write, write_resizable
 from edgepress.datasets.prepared import Array
+from edgepress.errors import UnsupportedModelError
 from edgepress.graph.batchnorm import fold_batchnorm
 from edgepress.graph.formats import number_format, to_float
 from edgepress.graph.input_scaling import without_scaling
+from edgepress.graph.normalise.normalise import with_sizes
+from edgepress.graph.normalise.trials import trials
 from edgepress.graph.products import add_rows_at_products
+from edgepress.graph.shapes import BATCH, open_sizes
 from edgepress.graph.stored_codes import with_dequantize
 from edgepress.translate.absorbing import absorbed
 from edgepress.translate.layout import Order
@@ -31,12 +36,33 @@ def convert(
 
     `orders` says how the axes of inputs and outputs are stored, as in `plan_graph`, and `about` what the file
     tells of the network, as `edgepress.graph.about` has it. Inputs and outputs keep their names and order.
+
+    Sizes that the model leaves open stay open; the batch does where that costs no operator, else it is 1.
     """
-    return write(absorbed(planned(model, orders)), number_format(model), int8_io, about=about)
+    form, prepared = number_format(model), _prepared(model)
+    if set(open_sizes(prepared)) <= {BATCH}:
+        return write(absorbed(_plan(prepared, orders)), form, int8_io, about=about)
+    try:
+        return write_resizable(_plans(prepared, orders), form, int8_io, about)
+    except (NotResizableError, UnsupportedModelError):
+        if BATCH not in open_sizes(prepared):
+            raise
+    return write_resizable(_plans(with_sizes(prepared, {BATCH: 1}), orders), form, int8_io, about)
 
 
 def planned(model: onnx.ModelProto, orders: Orders | None = None) -> Plan:
-    """The plan of a model in any number format."""
+    """The plan of a model in any number format, for one choice of what it leaves open.
+
+    Raises:
+        UnsupportedModelError: it holds something that the translator cannot take.
+    """
+    prepared = _prepared(model)
+    if set(open_sizes(prepared)) <= {BATCH}:
+        return _plan(prepared, orders)
+    return plan_graph(prepared, orders, trials(prepared)[0])
+
+
+def _prepared(model: onnx.ModelProto) -> onnx.ModelProto:
     form = number_format(model)
     floats = form in ("dynamic", "fp16", "int8_weights")
     plain = to_float(model, keep_codes=True) if floats else with_dequantize(model)
@@ -44,4 +70,18 @@ def planned(model: onnx.ModelProto, orders: Orders | None = None) -> Plan:
     if form == "float32":
         folded = without_scaling(folded).model
     add_rows_at_products(folded)
-    return plan_graph(folded, orders)
+    return folded
+
+
+def _plan(prepared: onnx.ModelProto, orders: Orders | None) -> Plan:
+    """With the batch as it is, or else as 1, of which more is known."""
+    try:
+        return plan_graph(prepared, orders)
+    except UnsupportedModelError:
+        if BATCH not in open_sizes(prepared):
+            raise
+    return plan_graph(with_sizes(prepared, {BATCH: 1}), orders)
+
+
+def _plans(prepared: onnx.ModelProto, orders: Orders | None) -> list[Plan]:
+    return [absorbed(plan_graph(prepared, orders, trial)) for trial in trials(prepared)]

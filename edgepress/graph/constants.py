@@ -6,7 +6,7 @@ DequantizeLinear stay, since their scales say how the network is quantised.
 """
 
 from collections import ChainMap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from typing import Any
 
@@ -39,15 +39,18 @@ _WRITTEN_OUT = {
 }
 
 
-def fold_constants(model: onnx.ModelProto) -> None:
-    """Fold in place: the model then computes the same, and no node has constant operands alone."""
+def fold_constants(model: onnx.ModelProto, stay: Collection[str] = ()) -> None:
+    """Fold in place: the model then computes the same, and no node has constant operands alone.
+
+    What makes one of the tensors `stay` is left, though it may be constant.
+    """
     _lift_constants(model)
     found: dict[str, Array] = {}
     known = ChainMap(found, initializers(model))  # type: ignore[arg-type] # only the first is written to
     shapes = cache(lambda: _shapes(model))
     kept: list[onnx.NodeProto] = []
     for node in model.graph.node:
-        values = _value(model, node, known, shapes)
+        values = None if node.output[0] in stay else _value(model, node, known, shapes)
         if values is None:
             kept.append(node)
         else:

@@ -50,6 +50,19 @@ def set_sizes(model: onnx.ModelProto, sizes: Mapping[str, int]) -> None:
         output.type.tensor_type.ClearField("shape")
 
 
+def sized_nodes(model: onnx.ModelProto) -> set[str]:
+    """What nodes make that tell the sizes of tensors of which some are open."""
+    infos = inferred_infos(model)
+    found = set[str]()
+    for node in model.graph.node:
+        if node.op_type in ("Shape", "Size"):
+            tensor = infos[node.input[0]].type.tensor_type if node.input[0] in infos else None
+            fixed = tensor is not None and tensor.HasField("shape")
+            fixed = fixed and tensor is not None and all(d.HasField("dim_value") for d in tensor.shape.dim)
+            found.update(() if fixed else node.output)
+    return found
+
+
 def inferred_infos(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
     """Type and shape of each tensor but the constants, as far as onnx can tell."""
     light, heavy = without_weights(model)

@@ -75,7 +75,9 @@ OpPlanner = Callable[[Node, "Planner"], None]
 class Planner:
     """What an operator's planner works with: the operands it reads and the steps it writes."""
 
-    def __init__(self, model: onnx.ModelProto, orders: Mapping[str, Order]) -> None:
+    def __init__(self, model: onnx.ModelProto, orders: Mapping[str, Order], any_size: bool = False) -> None:
+        """With `any_size` the model's sizes are one choice of several; what is written must suit all."""
+        self.any_size = any_size
         self.steps: list[Step] = []
         self.values: dict[str, Value] = {}
         self.constants = {name: Constant(v, name) for name, v in initializers(model).items()}

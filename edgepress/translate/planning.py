@@ -9,6 +9,8 @@ import onnx
 from edgepress.errors import UnsupportedModelError
 from edgepress.graph.aside import release_files
 from edgepress.graph.constants import fold_constants
+from edgepress.graph.normalise.trials import Trial
+from edgepress.graph.shapes import set_sizes, sized_nodes
 from edgepress.graph.view import attributes, copy
 from edgepress.translate.grouping import find_group_norms
 from edgepress.translate.layout import Layout, Order, channels_last
@@ -28,19 +30,29 @@ def make_plan(model: onnx.ModelProto) -> Plan:
     return plan_graph(model)
 
 
-def plan_graph(model: onnx.ModelProto, orders: Mapping[str, Order] | None = None) -> Plan:
+def plan_graph(
+    model: onnx.ModelProto, orders: Mapping[str, Order] | None = None, trial: Trial | None = None
+) -> Plan:
     """Plan a network with any number of inputs and outputs; all else is as in `make_plan`.
 
-    `orders` says how axes of inputs and outputs are stored, by name. Else inputs are images, or sequences,
-    whose channels are stored last, and outputs are images where they have four axes.
+    Args:
+        model: normalised.
+        orders: how axes of inputs and outputs are stored, by name. Else inputs are images, or sequences,
+            whose channels are stored last, and outputs are images where they have four axes.
+        trial: numbers for what the inputs leave open: the plan is then for these, but as it would be for
+            others. What depends on them is computed as the network runs.
     """
     given = orders or {}
     folded = copy(model)
     name_nodes(folded)
-    fold_constants(folded)
+    if trial:
+        del folded.graph.value_info[:]
+        folded.graph.value_info.extend(trial.shapes)
+        set_sizes(folded, trial.sizes)
+    fold_constants(folded, stay=sized_nodes(model) if trial else ())
     find_group_norms(folded)
     nodes = [_node(proto) for proto in folded.graph.node]
-    planner = Planner(folded, given)
+    planner = Planner(folded, given, trial is not None)
     own = {tensor.name for tensor in model.graph.initializer}
     for name in planner.constants.keys() - own:
         planner.constants[name] = replace(planner.constants[name], initializer=None)

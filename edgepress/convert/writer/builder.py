@@ -17,9 +17,13 @@ Operand = Tensor | Array | float | int
 
 
 class Builder:
-    """Adds operators to `operators`, which do the work of the ONNX node `node`."""
+    """Adds operators to `operators`, which do the work of the ONNX node `node`.
+
+    With `any_size` nothing is added that suits the sizes of the tensors at hand alone.
+    """
 
     def __init__(self) -> None:
+        self.any_size = False
         self.operators: list[Operator] = []
         self.node = ""
         self._made: dict[int, Operator] = {}
@@ -95,7 +99,8 @@ class Builder:
         else:
             assert isinstance(y, Tensor)
             left, right = self.like(x, y), y
-        left, right = spread(left, right.shape), spread(right, left.shape)
+        rows = not self.any_size
+        left, right = spread(left, right.shape, rows), spread(right, left.shape, rows)
         shape = np.broadcast_shapes(left.shape, right.shape)
         if codes is not None and codes.dtype == "int16" and kind in ("ADD", "SUB"):
             options["pot_scale_int16"] = False  # any scale will do, not powers of two alone
@@ -201,6 +206,11 @@ class Builder:
         sizes = [len(range(*span)) for span in zip(begin, end, strides, strict=True)]
         if all(stride == 1 for stride in strides):
             return self.slice(x, begin, sizes)
+        return self.strided(x, begin, end, strides)
+
+    def strided(self, x: Tensor, begin: Sequence[int], end: Sequence[int], strides: Sequence[int]) -> Tensor:
+        """As `strided_slice`, by that operator also where SLICE would do."""
+        sizes = [len(range(*span)) for span in zip(begin, end, strides, strict=True)]
         operands = [x, *map(self.integers, (begin, end, strides))]
         return self.add("STRIDED_SLICE", operands, sizes, x.dtype, x.codes)
 

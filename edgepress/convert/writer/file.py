@@ -139,6 +139,7 @@ class _Writer:
         b = self._builder
         shape = self._integers(tensor.shape)
         name = self._string(self._names.get(id(tensor), tensor.name))
+        signature = 0 if tensor.signature is None else self._integers(tensor.signature)
         quantisation = 0 if tensor.codes is None else self._quantisation(tensor.codes)
         schema.TensorStart(b)
         schema.TensorAddShape(b, shape)
@@ -148,6 +149,8 @@ class _Writer:
         if quantisation:
             schema.TensorAddQuantization(b, quantisation)
         schema.TensorAddHasRank(b, True)
+        if signature:
+            schema.TensorAddShapeSignature(b, signature)
         return int(schema.TensorEnd(b))
 
     def _quantisation(self, codes: Codes) -> int:

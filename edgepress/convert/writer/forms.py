@@ -5,11 +5,11 @@ import numpy as np
 from edgepress.convert.writer.graph import Codes, Shape, Tensor
 
 
-def spread(operand: Tensor, other: Shape) -> Tensor:
+def spread(operand: Tensor, other: Shape, rows: bool = True) -> Tensor:
     """A constant operand in the form of the same numbers that kernels broadcast fastest.
 
-    That is one number; and a row of the image in place of a number for each of its few channels, since
-    XNNPACK's inner loop is what repeats in memory.
+    That is one number; and, with `rows`, a row of the image in place of a number for each of its few
+    channels, since XNNPACK's inner loop is what repeats in memory.
     """
     values = operand.values
     if values is None or values.size < 2 or np.broadcast_shapes(operand.shape, other) != other:
@@ -17,7 +17,7 @@ def spread(operand: Tensor, other: Shape) -> Tensor:
     shape = operand.shape
     if (values == values.flat[0]).all():
         values = values.reshape(-1)[:1].reshape((1,) * len(shape))
-    elif len(other) > 2 and values.size == shape[-1] < _FEW and other[-2] > 1:
+    elif rows and len(other) > 2 and values.size == shape[-1] < _FEW and other[-2] > 1:
         values = np.tile(values.reshape(-1), (other[-2], 1))
     else:
         return operand

@@ -72,7 +72,8 @@ def codes_of_one(scale: float, zero_point: int, dtype: str = "int8") -> Codes:
 class Tensor:
     """`values` are those of a constant, as stored: numbers, or codes; also a view of an array elsewhere.
 
-    `dtype` is the name of the stored type: numpy's, or int4, whose `values` are int8 here.
+    `dtype` is the name of the stored type: numpy's, or int4, whose `values` are int8 here. `signature` is the
+    shape with −1 for sizes that are open, where there are such.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Tensor:
     dtype: str = "float32"
     codes: Codes | None = None
     values: Array | None = None
+    signature: Shape | None = None
 
     @property
     def constant(self) -> bool:

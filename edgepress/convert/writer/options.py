@@ -38,7 +38,12 @@ _OPTIONS = {
 }
 """The options of operators whose names do not spell them."""
 
-_FIELDS = {"activation": "fusedActivationFunction", "in_type": "inDataType", "out_type": "outDataType"}
+_FIELDS = {
+    "activation": "fusedActivationFunction",
+    "in_type": "inDataType",
+    "out_type": "outDataType",
+    "shape_type": "outType",
+}
 
 
 def options_of(operator: Operator) -> tuple[str, dict[str, Any]]:
@@ -65,4 +70,4 @@ def _value(name: str, value: Any) -> Any:
         return getattr(schema.ActivationFunctionType, value)
     if name == "mode":
         return getattr(schema.MirrorPadMode, value)
-    return TYPES[value] if name in ("in_type", "out_type") else value
+    return TYPES[value] if name in ("in_type", "out_type", "shape_type") else value

@@ -7,12 +7,13 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from edgepress.errors import UnsupportedModelError
 from edgepress.graph.aside import values_of
 from edgepress.graph.normalise.native import inferred
 from edgepress.graph.normalise.structure import opset
@@ -59,7 +60,7 @@ def fold_constants(model: onnx.ModelProto) -> None:
     for _ in range(_ROUNDS):
         before = len(model.graph.node)
         found = [_known(model, trials[0])]
-        found += [_known(model, sizes) for sizes in trials[1:]] if found[0].values else []
+        found += [each for each in map(partial(_tried, model), trials[1:]) if each and found[0].values]
         changed = len(found) > 1 and _infer_open_size_of_reshapes(model, found)
         _replace(model, _alike([each.values for each in found]))
         if len(model.graph.node) == before and not changed:
@@ -72,10 +73,13 @@ def _trials(names: list[str]) -> list[dict[str, int]]:
         return [{}]
     if names == [BATCH]:
         return [{BATCH: 2}, {BATCH: 3}]
-    return [{name: first + step * place for place, name in enumerate(names)} for first, step in _SIZES_TRIED]
+    return [
+        {name: first + step * place if name != BATCH else 2 + number for place, name in enumerate(names)}
+        for number, (first, step) in enumerate(_SIZES_TRIED)
+    ]
 
 
-_SIZES_TRIED = ((2, 1), (5, 3), (192, 64), (4096, 1024))
+_SIZES_TRIED = ((2, 1), (5, 3), (192, 64), (1100, 200))
 """The size of the first name, and how much larger those of the others are, in each trial."""
 
 
@@ -95,6 +99,14 @@ class _Known:
 
     values: dict[str, Array]
     shapes: Callable[[], dict[str, tuple[int, ...]]]
+
+
+def _tried(model: onnx.ModelProto, sizes: dict[str, int]) -> _Known | None:
+    """None where a tensor would be too large."""
+    try:
+        return _known(model, sizes)
+    except UnsupportedModelError:
+        return None
 
 
 def _known(model: onnx.ModelProto, sizes: dict[str, int]) -> _Known:

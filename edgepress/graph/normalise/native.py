@@ -104,6 +104,7 @@ def inferred(
     light, heavy = without_weights(model)
     if sizes is not None:
         set_sizes(light, sizes)
+        del light.graph.value_info[:]
     try:
         graph = shape_inference.infer_shapes(
             light, check_type=strict, strict_mode=strict, data_prop=True

@@ -7,12 +7,13 @@ from edgepress.translate.planner import Node, Planner, Value, unsupported
 
 @dataclass(frozen=True)
 class Window:
-    """A sliding window over H and W."""
+    """A sliding window over H and W; `same` says that the pads follow from the sizes as in TensorFlow."""
 
     kernel: tuple[int, ...]
     strides: tuple[int, ...]
     dilations: tuple[int, ...]
     pads: tuple[tuple[int, int], ...]
+    same: bool = False
 
 
 def window(node: Node, value: Value, kernel: tuple[int, ...]) -> Window:
@@ -34,7 +35,7 @@ def window(node: Node, value: Value, kernel: tuple[int, ...]) -> Window:
         pads = tuple(zip(_widened(flat[:half], spatial, 0), _widened(flat[half:], spatial, 0), strict=True))
     if min(min(pad) for pad in pads) < 0:
         raise unsupported(node, f"its pads {pads} crop; expected none below 0")
-    return Window(kernel, strides, dilations, pads)
+    return Window(kernel, strides, dilations, pads, auto == "SAME_UPPER")
 
 
 def _widened(given: list[int] | None, spatial: int, fill: int) -> tuple[int, ...]:
@@ -43,8 +44,10 @@ def _widened(given: list[int] | None, spatial: int, fill: int) -> tuple[int, ...
     return (*(fill,) * (spatial - len(values)), *values)
 
 
-def pad_mode(value: Value, w: Window) -> str | None:
+def pad_mode(planner: Planner, value: Value, w: Window) -> str | None:
     """TensorFlow's own mode for this padding, or None where it needs a step of its own."""
+    if planner.any_size and max(w.strides) > 1 and (w.same or any(map(any, w.pads))):
+        return "SAME" if w.same else None
     if not any(lo or hi for lo, hi in w.pads):
         return "VALID"
     return "SAME" if w.pads == _same(value.shape[2:], w.kernel, w.strides, w.dilations) else None
@@ -52,7 +55,7 @@ def pad_mode(value: Value, w: Window) -> str | None:
 
 def padded(node: Node, planner: Planner, value: Value, w: Window, fill: float = 0.0) -> tuple[Value, str]:
     """The operand, padded by a step where TensorFlow has no mode for it, and the mode to use then."""
-    mode = pad_mode(value, w)
+    mode = pad_mode(planner, value, w)
     if mode is not None:
         return value, mode
     pads = ((0, 0), *w.pads, (0, 0))

@@ -23,8 +23,9 @@ def plan_max_pool(node: Node, planner: Planner) -> None:
     w = _covering(node, planner, value)
     minimum = value.minimum
     native = len(w.kernel) == 2 and max(w.dilations) == 1
-    if native and pad_mode(value, w) is not None and _is_float(node, planner):
-        _emit_native(node, planner, "max_pool", value, w, pad_mode(value, w))
+    mode = pad_mode(planner, value, w)
+    if native and mode is not None and _is_float(node, planner):
+        _emit_native(node, planner, "max_pool", value, w, mode)
         return
     value = _padded_below(node, planner, value, w)
     if native and _is_float(node, planner):
@@ -41,7 +42,7 @@ def plan_average_pool(node: Node, planner: Planner) -> None:
         _plan_global(node, planner, value, "mean")
         return
     native = len(w.kernel) == 2 and max(w.dilations) == 1
-    mode = pad_mode(value, w)
+    mode = pad_mode(planner, value, w)
     if native and mode is not None and not (mode == "SAME" and counted):
         _emit_native(node, planner, "average_pool", value, w, mode)
         return
