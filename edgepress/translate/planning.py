@@ -10,7 +10,7 @@ from edgepress.errors import UnsupportedModelError
 from edgepress.graph.aside import release_files
 from edgepress.graph.constants import fold_constants
 from edgepress.graph.normalise.trials import Trial
-from edgepress.graph.shapes import set_sizes, sized_nodes
+from edgepress.graph.shapes import sized_nodes
 from edgepress.graph.view import attributes, copy
 from edgepress.translate.grouping import find_group_norms
 from edgepress.translate.layout import Layout, Order, channels_last
@@ -46,9 +46,7 @@ def plan_graph(
     folded = copy(model)
     name_nodes(folded)
     if trial:
-        del folded.graph.value_info[:]
-        folded.graph.value_info.extend(trial.shapes)
-        set_sizes(folded, trial.sizes)
+        trial.set(folded)
     fold_constants(folded, stay=sized_nodes(model) if trial else ())
     find_group_norms(folded)
     nodes = [_node(proto) for proto in folded.graph.node]

@@ -214,6 +214,16 @@ class Builder:
         operands = [x, *map(self.integers, (begin, end, strides))]
         return self.add("STRIDED_SLICE", operands, sizes, x.dtype, x.codes)
 
+    def sizes(self, x: Tensor, places: Sequence[int]) -> Tensor:
+        """The sizes of these axes as they are when the network runs, as int32."""
+        rank = len(x.shape)
+        shape = self.add("SHAPE", [x], (rank,), "int32", shape_type="int32")
+        if tuple(places) == tuple(range(rank)):
+            return shape
+        if places and tuple(places) == tuple(range(places[0], places[0] + len(places))):
+            return self.strided(shape, [places[0]], [places[0] + len(places)], [1])
+        return self.gather(shape, np.asarray(places, np.int32), 0)
+
     def gather(self, x: Tensor, indices: Operand, axis: int) -> Tensor:
         places = self.constant(indices)
         shape = (*x.shape[:axis], *places.shape, *x.shape[axis + 1 :])

@@ -267,8 +267,7 @@ def _vector(build: Builder, parts: Sequence[int | _Term]) -> Tensor:
             groups[-1].append(part)
         else:
             groups.append([part])
-    shapes: dict[int, Tensor] = {}
-    return build.concat([_group(build, group, shapes) for group in groups], 0)
+    return build.concat([_group(build, group) for group in groups], 0)
 
 
 def _follows(one: int | _Term, other: int | _Term) -> bool:
@@ -279,14 +278,14 @@ def _follows(one: int | _Term, other: int | _Term) -> bool:
     return plain and left.tensor is right.tensor and left.axis + 1 == right.axis
 
 
-def _group(build: Builder, group: Sequence[int | _Term], shapes: dict[int, Tensor]) -> Tensor:
+def _group(build: Builder, group: Sequence[int | _Term]) -> Tensor:
     terms = [part for part in group if isinstance(part, _Term)]
     if not terms:
         return build.integers([part for part in group if isinstance(part, int)])
     first = terms[0]
-    made = _sizes(build, first.sizes[0], len(terms), shapes)
+    made = _sizes(build, first.sizes[0], len(terms))
     for size in first.sizes[1:]:
-        made = build.times(made, _sizes(build, size, 1, shapes))
+        made = build.times(made, _sizes(build, size, 1))
     if first.factor != 1:
         made = build.times(made, first.factor)
     if first.divisor != 1:
@@ -294,10 +293,6 @@ def _group(build: Builder, group: Sequence[int | _Term], shapes: dict[int, Tenso
     return build.plus(made, first.added) if first.added else made
 
 
-def _sizes(build: Builder, size: _Size, count: int, shapes: dict[int, Tensor]) -> Tensor:
+def _sizes(build: Builder, size: _Size, count: int) -> Tensor:
     """The sizes of so many axes of a tensor, from this one on."""
-    key = id(size.tensor)
-    if key not in shapes:
-        rank = len(size.tensor.shape)
-        shapes[key] = build.add("SHAPE", [size.tensor], (rank,), "int32", shape_type="int32")
-    return build.strided(shapes[key], [size.axis], [size.axis + count], [1])
+    return build.sizes(size.tensor, range(size.axis, size.axis + count))

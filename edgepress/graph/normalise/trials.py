@@ -8,7 +8,7 @@ import onnx
 from edgepress.errors import UnsupportedModelError
 from edgepress.graph.normalise.limits import refuse
 from edgepress.graph.normalise.normalise import with_sizes
-from edgepress.graph.shapes import BATCH, open_sizes
+from edgepress.graph.shapes import BATCH, open_sizes, set_sizes
 
 _STEPS = (32, 16, 8, 64, 4, 128, 2, 256, 1, 512)
 """Networks that halve an image again and again, and join what they made of it, want multiples."""
@@ -27,8 +27,19 @@ class Trial:
     sizes: Mapping[str, int]
     shapes: tuple[onnx.ValueInfoProto, ...]
 
+    def set(self, model: onnx.ModelProto) -> None:
+        """Let the model have these sizes, and know these shapes, in place."""
+        set_sizes(model, self.sizes)
+        outputs = {output.name: output for output in model.graph.output}
+        del model.graph.value_info[:]
+        for info in self.shapes:
+            if info.name in outputs:
+                outputs[info.name].CopyFrom(info)
+            else:
+                model.graph.value_info.append(info)
 
-def trials(model: onnx.ModelProto) -> list[Trial]:
+
+def trials(model: onnx.ModelProto) -> list[Trial]:  # noqa: RET503 (`refuse` does not return)
     """A few choices of numbers for the open sizes of a normalised model, all of which it can run with.
 
     In the first the batch is 1 and all others are equal; in the others they differ.
@@ -36,24 +47,31 @@ def trials(model: onnx.ModelProto) -> list[Trial]:
     Raises:
         UnsupportedModelError: none of the numbers tried will do.
     """
-    names = [name for name in open_sizes(model) if name != BATCH]
-    batches = [BATCH] if BATCH in open_sizes(model) else []
     for step in _STEPS:
-        found = []
-        for number, (first, more) in enumerate(_MULTIPLES):
-            sizes = {name: step * (first + more * place) for place, name in enumerate(names)}
-            if (trial := _tried(model, {**dict.fromkeys(batches, 1 + number), **sizes})) is None:
-                break
-            found.append(trial)
-        else:
-            last = found[-1].sizes
-            odd = {**last, **{name: last[name] + _ODD + 2 * place for place, name in enumerate(names)}}
-            further = _tried(model, odd)
-            return found if further is None else [*found, further]
+        found = _of_multiples(model, step)
+        if found:
+            return found
+    names = [name for name in open_sizes(model) if name != BATCH]
     refuse(
         f"no numbers were found for the sizes that its inputs leave open ({', '.join(names)[:200]})",
         "choose them: --input-shape NAME=SIZE,SIZE,…",
     )
+
+
+def _of_multiples(model: onnx.ModelProto, step: int) -> list[Trial]:
+    """Trials with multiples of `step`, and one with others if the network can; none if it cannot run so."""
+    names = [name for name in open_sizes(model) if name != BATCH]
+    batches = [BATCH] if BATCH in open_sizes(model) else []
+    found = []
+    for number, (first, more) in enumerate(_MULTIPLES):
+        sizes = {name: step * (first + more * place) for place, name in enumerate(names)}
+        if (trial := _tried(model, {**dict.fromkeys(batches, 1 + number), **sizes})) is None:
+            return []
+        found.append(trial)
+    last = found[-1].sizes
+    odd = {**last, **{name: last[name] + _ODD + 2 * place for place, name in enumerate(names)}}
+    further = _tried(model, odd)
+    return found if further is None else [*found, further]
 
 
 def _tried(model: onnx.ModelProto, sizes: Mapping[str, int]) -> Trial | None:
@@ -62,7 +80,8 @@ def _tried(model: onnx.ModelProto, sizes: Mapping[str, int]) -> Trial | None:
         fixed = with_sizes(model, sizes)
     except UnsupportedModelError:
         return None
-    shapes = tuple(onnx.ValueInfoProto.FromString(i.SerializeToString()) for i in fixed.graph.value_info)
+    known = (*fixed.graph.value_info, *fixed.graph.output)
+    shapes = tuple(onnx.ValueInfoProto.FromString(info.SerializeToString()) for info in known)
     dims = (dim for info in shapes for dim in info.type.tensor_type.shape.dim)
     empty = any(dim.HasField("dim_value") and not dim.dim_value for dim in dims)
     return None if empty else Trial(sizes, shapes)

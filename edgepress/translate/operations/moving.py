@@ -74,7 +74,12 @@ def _fake_quant(value: Tensor, low: float, high: float, dtype: str, **codes: Any
     return tf.quantization.fake_quant_with_min_max_vars(value, low, high, num_bits=bits)
 
 
+def _sizes(value: Tensor, places: Any) -> Tensor:
+    return tf.gather(tf.shape(value, out_type=tf.int64), list(places))
+
+
 OPERATIONS: Table = {
+    "sizes": unary(_sizes),
     "constant": lambda step, inputs: tf.constant(step.weights["value"].values),
     "pad": in_words(unary(_pad)),
     "mirrored": unary(_mirrored),

@@ -18,6 +18,14 @@ from edgepress.translate.planner import (
 from edgepress.translate.reading import Shape
 
 
+def plan_shape(node: Node, planner: Planner) -> None:
+    """The sizes of a tensor's axes from `start` to `end`, as they are when the network runs, as int64."""
+    value = ranked(node, planner, planner.value(node.inputs[0]))
+    axes = range(len(value.shape))[node.attributes.get("start", 0) : node.attributes.get("end")]
+    places = tuple(value.layout.position(axis) for axis in axes)
+    planner.emit(node, "sizes", (value,), plain(1), places=places)
+
+
 def plan_reshape(node: Node, planner: Planner) -> None:
     """Flatten, Reshape, Squeeze and Unsqueeze, all by their inferred output shape."""
     if (known := planner.constants.get(node.inputs[0])) is not None:
@@ -108,6 +116,7 @@ def _flattened_image(value: Value, target: Shape) -> tuple[int, int, int] | None
 
 PLANNERS: dict[str, OpPlanner] = {
     **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), plan_reshape),
+    "Shape": plan_shape,
     "Transpose": plan_transpose,
     "Concat": plan_concat,
     "Expand": plan_expand,
