@@ -87,7 +87,7 @@ def test_a_bound_that_is_none_is_refused(options, message):
 
 
 def test_the_comparison_is_with_the_file_and_not_with_what_was_made_of_it(tmp_path, monkeypatch):
-    def wrong(model: onnx.ModelProto) -> onnx.ModelProto:
+    def wrong(model: onnx.ModelProto, *_: object, **__: object) -> onnx.ModelProto:
         normal = normalise(model)
         (bias,) = (tensor for tensor in normal.graph.initializer if list(tensor.dims) == [5])
         bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + np.float32(0.1), bias.name))

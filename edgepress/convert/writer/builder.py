@@ -195,8 +195,12 @@ class Builder:
         return self.add("TRANSPOSE", [x, self.integers(list(order))], shape, x.dtype, x.codes)
 
     def slice(self, x: Tensor, begin: Sequence[int], size: Sequence[int]) -> Tensor:
+        """A part of this size; LiteRT 2.3 keeps the size of a SLICE whose operands are computed."""
         if tuple(size) == x.shape:
             return x
+        if self.any_size:
+            ends = [start + length for start, length in zip(begin, size, strict=True)]
+            return self.strided(x, begin, ends, [1] * len(ends))
         return self.add("SLICE", [x, self.integers(begin), self.integers(size)], size, x.dtype, x.codes)
 
     def strided_slice(

@@ -178,17 +178,19 @@ def _of_two(wanted: Sizes, sizes: dict[Sizes, _Size]) -> Iterator[_Term]:
 
 def _opened(same: Sequence[Operator], known: _Known, computed: bool) -> list[Operator]:
     """Change the first of the operators to take any size; returns those that have to go before it."""
-    first, before = same[0], list[Operator]()
+    first, before, changed = same[0], list[Operator](), dict[int, Tensor]()
     for place, operand in enumerate(first.inputs):
         if operand is None or not operand.constant:
             continue
         values = [each.inputs[place].values for each in same]  # type: ignore[union-attr]
         if all(_equal(values[0], other) for other in values[1:]):
             continue
-        first.inputs[place], added = _operand(same, place, known, computed)
+        changed[place], added = _operand(same, place, known, computed)
         for option in _FROM_OPERANDS:
             first.options.pop(option, None)
         before += added
+    for place, operand in changed.items():
+        first.inputs[place] = operand
     return before
 
 
@@ -197,6 +199,7 @@ def _equal(one: Array | None, other: Array | None) -> bool:
         return True
     assert one is not None
     assert other is not None
+    one, other = np.asarray(one), np.asarray(other)
     alike = one.shape == other.shape and one.dtype == other.dtype
     if alike and one.strides == other.strides and one.ctypes.data == other.ctypes.data:
         return True
@@ -215,7 +218,7 @@ def _operand(
     if own.dtype not in ("int32", "int64") or len({array.shape for array in arrays}) > 1:
         raise NotResizableError(node, f"it reads a constant of {own.dtype}, {own.shape}")
     numbers = np.stack([array.reshape(-1) for array in arrays])
-    plain = _told_by_the_operator(first, place, numbers, known)
+    plain = _told_by_the_operator(same, place, numbers)
     differing = [i for i in range(numbers.shape[1]) if plain[i] is None]
     if not differing:
         values = np.array(plain, own.dtype).reshape(own.shape)
@@ -234,25 +237,31 @@ def _operand(
     return build.cast(made, own.dtype), build.operators
 
 
-def _told_by_the_operator(operator: Operator, place: int, numbers: Array, known: _Known) -> list[int | None]:
+def _told_by_the_operator(same: Sequence[Operator], place: int, numbers: Array) -> list[int | None]:
     """The numbers that are the same for all sizes, or that the operator finds out itself; None for others."""
     fixed: list[int | None] = [int(row[0]) if (row == row[0]).all() else None for row in numbers.T]
-    if operator.kind == "RESHAPE":
+    kind = same[0].kind
+    if kind == "RESHAPE":
         if fixed.count(None) and -1 not in fixed:
             fixed[_last(fixed)] = -1
         return fixed
-    x = operator.inputs[0]
-    if x is None or operator.kind not in ("SLICE", "STRIDED_SLICE") or place != 2:
+    if kind not in ("SLICE", "STRIDED_SLICE") or place != 2:
         return fixed
-    begin = operator.inputs[1]
-    if begin is None or begin.values is None:
-        return fixed
-    starts, sizes = begin.values.reshape(-1), known.of(x)
     for axis, number in enumerate(fixed):
-        reached = numbers[:, axis] + (starts[axis] if operator.kind == "SLICE" else 0)
-        if number is None and tuple(reached.tolist()) == tuple(sizes[axis]):
-            fixed[axis] = -1 if operator.kind == "SLICE" else _TO_THE_END
+        if number is None and all(
+            _reaches_the_end(each, int(size), axis) for each, size in zip(same, numbers[:, axis], strict=True)
+        ):
+            fixed[axis] = -1 if kind == "SLICE" else _TO_THE_END
     return fixed
+
+
+def _reaches_the_end(cut: Operator, last: int, axis: int) -> bool:
+    """Whether a cut of this size, or to this place, takes all that is left of an axis."""
+    x, begin = cut.inputs[:2]
+    if x is None or begin is None or begin.values is None:
+        return False
+    start = int(begin.values.reshape(-1)[axis]) if cut.kind == "SLICE" else 0
+    return start + last == x.shape[axis]
 
 
 def _last(numbers: Sequence[int | None]) -> int:

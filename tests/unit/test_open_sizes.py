@@ -1,0 +1,175 @@
+"""Networks whose inputs leave sizes open give, resized, what ONNX Runtime gives for each of a few sizes."""
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+from onnx import TensorProto, helper, numpy_helper
+
+from edgepress.convert.nhwc import convert
+from edgepress.errors import UnsupportedModelError
+from edgepress.graph.normalise.normalise import normalise
+from edgepress.graph.shapes import open_sizes
+from edgepress.graph.view import copy
+from edgepress.translate.ends import end_orders, network_channels
+from tests.networks import run_unoptimised
+
+RANDOM = np.random.default_rng(0)
+node = helper.make_node
+IMAGE = ("n", 3, "h", "w")
+IMAGES = [(1, 3, 32, 32), (2, 3, 64, 48), (1, 3, 44, 52)]
+ANY_IMAGES = [*IMAGES[:2], (1, 3, 37, 51)]
+
+
+def weights(*shape: int) -> np.ndarray:
+    return (RANDOM.normal(size=shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+
+
+def build(nodes: list, constants: dict, shape=IMAGE, outputs=("y",), kind=TensorProto.FLOAT, opset=17):
+    entry = helper.make_tensor_value_info("x", kind, list(shape))
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
+    tensors = [numpy_helper.from_array(np.asarray(values), name) for name, values in constants.items()]
+    graph = helper.make_graph(nodes, "graph", [entry], ends, tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+def padded_strides() -> onnx.ModelProto:
+    """Padding of (1, 1) is TensorFlow's of odd sizes alone."""
+    nodes = [
+        node("Conv", ["x", "a"], ["b"], strides=[2, 2], pads=[1, 1, 1, 1]),
+        node("MaxPool", ["b"], ["c"], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
+        node("Conv", ["c", "d"], ["e"], auto_pad="SAME_UPPER", strides=[2, 2]),
+        node("Mul", ["e", "few"], ["y"]),
+    ]
+    few = RANDOM.normal(size=(4, 1, 1)).astype(np.float32)
+    return build(nodes, {"a": weights(4, 3, 3, 3), "d": weights(4, 4, 3, 3), "few": few})
+
+
+def pooled() -> onnx.ModelProto:
+    nodes = [
+        node("Conv", ["x", "a"], ["b"], strides=[2, 2]),
+        node("GlobalAveragePool", ["b"], ["c"]),
+        node("Flatten", ["c"], ["d"]),
+        node("Gemm", ["d", "w"], ["y"]),
+    ]
+    return build(nodes, {"a": weights(4, 3, 3, 3), "w": weights(4, 5)})
+
+
+def upsampled(by: str) -> onnx.ModelProto:
+    """A U-Net's way up: to the size of what is joined, computed as PyTorch does, or by a factor."""
+    sizes = {
+        "sizes": [
+            node("Shape", ["a"], ["wanted"], start=2),
+            node("Concat", ["head", "wanted"], ["sizes"], axis=0),
+            node("Resize", ["b", "", "", "sizes"], ["u"], mode="linear"),
+        ],
+        "scales": [node("Resize", ["b", "", "twice"], ["u"], mode="nearest",
+                        coordinate_transformation_mode="asymmetric", nearest_mode="floor")],
+        "transposed": [node("ConvTranspose", ["b", "t"], ["u"], strides=[2, 2])],
+    }  # fmt: skip
+    nodes = [
+        node("Conv", ["x", "k"], ["a"], strides=[2, 2], pads=[1, 1, 1, 1]),
+        node("Conv", ["a", "l"], ["b"], strides=[2, 2], pads=[1, 1, 1, 1]),
+        *sizes[by],
+        node("Concat", ["u", "a"], ["y"], axis=1),
+    ]
+    constants = {
+        "k": weights(4, 3, 3, 3), "l": weights(4, 4, 3, 3), "t": weights(4, 4, 2, 2),
+        "head": np.array([1, 4]), "twice": np.array([1, 1, 2, 2], np.float32),
+    }  # fmt: skip
+    used = {name for each in nodes for name in each.input}
+    return build(nodes, {name: value for name, value in constants.items() if name in used})
+
+
+def patches() -> onnx.ModelProto:
+    """An image as a sequence of patches, and back, as transformers do."""
+    nodes = [
+        node("Conv", ["x", "k"], ["a"], strides=[4, 4]),
+        node("Shape", ["a"], ["sizes"]),
+        node("Slice", ["sizes", "two", "four"], ["image"]),
+        node("Reshape", ["a", "flat"], ["b"]),
+        node("Transpose", ["b"], ["c"], perm=[0, 2, 1]),
+        node("Transpose", ["c"], ["d"], perm=[0, 2, 1]),
+        node("MatMul", ["c", "d"], ["e"]),
+        node("Softmax", ["e"], ["f"]),
+        node("MatMul", ["f", "c"], ["g"]),
+        node("Transpose", ["g"], ["h"], perm=[0, 2, 1]),
+        node("Concat", ["head", "image"], ["back"], axis=0),
+        node("Reshape", ["h", "back"], ["i"]),
+        node("Conv", ["i", "l"], ["y"], pads=[1, 1, 1, 1]),
+    ]
+    constants = {
+        "k": weights(8, 3, 4, 4), "l": weights(2, 8, 3, 3), "flat": np.array([0, 8, -1]),
+        "head": np.array([-1, 8]), "two": np.array([2]), "four": np.array([4]),
+    }  # fmt: skip
+    return build(nodes, constants)
+
+
+def cut_at_both_ends() -> onnx.ModelProto:
+    nodes = [
+        node("Slice", ["x", "starts", "ends", "axes"], ["a"]),
+        node("Relu", ["a"], ["y"]),
+    ]
+    spans = {"starts": np.array([1, -9]), "ends": np.array([-2, 2**31 - 1]), "axes": np.array([2, 3])}
+    return build(nodes, spans)
+
+
+def sequence() -> onnx.ModelProto:
+    nodes = [
+        node("Conv", ["x", "k"], ["a"], pads=[2, 2]),
+        node("Transpose", ["a"], ["b"], perm=[0, 2, 1]),
+        node("MatMul", ["b", "w"], ["c"]),
+        node("ReduceMean", ["c"], ["y"], axes=[1], keepdims=0),
+    ]
+    return build(nodes, {"k": weights(8, 4, 5), "w": weights(8, 3)}, shape=("n", 4, "length"))
+
+
+NETWORKS: dict[str, tuple[Callable[[], onnx.ModelProto], list[tuple[int, ...]]]] = {
+    "padded strides": (padded_strides, ANY_IMAGES),
+    "pooled": (pooled, ANY_IMAGES),
+    "upsampled to sizes": (lambda: upsampled("sizes"), [(1, *s[1:]) for s in IMAGES]),
+    "upsampled by scales": (lambda: upsampled("scales"), IMAGES),
+    "upsampled by a layer": (lambda: upsampled("transposed"), IMAGES),
+    "patches": (patches, IMAGES),
+    "cut": (cut_at_both_ends, ANY_IMAGES),
+    "sequence": (sequence, [(1, 4, 32), (3, 4, 20), (1, 4, 51)]),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_resized_network_computes_what_onnx_runtime_does(name: str) -> None:
+    make, shapes = NETWORKS[name]
+    model = make()
+    normal = normalise(copy(model))
+    assert len(open_sizes(normal)) > 1
+    orders = end_orders(normal, network_channels(normal))
+    interpreter = Interpreter(model_content=bytes(convert(normal, False, np.zeros(0), orders)), num_threads=1)
+    (entry,), (end,) = interpreter.get_input_details(), interpreter.get_output_details()
+    assert -1 in entry["shape_signature"]
+    for shape in shapes:
+        values = RANDOM.normal(size=shape).astype(np.float32)
+        stored = np.ascontiguousarray(values.transpose(orders["x"]))
+        interpreter.resize_tensor_input(entry["index"], stored.shape, strict=True)
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(entry["index"], stored)
+        interpreter.invoke()
+        expected = run_unoptimised(copy(model), values)
+        actual = interpreter.get_tensor(end["index"]).transpose(np.argsort(orders["y"]))
+        assert actual.shape == expected.shape and np.ptp(expected) > 0.01
+        np.testing.assert_allclose(actual, expected, atol=1e-5 * np.ptp(expected))
+
+
+def test_what_depends_on_open_sizes_and_cannot_be_computed_is_refused() -> None:
+    """Means over windows of which the border holds fewer elements, whose number is a constant of the file."""
+    pool = node("AveragePool", ["x"], ["y"], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    with pytest.raises(UnsupportedModelError, match="'y'.*depends on sizes that the model leaves open"):
+        convert(normalise(build([pool], {})), False, np.zeros(0))
+
+
+def test_sizes_of_which_none_fit_are_refused() -> None:
+    add = node("Add", ["x", "row"], ["y"])
+    model = build([add], {"row": np.ones(77, np.float32)}, shape=("n", 3, "h", "w"))
+    with pytest.raises(UnsupportedModelError, match=r"no numbers were found .* \(h, w\); choose them"):
+        convert(normalise(model), False, np.zeros(0))
