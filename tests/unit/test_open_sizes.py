@@ -164,7 +164,7 @@ def test_a_resized_network_computes_what_onnx_runtime_does(name: str) -> None:
 def test_what_depends_on_open_sizes_and_cannot_be_computed_is_refused() -> None:
     """Means over windows of which the border holds fewer elements, whose number is a constant of the file."""
     pool = node("AveragePool", ["x"], ["y"], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
-    with pytest.raises(UnsupportedModelError, match="'y'.*depends on sizes that the model leaves open"):
+    with pytest.raises(UnsupportedModelError, match=r"'y'.*depends on sizes that the model leaves open"):
         convert(normalise(build([pool], {})), False, np.zeros(0))
 
 
