@@ -6,6 +6,7 @@ network is quantised or converted.
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import onnx
@@ -21,11 +22,31 @@ from edgepress.graph.view import (
     producers,
     remove_unused_initializers,
     replace_nodes,
-    set_initializer,
 )
 from edgepress.graph.weights import channel_axis
 
 _FOLDABLE = ("Conv", "ConvTranspose", "Gemm")
+
+
+class _Weights:
+    """The initializers of a model whose nodes' operands change, and how many nodes read each of them."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.constants = initializers(model)
+        self._readers = {name: len(nodes) for name, nodes in consumers(model).items()}
+        self.infos = cache(lambda: inferred_infos(model))
+
+    def own(self, node: onnx.NodeProto, index: int) -> str:
+        """The name of a constant operand, which becomes a copy where other nodes read it too."""
+        name: str = node.input[index]
+        if self._readers[name] == 1:
+            return name
+        own = f"{name}.{node.output[0]}"
+        self.constants.set(own, self.constants[name])
+        self._readers[name] -= 1
+        self._readers[own] = 1
+        node.input[index] = own
+        return own
 
 
 @dataclass(frozen=True)
@@ -46,13 +67,14 @@ def fold_batchnorm(model: onnx.ModelProto, only: Collection[str] | None = None) 
     folded = constants_as_initializers(model)
     pairs = {pair.batchnorm.output[0]: pair for pair in _pairs(folded)}
     nodes: list[onnx.NodeProto] = []
+    weights = _Weights(folded)
     for node in folded.graph.node:
         if not _is_batchnorm(node, only):
             nodes.append(node)
         elif (pair := pairs.get(node.output[0])) is not None:
-            _fold(folded, pair)
+            _fold(weights, pair)
         else:
-            nodes.extend(_as_multiply_add(folded, node))
+            nodes.extend(_as_multiply_add(weights, node))
     replace_nodes(folded, nodes)
     remove_unused_initializers(folded)
     release_files()
@@ -71,13 +93,14 @@ def make_gammas_positive(model: onnx.ModelProto) -> onnx.ModelProto:
     channels share stays shared.
     """
     changed = constants_as_initializers(model)
+    weights = _Weights(changed)
     for pair in _pairs(changed):
-        gamma, mean = (_own(changed, pair.batchnorm, index) for index in (1, 3))
-        constants = initializers(changed)
+        gamma, mean = (weights.own(pair.batchnorm, index) for index in (1, 3))
+        constants = weights.constants
         sign = np.where(constants[gamma] < 0, -1, 1).astype(constants[gamma].dtype)
-        _scale_layer(changed, pair, sign)
-        set_initializer(changed, gamma, constants[gamma] * sign)
-        set_initializer(changed, mean, constants[mean] * sign)
+        _scale_layer(weights, pair, sign)
+        constants.set(gamma, constants[gamma] * sign)
+        constants.set(mean, constants[mean] * sign)
     return changed
 
 
@@ -92,16 +115,17 @@ def rescale_kernels(model: onnx.ModelProto, factor_of: Callable[[Array, int], fl
     factors = [(p, factor_of(constants[p.layer.input[1]], p.channel_axis)) for p in _pairs(changed)]
     if all(factor == 1 for _, factor in factors):
         return model
+    weights = _Weights(changed)
     for pair, factor in factors:
-        gamma, mean, variance = (_own(changed, pair.batchnorm, index) for index in (1, 3, 4))
-        constants = initializers(changed)
+        gamma, mean, variance = (weights.own(pair.batchnorm, index) for index in (1, 3, 4))
+        constants = weights.constants
         epsilon = attributes(pair.batchnorm).get("epsilon", 1e-5)
         spread = constants[variance].astype(np.float64)
         kept = np.sqrt(spread * factor**2 + epsilon) / np.sqrt(spread + epsilon) / factor
-        _scale_layer(changed, pair, np.full(spread.shape, factor, np.float32))
-        set_initializer(changed, gamma, (constants[gamma] * kept).astype(np.float32))
-        set_initializer(changed, mean, (constants[mean] * factor).astype(np.float32))
-        set_initializer(changed, variance, (spread * factor**2).astype(np.float32))
+        _scale_layer(weights, pair, np.full(spread.shape, factor, np.float32))
+        constants.set(gamma, (constants[gamma] * kept).astype(np.float32))
+        constants.set(mean, (constants[mean] * factor).astype(np.float32))
+        constants.set(variance, (spread * factor**2).astype(np.float32))
     return changed
 
 
@@ -144,64 +168,50 @@ def _has_bias(layer: onnx.NodeProto) -> bool:
     return len(layer.input) > 2 and layer.input[2] != ""
 
 
-def _own(model: onnx.ModelProto, node: onnx.NodeProto, index: int) -> str:
-    """The name of a constant operand, which becomes a copy where other nodes read it too."""
-    name: str = node.input[index]
-    if len(consumers(model)[name]) == 1:
-        return name
-    own = f"{name}.{node.output[0]}"
-    set_initializer(model, own, initializers(model)[name])
-    node.input[index] = own
-    return own
-
-
 def _scale_and_shift(constants: Mapping[str, Array], batchnorm: onnx.NodeProto) -> tuple[Array, Array]:
     gamma, beta, mean, variance = (constants[name].astype(np.float64) for name in batchnorm.input[1:5])
     scale = gamma / np.sqrt(variance + attributes(batchnorm).get("epsilon", 1e-5))
     return scale.astype(np.float32), (beta - mean * scale).astype(np.float32)
 
 
-def _scale_layer(model: onnx.ModelProto, pair: _Pair, factor: Array) -> None:
-    kernel = initializers(model)[pair.layer.input[1]]
+def _scale_layer(weights: _Weights, pair: _Pair, factor: Array) -> None:
+    constants, kernel = weights.constants, weights.constants[pair.layer.input[1]]
     shape = [1] * kernel.ndim
     shape[pair.channel_axis] = -1
-    set_initializer(model, pair.layer.input[1], kernel * factor.reshape(shape))
+    constants.set(pair.layer.input[1], kernel * factor.reshape(shape))
     if _has_bias(pair.layer):
-        bias = _own(model, pair.layer, 2)
-        set_initializer(model, bias, initializers(model)[bias].reshape(-1) * factor)
+        bias = weights.own(pair.layer, 2)
+        constants.set(bias, constants[bias].reshape(-1) * factor)
 
 
-def _fold(model: onnx.ModelProto, pair: _Pair) -> None:
-    scale, shift = _scale_and_shift(initializers(model), pair.batchnorm)
-    _scale_layer(model, pair, scale)
+def _fold(weights: _Weights, pair: _Pair) -> None:
+    constants = weights.constants
+    scale, shift = _scale_and_shift(constants, pair.batchnorm)
+    _scale_layer(weights, pair, scale)
     if _has_bias(pair.layer):
-        shift = initializers(model)[pair.layer.input[2]] + shift
+        shift = constants[pair.layer.input[2]] + shift
     else:
         del pair.layer.input[2:]
-        pair.layer.input.append(_bias_name(model, pair.layer.input[1]))
-    set_initializer(model, pair.layer.input[2], shift)
+        pair.layer.input.append(_bias_name(constants, pair.layer.input[1]))
+    constants.set(pair.layer.input[2], shift)
     pair.layer.output[0] = pair.batchnorm.output[0]
 
 
-def _bias_name(model: onnx.ModelProto, kernel: str) -> str:
+def _bias_name(constants: Mapping[str, Array], kernel: str) -> str:
     """A free name for the bias of a kernel that had none."""
     name = f"{kernel.removesuffix('.weight')}.bias"
-    return f"{kernel}.folded_bias" if name in initializers(model) else name
+    return f"{kernel}.folded_bias" if name in constants else name
 
 
-def _as_multiply_add(model: onnx.ModelProto, batchnorm: onnx.NodeProto) -> list[onnx.NodeProto]:
-    scale, shift = _scale_and_shift(initializers(model), batchnorm)
-    rank = _rank(model, batchnorm.input[0])
+def _as_multiply_add(weights: _Weights, batchnorm: onnx.NodeProto) -> list[onnx.NodeProto]:
+    scale, shift = _scale_and_shift(weights.constants, batchnorm)
+    info = weights.infos().get(batchnorm.input[0])
+    rank = 4 if info is None else len(info.type.tensor_type.shape.dim)
     shape, base = [-1] + [1] * (rank - 2), batchnorm.output[0]
-    set_initializer(model, f"{base}.scale", scale.reshape(shape))
-    set_initializer(model, f"{base}.shift", shift.reshape(shape))
+    weights.constants.set(f"{base}.scale", scale.reshape(shape))
+    weights.constants.set(f"{base}.shift", shift.reshape(shape))
     helper = onnx.helper.make_node
     return [
         helper("Mul", [batchnorm.input[0], f"{base}.scale"], [f"{base}.scaled"], f"{batchnorm.name}_mul"),
         helper("Add", [f"{base}.scaled", f"{base}.shift"], [base], f"{batchnorm.name}_add"),
     ]
-
-
-def _rank(model: onnx.ModelProto, tensor: str) -> int:
-    info = inferred_infos(model).get(tensor)
-    return 4 if info is None else len(info.type.tensor_type.shape.dim)

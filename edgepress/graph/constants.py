@@ -21,7 +21,6 @@ from edgepress.graph.view import (
     initializers,
     needed_nodes,
     replace_nodes,
-    set_initializer,
 )
 
 MOST_ELEMENTS = 1 << 24
@@ -56,8 +55,9 @@ def fold_constants(model: onnx.ModelProto, stay: Collection[str] = ()) -> None:
         else:
             found.update(zip(node.output, values, strict=False))
     _fix_shapes(model, kept, known, shapes)
+    held = initializers(model)
     for name, value in found.items():
-        set_initializer(model, name, value)
+        held.set(name, value)
     replace_nodes(model, needed_nodes(model, kept))
 
 
@@ -69,13 +69,13 @@ def constants_as_initializers(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _lift_constants(model: onnx.ModelProto) -> None:
-    kept = []
+    kept, held = [], initializers(model)
     for node in model.graph.node:
         value = _constant(node) if node.op_type == "Constant" else None
         if value is None:
             kept.append(node)
         else:
-            set_initializer(model, node.output[0], value)
+            held.set(node.output[0], value)
     if len(kept) < len(model.graph.node):
         replace_nodes(model, kept)
 
@@ -157,6 +157,7 @@ def _fix_shapes(
     model: onnx.ModelProto, nodes: list[onnx.NodeProto], known: Mapping[str, Array], shapes: Shapes
 ) -> None:
     """A Reshape to a computed shape takes the inferred one, where at most one size of it is open."""
+    held = initializers(model)
     for node in nodes:
         if node.op_type != "Reshape" or len(node.input) < 2 or node.input[1] in known:
             continue
@@ -164,4 +165,4 @@ def _fix_shapes(
         if sizes is None or sum(size is None for size in sizes) > 1 or 0 in sizes:
             continue
         node.input[1] = f"{node.output[0]}.shape"
-        set_initializer(model, node.input[1], np.array([-1 if s is None else s for s in sizes], np.int64))
+        held.set(node.input[1], np.array([-1 if s is None else s for s in sizes], np.int64))

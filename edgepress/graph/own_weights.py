@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import onnx
 
-from edgepress.graph.view import initializers, set_initializer
+from edgepress.graph.view import initializers
 from edgepress.graph.weights import KERNEL_OPS
 
 _LAYERS = (*KERNEL_OPS, "BatchNormalization")
@@ -29,7 +29,7 @@ def own_weights(model: onnx.ModelProto) -> None:
         name = node.input[place]
         if name in taken and name in known:
             node.input[place] = f"{name}.{node.output[0]}"
-            set_initializer(model, node.input[place], known[name])
+            known.set(node.input[place], known[name])
         taken.add(name)
 
 

@@ -13,7 +13,6 @@ from edgepress.graph.view import (
     initializers,
     producers,
     replace_nodes,
-    set_initializer,
 )
 
 _MOVES = ("Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
@@ -28,10 +27,10 @@ def add_rows_at_products(model: onnx.ModelProto) -> None:
     Exporters write the bias of attention's layers behind the reshape, or transpose, that splits the heads. It
     is moved where it has one number for each of the layer's outputs, which the moves in between carry along.
     """
-    found = list(_found(model))
+    found, constants = list(_found(model)), initializers(model)
     for add, moves, product, row in found:
         name = f"{product.output[0]}.row"
-        set_initializer(model, name, row)
+        constants.set(name, row)
         biased = f"{product.output[0]}.biased"
         moves[-1].input[0] = biased
         moves[0].output[0] = add.output[0]

@@ -23,11 +23,24 @@ def attributes(node: onnx.NodeProto) -> dict[str, Any]:
 class Initializers(Mapping[str, Array]):
     """Every initializer as an array; those of bfloat16 and the like keep onnx's numpy type.
 
-    An array is made when it is asked for: a look at one scale need not copy all weights.
+    An array is made when it is asked for: a look at one scale need not copy all weights. `set` changes the
+    model, too; initializers that are added or removed otherwise are not noticed.
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        self._tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+        self._held = model.graph.initializer
+        self._tensors = {tensor.name: tensor for tensor in self._held}
+
+    def set(self, name: str, values: Array) -> None:
+        """Give an initializer new values, or add it; its type and shape become those of `values`."""
+        tensor = onnx.TensorProto(name=name)
+        if not put_aside(tensor, values):
+            tensor = numpy_helper.from_array(np.ascontiguousarray(values).reshape(values.shape), name)
+        if name in self._tensors:
+            self._tensors[name].CopyFrom(tensor)
+        else:
+            self._held.append(tensor)
+            self._tensors[name] = self._held[-1]
 
     def __getitem__(self, name: str) -> Array:
         return values_of(self._tensors[name])
@@ -42,7 +55,7 @@ class Initializers(Mapping[str, Array]):
         return len(self._tensors)
 
 
-def initializers(model: onnx.ModelProto) -> Mapping[str, Array]:
+def initializers(model: onnx.ModelProto) -> Initializers:
     """The initializers that the model has now, by name."""
     return Initializers(model)
 
@@ -98,15 +111,8 @@ def consumers(model: onnx.ModelProto) -> dict[str, list[onnx.NodeProto]]:
 
 
 def set_initializer(model: onnx.ModelProto, name: str, values: Array) -> None:
-    """Give an initializer new values, or add it; its type and shape become those of `values`."""
-    tensor = onnx.TensorProto(name=name)
-    if not put_aside(tensor, values):
-        tensor = numpy_helper.from_array(np.ascontiguousarray(values).reshape(values.shape), name)
-    for present in model.graph.initializer:
-        if present.name == name:
-            present.CopyFrom(tensor)
-            return
-    model.graph.initializer.append(tensor)
+    """As `Initializers.set`, for one of them; it looks at the names of all."""
+    initializers(model).set(name, values)
 
 
 def remove_unused_initializers(model: onnx.ModelProto) -> None:
