@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepress import files
-from edgepress.errors import ArtifactError
+from edgepress.errors import ArtifactError, made_anew
 from edgepress.system import cause, told
 from edgepress.text import one_line, shown
 from edgepress.writing import atomic
@@ -77,7 +77,7 @@ def broken(path: Path, form: str, reason: object) -> ArtifactError:
     if refused is not None:
         return ArtifactError(f"cannot read {shown(path)}: {refused}")
     detail = one_line(reason, 200)
-    return ArtifactError(f"{shown(path)} is corrupt or not {form} ({detail}); delete it and run: dvc repro")
+    return ArtifactError(f"{shown(path)} is corrupt or not {form} ({detail}); {made_anew()}")
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -15,7 +15,49 @@ Each message names the value, what is allowed and the remedy, in one line. Viola
 invariants are not among them: those are assertions.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 from edgepress.text import one_line
+
+_SINGLE_FILE: ContextVar[bool] = ContextVar("single file", default=False)
+_OPTIONS = {"convert": "--converter", "convert.io_dtype": "--io-dtype", "quant": "--quant"}
+"""What `edgepress convert` calls settings of the pipeline."""
+
+
+@contextmanager
+def single_file() -> Iterator[None]:
+    """Until this context ends, messages speak of a command for single files, not of the pipeline."""
+    token = _SINGLE_FILE.set(True)
+    try:
+        yield
+    finally:
+        _SINGLE_FILE.reset(token)
+
+
+def setting(name: str, value: str = "") -> str:
+    """A setting, or the choice of a value, in the words of the command: `quant=int8`, `--quant int8`."""
+    if _SINGLE_FILE.get():
+        return f"{_OPTIONS[name]} {value}".rstrip()
+    return f"{name}={value}" if value else name
+
+
+def choose(name: str, value: str) -> str:
+    """As `setting`, as an argument of that command: `-S quant=int8`, `--quant int8`."""
+    return setting(name, value) if _SINGLE_FILE.get() else f"-S {setting(name, value)}"
+
+
+def made_anew() -> str:
+    """The remedy for a damaged file that a command makes."""
+    return "make it again" if _SINGLE_FILE.get() else "delete it and run: dvc repro"
+
+
+def without_translation() -> str:
+    """The remedy for a network that holds what TFLite cannot express, or the translator cannot."""
+    if _SINGLE_FILE.get():
+        return "Change the network, or let it end before that: --outputs NAME …"
+    return "Change the network, or go without: -S prune=none -S cluster=none -S convert=none"
 
 
 class EdgepressError(Exception):

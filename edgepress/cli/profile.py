@@ -2,14 +2,14 @@
 
 import argparse
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgepress.artifacts import PREPARED, write_bytes
 from edgepress.cli.output import add_json, tell
 from edgepress.cli.parsing import Commands
-from edgepress.errors import ArtifactError, ConfigError, DeviceError
+from edgepress.errors import ConfigError, single_file
 
 if TYPE_CHECKING:
     from edgepress.devices.base import Device, RuntimeName
@@ -57,12 +57,8 @@ def _profile(options: argparse.Namespace) -> None:
 @contextmanager
 def _own_files(given: bool) -> Iterator[None]:
     """A remedy for a file that the user names does not make it by the pipeline."""
-    try:
+    with single_file() if given else nullcontext():
         yield
-    except (ArtifactError, DeviceError) as error:
-        if not given:
-            raise
-        raise type(error)(str(error).replace("delete it and run: dvc repro", "make it again")) from error
 
 
 def _subjects(

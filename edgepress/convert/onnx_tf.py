@@ -15,7 +15,7 @@ from edgepress.convert.onnx_tf_compat import prepare
 from edgepress.convert.pieces import Pieces
 from edgepress.convert.tflite import representative, run, set_format, with_output_names
 from edgepress.datasets.prepared import Array
-from edgepress.errors import ConfigError, ConversionError, DataError, UnsupportedModelError
+from edgepress.errors import ConfigError, ConversionError, DataError, UnsupportedModelError, setting
 from edgepress.graph.batchnorm import fold_batchnorm
 from edgepress.graph.formats import number_format, restore_activations, to_float
 from edgepress.graph.kept_floats import float_joins
@@ -24,6 +24,7 @@ from edgepress.translate.tensorflow_setup import quiet, tf
 
 NEWEST_OPSET = 15
 
+_OWN, _OTHER = ("convert", "onnx_tf"), ("convert", "nhwc")
 _FORMATS = ("float32", "fp16", "dynamic", "int8")
 
 
@@ -45,22 +46,23 @@ def convert(
     form = number_format(model)
     if form not in _FORMATS:
         raise UnsupportedModelError(
-            f"convert=onnx_tf cannot write {form}; expected one of: {', '.join(_FORMATS)}. Use convert=nhwc"
+            f"{setting(*_OWN)} cannot write {form}; expected one of: {', '.join(_FORMATS)}. "
+            f"Use {setting(*_OTHER)}"
         )
     if moved := [name for name, order in (orders or {}).items() if list(order) != sorted(order)]:
         raise ConfigError(
-            f"convert=onnx_tf keeps the axes of {', '.join(map(repr, moved))} as they are in the model; "
-            "expected no other order, or convert=nhwc"
+            f"{setting(*_OWN)} keeps the axes of {', '.join(map(repr, moved))} as they are in the model; "
+            f"expected no other order, or {setting(*_OTHER)}"
         )
     if form == "int8" and not len(calibration):
         raise DataError(
-            "convert=onnx_tf has to calibrate an int8 model but the calibration split is empty; "
-            "raise data.splits.calibration or use convert=nhwc"
+            f"{setting(*_OWN)} has to calibrate an int8 model but the calibration split is empty; "
+            f"raise data.splits.calibration or use {setting(*_OTHER)}"
         )
     if joins := float_joins(model):
         raise UnsupportedModelError(
-            f"convert=onnx_tf joins in int8 what has no range in common: {joins[0]}; use convert=nhwc, or "
-            "give the network outputs of their own for what differs in magnitude"
+            f"{setting(*_OWN)} joins in int8 what has no range in common: {joins[0]}; use {setting(*_OTHER)}"
+            ", or give the network outputs of their own for what differs in magnitude"
         )
     source = fold_batchnorm(restore_activations(to_float(model), model))
     make_names_valid(source)
@@ -93,7 +95,7 @@ def _downgraded(model: onnx.ModelProto) -> onnx.ModelProto:
     except Exception as error:  # the C++ converter raises RuntimeError and its own types
         raise UnsupportedModelError(
             f"onnx-tf understands opsets up to {NEWEST_OPSET} and this model of opset {opset} cannot be "
-            f"written in it ({str(error).splitlines()[0]}); use convert=nhwc"
+            f"written in it ({str(error).splitlines()[0]}); use {setting(*_OTHER)}"
         ) from error
 
 
@@ -114,5 +116,5 @@ def export(model: onnx.ModelProto, folder: str) -> None:
     ) as error:  # onnx-tf raises whatever its handlers meet; a traced error ends with its cause
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         raise ConversionError(
-            f"onnx-tf cannot translate this network: {lines[-1][:300]}; use convert=nhwc"
+            f"onnx-tf cannot translate this network: {lines[-1][:300]}; use {setting(*_OTHER)}"
         ) from error

@@ -10,7 +10,7 @@ import onnx
 from edgepress.config.convert import ConvertConfig, Nhwc, OnnxTf
 from edgepress.convert.pieces import Pieces
 from edgepress.datasets.prepared import Array
-from edgepress.errors import ConfigError
+from edgepress.errors import ConfigError, choose, setting
 from edgepress.graph.about import said
 from edgepress.graph.formats import INTEGERS, number_format
 from edgepress.graph.kept_floats import stays_float
@@ -103,14 +103,14 @@ def _int8_io(config: ConvertConfig, model: onnx.ModelProto) -> bool:
     form, wanted = number_format(model), config.io_dtype
     if wanted in _QUANT_OF and INTEGERS.get(form) != wanted:
         raise ConfigError(
-            f"convert.io_dtype is {wanted!r} but the network is {form}; "
-            f"expected auto or float32, or an {wanted} network (-S quant={_QUANT_OF[wanted]})"
+            f"{setting('convert.io_dtype')} is {wanted!r} but the network is {form}; "
+            f"expected auto or float32, or an {wanted} network ({choose('quant', _QUANT_OF[wanted])})"
         )
     if wanted in _QUANT_OF and (floats := _float_outputs(model)):
         raise ConfigError(
-            f"convert.io_dtype is {wanted!r} but the network computes its output {floats[0]!r} in float32, "
-            "as quantize says; expected auto or float32, or a network that gives what differs in magnitude "
-            "as outputs of their own"
+            f"{setting('convert.io_dtype')} is {wanted!r} but the network computes its output {floats[0]!r} "
+            "in float32, since it joins what differs in magnitude; expected auto or float32, or a network "
+            "that gives that as outputs of their own"
         )
     return form in INTEGERS and wanted != "float32"
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from edgepress.datasets.prepared import Array
-from edgepress.errors import ConversionError
+from edgepress.errors import ConversionError, setting
 from edgepress.graph.formats import NumberFormat
 from edgepress.translate.tensorflow_setup import quiet, tf
 
@@ -59,6 +59,6 @@ def run(converter: Any, name: str) -> bytes:
         reason = " ".join(_PLACE.sub(" ", lines[0]).split())[:300]
         raise ConversionError(
             f"TensorFlow's converter refused the network from the {name} converter: {reason}; "
-            "try the other converter (convert=nhwc or convert=onnx_tf) or another quant"
+            f"use {setting('convert', 'nhwc')}"
         ) from error
     return content

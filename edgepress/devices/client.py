@@ -16,11 +16,10 @@ from edgepress.devices.answers import parse_answer
 from edgepress.devices.base import RuntimeName
 from edgepress.devices.host import Connection
 from edgepress.devices.pipes import MAX_LINE, last_words
-from edgepress.errors import DeviceError
+from edgepress.errors import DeviceError, choose, made_anew
 from edgepress.text import one_line, shown
 
 _PACKAGES = {"tflite": "ai-edge-litert", "onnxruntime": "onnxruntime"}
-_RECREATE = "delete it and run: dvc repro"
 _STRANGE = "is it our program that runs there, and does nothing else print to its output?"
 _GREETING_LINES = 1000
 _ANSWER = re.compile(r"\s*[{].*[}]\s*")
@@ -115,14 +114,14 @@ class Runner:
             self._process.kill()
             status = self._process.wait()
         if self._timed_out:
-            remedy = "is the machine overloaded? Otherwise " + _RECREATE
+            remedy = "is the machine overloaded? Otherwise " + made_anew()
             return self._error(f"gave no answer to {verb!r} within {limit_s:g} s", remedy)
         explained = self._there.explain(status, self._last_words())
         if explained is not None:
             return self._error(*explained)
         how = _manner(status)
         words = f": {self._last_words()}" if self._last_words() else ""
-        remedy = f"repair the environment with: {self._there.repair}" if verb == "start" else _RECREATE
+        remedy = f"repair the environment with: {self._there.repair}" if verb == "start" else made_anew()
         return self._error(f"crashed at {verb!r} ({how}{words})", remedy)
 
     def _failure(self, answer: dict[str, Any]) -> DeviceError:
@@ -131,9 +130,9 @@ class Runner:
             "runtime": f"install {_PACKAGES[self._runtime]} with: {self._there.repair}",
             "disk": "free some space and run again",
             "device": "change section device in params.yaml",
-            "kernels": "quantise it with -S quant=int8 or choose another device",
+            "kernels": f"quantise it with {choose('quant', 'int8')} or choose another device",
         }
-        return self._error(f"failed: {reason}", remedies.get(answer["kind"], _RECREATE))
+        return self._error(f"failed: {reason}", remedies.get(answer["kind"], made_anew()))
 
     def _error(self, what: str, remedy: str) -> DeviceError:
         return DeviceError(f"{self._model} in {self._runtime} {what}; {remedy}")

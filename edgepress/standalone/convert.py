@@ -16,7 +16,7 @@ from edgepress.convert.pieces import Pieces
 from edgepress.convert.registry import Orders, convert_single
 from edgepress.convert.tflite_model import TfliteModel
 from edgepress.datasets.prepared import Array
-from edgepress.errors import ConfigError, ConversionError, EdgepressError
+from edgepress.errors import ConfigError, ConversionError, single_file
 from edgepress.graph.about import say
 from edgepress.graph.aside import weights_aside
 from edgepress.graph.formats import INTEGERS, number_format
@@ -40,19 +40,6 @@ from edgepress.writing import atomic
 _COMPARED = 32
 _THREADS = 1
 _CONVERTERS: dict[str, type[ConvertConfig]] = {"nhwc": Nhwc, "onnx_tf": OnnxTf}
-_WORDS = {
-    "go without what works on the translation: -S prune=none -S cluster=none -S convert=onnx_tf": (
-        "try --converter onnx_tf"
-    ),
-    "-S quant=int": "--quant int",
-    "delete it and run: dvc repro": "convert it again",
-    "convert.io_dtype": "--io-dtype",
-    "as quantize says": "as told above",
-    "convert=": "--converter ",
-    "quant=": "--quant ",
-}
-"""Remedies that name the pipeline's configuration, in this command's words."""
-
 Progress = Callable[[str], None]
 T = TypeVar("T")
 
@@ -123,15 +110,8 @@ def convert(request: Request, progress: Progress) -> Outcome:
     Raises:
         EdgepressError: whatever the user can cause, with remedies in the words of the command line.
     """
-    try:
+    with single_file():
         return _convert(request, progress)
-    except EdgepressError as error:
-        message = str(error)
-        for words, own in {**_WORDS, "quant: ": f"--quant {request.quant}: "}.items():
-            message = message.replace(words, own)
-        told = type(error).__new__(type(error))
-        told.args = (message,)
-        raise told from error
 
 
 def _convert(request: Request, progress: Progress) -> Outcome:

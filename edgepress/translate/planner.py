@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from edgepress.errors import UnsupportedModelError
+from edgepress.errors import UnsupportedModelError, without_translation
 from edgepress.graph.shapes import inferred_infos
 from edgepress.graph.view import consumers, initializers
 from edgepress.translate.layout import Layout, Order, channels_last, flattened_rows, moves_nothing, plain
@@ -63,11 +63,6 @@ class Node:
     def has_input(self, index: int) -> bool:
         return len(self.inputs) > index and self.inputs[index] != ""
 
-
-REMEDY = (
-    "Change the network, or go without what works on the translation: "
-    "-S prune=none -S cluster=none -S convert=onnx_tf"
-)
 
 OpPlanner = Callable[[Node, "Planner"], None]
 
@@ -295,7 +290,7 @@ class RefusedNodeError(UnsupportedModelError):
     """A node that the translator cannot take; `what` names it and says why."""
 
     def __init__(self, what: str) -> None:
-        super().__init__(f"node {what}; the nhwc translator cannot take it. {REMEDY}")
+        super().__init__(f"the translator cannot take node {what}. {without_translation()}")
         self.what = what
 
 

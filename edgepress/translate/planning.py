@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import onnx
 
-from edgepress.errors import UnsupportedModelError
 from edgepress.graph.aside import release_files
 from edgepress.graph.constants import fold_constants
 from edgepress.graph.normalise.trials import Trial
@@ -16,7 +15,7 @@ from edgepress.translate.grouping import find_group_norms
 from edgepress.translate.layout import Layout, Order, channels_last
 from edgepress.translate.ops.table import PLANNERS
 from edgepress.translate.plan import Entry, Plan
-from edgepress.translate.planner import REMEDY, Node, OpPlanner, Planner, RefusedNodeError, Value
+from edgepress.translate.planner import Node, OpPlanner, Planner, RefusedNodeError, Value
 from edgepress.translate.reading import inputs_of, name_nodes, refuse_several
 
 
@@ -82,7 +81,7 @@ def _plan_nodes(nodes: list[Node], planner: Planner, planners: Mapping[str, OpPl
     refusals: list[RefusedNodeError] = []
     strangers = [node for node in nodes if node.op not in planners]
     for node in nodes:
-        if node in strangers:
+        if node.op not in planners:
             planner.stand_in(node)
             continue
         try:
@@ -94,14 +93,14 @@ def _plan_nodes(nodes: list[Node], planner: Planner, planners: Mapping[str, OpPl
             if not refusals and not strangers:
                 raise
             planner.stand_in(node)
-    if strangers:
-        listed = ", ".join(f"{node.name!r} ({node.op})" for node in strangers)
-        others = "".join(f"; it cannot take {refusal.what}" for refusal in refusals)
-        raise UnsupportedModelError(
-            f"the nhwc translator has no translation for node {listed}{others}. {REMEDY}"
-        )
-    if refusals:
-        raise RefusedNodeError("; node ".join(refusal.what for refusal in refusals))
+    unknown = [f"{node.name!r} ({node.op}): it has no translation" for node in strangers]
+    if told := [*unknown, *(refusal.what for refusal in refusals)]:
+        more = f"; and {len(told) - _TOLD} more" if len(told) > _TOLD else ""
+        raise RefusedNodeError("; node ".join(told[:_TOLD]) + more)
+
+
+_TOLD = 8
+"""So many nodes are named at most."""
 
 
 def _node(proto: onnx.NodeProto) -> Node:

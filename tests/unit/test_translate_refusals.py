@@ -54,10 +54,9 @@ def test_all_nodes_without_a_translation_are_named_at_once():
     with pytest.raises(UnsupportedModelError) as caught:
         make_plan(without_translation())
     message = str(caught.value)
-    assert (
-        "no translation for node 'det' (Det), 'summed' (CumSum); it cannot take 'pick' (Gather): " in message
-    )
-    assert "\n" not in message and "convert=onnx_tf" in message
+    assert "'det' (Det): it has no translation; node 'summed' (CumSum)" in message
+    assert "; node 'pick' (Gather): its" in message
+    assert "\n" not in message and message.count("convert=none") == 1
 
 
 def test_all_nodes_of_a_form_that_is_not_taken_are_named_at_once():
@@ -68,7 +67,7 @@ def test_all_nodes_of_a_form_that_is_not_taken_are_named_at_once():
         "node 'left' (Conv): its input 1 " in message
         and "; node 'right' (BatchNormalization): its input 4" in message
     )
-    assert message.count("cannot take it") == 1 and "\n" not in message
+    assert message.count("cannot take") == 1 and "\n" not in message
 
 
 def test_the_command_says_so_before_it_quantises(tmp_path):
@@ -78,14 +77,12 @@ def test_the_command_says_so_before_it_quantises(tmp_path):
     request = Request(
         tmp_path / "model.onnx", tmp_path / "model.tflite", quant="int8", calibration=tmp_path / "inputs.npy"
     )
-    with pytest.raises(
-        UnsupportedModelError, match=r"'det' \(Det\), 'summed' \(CumSum\).*--converter onnx_tf"
-    ):
+    with pytest.raises(UnsupportedModelError, match=r"'det' \(Det\).*'summed' \(CumSum\).*--outputs"):
         convert(request, said.append)
     assert [line.split()[0] for line in said] == ["reading"]
     assert not (tmp_path / "model.tflite").exists()
 
 
 def test_the_pipeline_says_so():
-    with pytest.raises(UnsupportedModelError, match=r"'det' \(Det\), 'summed' \(CumSum\)"):
+    with pytest.raises(UnsupportedModelError, match=r"'det' \(Det\).*'summed' \(CumSum\)"):
         convert_single(without_translation(), Nhwc("auto"), np.zeros((0,), np.float32))

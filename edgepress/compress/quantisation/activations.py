@@ -7,7 +7,7 @@ import onnx
 import onnxruntime as ort
 
 from edgepress.datasets.prepared import Array
-from edgepress.errors import UnsupportedModelError
+from edgepress.errors import UnsupportedModelError, setting
 from edgepress.graph.view import copy, initializers
 
 Range = tuple[float, float]
@@ -71,7 +71,8 @@ def extremes(activations: Activations) -> dict[str, Range]:
 def _number(name: str, value: float) -> float:
     if np.isnan(value):
         raise UnsupportedModelError(
-            f"quant: {name} is NaN for a calibration input; expected numbers. Look for a division by 0, the "
-            "logarithm of a negative number, or a Softmax over elements that are all masked by -inf"
+            f"{setting('quant')}: {name} is NaN for a calibration input; expected numbers. Look for a "
+            "division by 0, the logarithm of a negative number, or a Softmax over elements that are all "
+            "masked by -inf"
         )
     return float(value)

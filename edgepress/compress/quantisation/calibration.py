@@ -14,7 +14,7 @@ from edgepress.compress.quantisation.separated import WORD, faint, nodes_around,
 from edgepress.compress.quantisation.words import tensors_of_unit_range, unquantised_words
 from edgepress.config.quant import Calibration
 from edgepress.datasets.prepared import Array
-from edgepress.errors import UnsupportedModelError
+from edgepress.errors import UnsupportedModelError, setting
 from edgepress.graph.view import initializers
 from edgepress.graph.weights import KERNEL_OPS
 
@@ -95,6 +95,6 @@ def _check_constants(model: onnx.ModelProto) -> None:
         what = "NaN" if np.isnan(values).any() else "infinity"
         if what == "NaN" or name in weights:
             raise UnsupportedModelError(
-                f"quant: the constant {name} holds {what}; expected finite numbers. Train or export the "
-                "network again, or choose quant=none"
+                f"{setting('quant')}: the constant {name} holds {what}; expected finite numbers. Train or "
+                "export the network again, or choose quant=none"
             )
