@@ -186,7 +186,8 @@ class _Reader:
             zero_points = _array(own.ZeroPointAsNumpy(), np.int64)
             self._spend(len(scales) + len(zero_points))
         constant = _constant(name, dtype, data, shape) if len(data) else None
-        return Tensor(name, dtype, shape, len(data) > 0, constant, scales, zero_points)
+        signature = self._numbers(tensor.ShapeSignatureAsNumpy())
+        return Tensor(name, dtype, shape, len(data) > 0, constant, scales, zero_points, signature)
 
     def _operator(self, operator: Any, tensors: Sequence[Tensor], nodes: str | None) -> Operator:
         vectors = (operator.InputsAsNumpy(), operator.OutputsAsNumpy())

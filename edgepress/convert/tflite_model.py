@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -64,7 +64,10 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Tensor:
-    """`data` is None for a tensor that is computed, or constant of a type that no kernel has."""
+    """`data` is None for a tensor that is computed, or constant of a type that no kernel has.
+
+    `signature` is the shape with −1 for the sizes that are open, [] where none is.
+    """
 
     name: str
     dtype: str
@@ -73,6 +76,7 @@ class Tensor:
     data: Array | None
     scales: Array
     zero_points: Array
+    signature: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

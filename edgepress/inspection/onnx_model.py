@@ -13,14 +13,13 @@ from edgepress.graph.about import said
 from edgepress.graph.channels import channels_of
 from edgepress.graph.formats import number_format
 from edgepress.graph.kept_floats import blurred_outputs, float_joins
-from edgepress.graph.normalise.batch import check_inputs, name_open_sizes
+from edgepress.graph.normalise.batch import names_of_batch
 from edgepress.graph.normalise.files import read_onnx
 from edgepress.graph.normalise.limits import refuse
 from edgepress.graph.normalise.native import check, inferred
 from edgepress.graph.normalise.structure import tidy_structure
-from edgepress.graph.shapes import BATCH
 from edgepress.graph.stored_codes import with_dequantize
-from edgepress.graph.view import attributes
+from edgepress.graph.view import all_nodes, attributes
 from edgepress.graph.weights import Kernel, kernels, weight_statistics
 from edgepress.inspection.arena import arena_bytes, lifetimes
 from edgepress.inspection.report import End, KernelReport, OperatorReport, Report, TransposeReport
@@ -34,7 +33,7 @@ _PRODUCTS = ("Gemm", "MatMul", "MatMulInteger", "QLinearMatMul")
 
 
 def inspect_onnx(path: Path) -> Report:
-    """Report on a file of one input; what is computed is counted for a batch of one.
+    """Report on a file; what is computed is counted for a batch of one.
 
     Raises:
         ArtifactError: the file is absent, truncated or not ONNX.
@@ -43,12 +42,11 @@ def inspect_onnx(path: Path) -> Report:
     model = read_onnx(path)
     sizes = _file_sizes(path, model)
     tidy_structure(model)
-    check_inputs(model)
-    name_open_sizes(model)
     model.ir_version = max(model.ir_version, 8)
-    check(model)
+    check(model, strangers=True)
     found = kernels(model)
     _refuse_infinite(found)
+    nodes = list(all_nodes(model.graph))
     statistics, shapes, known = weight_statistics(model, found), _shapes(model), inferred(model)
     channels = channels_of(model, known)
     reports = (_kernel(model, kernel) for kernel in found)
@@ -59,7 +57,7 @@ def inspect_onnx(path: Path) -> Report:
         number_format=number_format(model),
         inputs=tuple(_end(info, channels.layout(info.name)) for info in model.graph.input),
         outputs=tuple(_end(info, channels.layout(info.name)) for info in _outputs(model, known)),
-        op_counts=dict(sorted(Counter(node.op_type for node in model.graph.node).items())),
+        op_counts=dict(sorted(Counter(_operator_name(node) for node in nodes).items())),
         parameters=statistics.parameters,
         macs=_macs(model, shapes),
         sparsity=statistics.sparsity,
@@ -68,7 +66,7 @@ def inspect_onnx(path: Path) -> Report:
         peak_activation_bytes=_peak(model, shapes),
         kernels=tuple(sorted(reports, key=lambda each: -each.unique_weights)),
         transposes=tuple(_transpose(node) for node in model.graph.node if node.op_type == "Transpose"),
-        operators=tuple(_operator(node, known) for node in model.graph.node),
+        operators=tuple(_operator(node, known) for node in nodes),
         about=said(model),
         notes=tuple(
             one_line(note, 1000) for note in (*map(str, float_joins(model)), *blurred_outputs(model))
@@ -100,15 +98,21 @@ def _outputs(model: onnx.ModelProto, known: Mapping[str, onnx.ValueInfoProto]) -
 
 def _end(info: onnx.ValueInfoProto, layout: str = "") -> End:
     tensor = info.type.tensor_type
+    if not tensor.HasField("shape"):
+        return End(info.name, None, _type_name(info.type), "")
     sizes = tuple(
         dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim
     )
-    return End(info.name, sizes, _dtype_name(tensor.elem_type), layout)
+    return End(info.name, sizes, _type_name(info.type), layout)
 
 
 def _operator(node: onnx.NodeProto, known: Mapping[str, onnx.ValueInfoProto]) -> OperatorReport:
     made = _end(known.get(node.output[0], onnx.ValueInfoProto(name=node.output[0])))
-    return OperatorReport(node.op_type, node.name or made.name, made.shape, made.dtype)
+    return OperatorReport(_operator_name(node), node.name or made.name, made.shape, made.dtype)
+
+
+def _operator_name(node: onnx.NodeProto) -> str:
+    return ".".join(filter(None, ("" if node.domain == "ai.onnx" else node.domain, node.op_type)))
 
 
 def _kernel(model: onnx.ModelProto, kernel: Kernel) -> KernelReport:
@@ -147,7 +151,7 @@ def _transpose(node: onnx.NodeProto) -> TransposeReport:
 def _shapes(model: onnx.ModelProto) -> Shapes:
     """The shape of each tensor, for a batch of one, as far as it can be inferred."""
     found = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
-    for name, info in inferred(model, sizes={BATCH: 1}).items():
+    for name, info in inferred(model, sizes=dict.fromkeys(names_of_batch(model), 1)).items():
         tensor = info.type.tensor_type
         if tensor.HasField("shape") and all(dim.HasField("dim_value") for dim in tensor.shape.dim):
             found[name] = tuple(dim.dim_value for dim in tensor.shape.dim)
@@ -205,7 +209,19 @@ def _bytes(info: onnx.ValueInfoProto, shape: tuple[int, ...] | None) -> int | No
     return math.prod(shape) * int(dtype.itemsize)
 
 
+def _type_name(kind: onnx.TypeProto) -> str:
+    """What a tensor holds; what else a value is, as `sequence of float32`."""
+    what = kind.WhichOneof("value")
+    if what in ("sequence_type", "optional_type"):
+        return f"{what.removesuffix('_type')} of {_type_name(getattr(kind, what).elem_type)}"
+    if what == "map_type":
+        return f"map of {_type_name(kind.map_type.value_type)}"
+    return _dtype_name(kind.tensor_type.elem_type)
+
+
 def _dtype_name(number: int) -> str:
     if number == onnx.TensorProto.UNDEFINED:
         return "unknown"
+    if number == onnx.TensorProto.STRING:
+        return "text"
     return str(onnx.helper.tensor_dtype_to_np_dtype(number).name)

@@ -12,10 +12,13 @@ _LONGEST = 300
 
 @dataclass(frozen=True)
 class End:
-    """An input or output; in `shape` names stand for sizes that are not fixed. `layout` is '' if unknown."""
+    """An input or output; in `shape` names stand for sizes that are not fixed. `layout` is '' if unknown.
+
+    `shape` is None of what is no tensor, and of one whose number of axes is not known.
+    """
 
     name: str
-    shape: tuple[int | str, ...]
+    shape: tuple[int | str, ...] | None
     dtype: str
     layout: str
 
@@ -57,7 +60,7 @@ class OperatorReport:
 
     operator: str
     nodes: str
-    shape: tuple[int | str, ...]
+    shape: tuple[int | str, ...] | None
     dtype: str
 
 
@@ -156,7 +159,7 @@ def _about(entries: Mapping[str, str]) -> list[str]:
 
 def _operators(operators: tuple[OperatorReport, ...]) -> list[str]:
     rows = [
-        (each.nodes, f"{number} {each.operator}", "×".join(map(str, each.shape)), each.dtype)
+        (each.nodes, f"{number} {each.operator}", _sizes(each.shape, "×"), each.dtype)
         for number, each in enumerate(operators)
     ]
     return ["", *table([("ONNX nodes", "operator", "makes", "type"), *rows])]
@@ -187,7 +190,12 @@ def _scales(kernel: KernelReport) -> str:
 
 def _end(end: End) -> str:
     layout = f", {end.layout}" if end.layout else ""
-    return f"{shown(end.name)}: {end.dtype} ({', '.join(map(shown, end.shape))}){layout}"
+    shape = "of unknown shape" if end.shape is None else f"({_sizes(end.shape, ', ')})"
+    return f"{shown(end.name)}: {end.dtype} {shape}{layout}"
+
+
+def _sizes(shape: tuple[int | str, ...] | None, between: str) -> str:
+    return "?" if shape is None else between.join(map(shown, shape))
 
 
 def _count(number: int | None, unit: str = "") -> str:

@@ -107,7 +107,9 @@ def tflite_format(model: TfliteModel) -> NumberFormat:
 def _end(graph: Graph, index: int, axes: Axes) -> End:
     tensor = graph.tensors[index]
     place = layout(axes.place(index, len(tensor.shape)), len(tensor.shape))
-    return End(tensor.name, tuple(tensor.shape), tensor.dtype.lower(), place)
+    declared = tensor.signature if len(tensor.signature) == len(tensor.shape) else tensor.shape
+    shape = tuple("?" if size == -1 else size for size in declared)
+    return End(tensor.name, shape, tensor.dtype.lower(), place)
 
 
 def transposes(model: TfliteModel) -> tuple[TransposeReport, ...]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper, numpy_helper
 
 from edgepress.errors import ArtifactError, EdgepressError
 from edgepress.inspection.arena import Buffer, arena_bytes, lifetimes
@@ -258,3 +258,72 @@ def test_names_in_a_file_cannot_break_the_report(tmp_path):
     assert r"out\x07: float32" in text
     assert all(line.isprintable() and len(line) < 300 for line in text.split("\n"))
     assert json.loads(describe(path, as_json=True))["kernels"][0]["name"] == odd
+
+
+def _ended(nodes, inputs, outputs, constants=None, domains=()):
+    tensors = [numpy_helper.from_array(np.asarray(v), k) for k, v in (constants or {}).items()]
+    graph = helper.make_graph(nodes, "graph", inputs, outputs, tensors)
+    opsets = [helper.make_opsetid("", 17), *(helper.make_opsetid(domain, 1) for domain in domains)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+def _several():
+    inputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["samples", 3]) for n in ("a", "b")]
+    return _ended(
+        [helper.make_node("Add", ["a", "b"], ["y"])],
+        inputs,
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+    )
+
+
+def _branches():
+    ends = [helper.make_tensor_value_info("end", TensorProto.FLOAT, None)]
+    chosen = {
+        f"{name}_branch": helper.make_graph([helper.make_node(op, ["x"], ["end"])], name, [], ends)
+        for name, op in (("then", "Neg"), ("else", "Abs"))
+    }
+    nodes = [
+        helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0),
+        helper.make_node("Cast", ["sum"], ["some"], to=TensorProto.BOOL),
+        helper.make_node("If", ["some"], ["y"], **chosen),
+    ]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 3])]
+    return _ended(nodes, inputs, [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)])
+
+
+def _of_a_stranger():
+    end = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    nodes = [helper.make_node("Fancy", ["x"], ["y"], domain="my.ops")]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.INT64, ["n", 3])]
+    return _ended(nodes, inputs, [end], domains=["my.ops"])
+
+
+def _text():
+    ends = [helper.make_tensor_value_info(n, TensorProto.STRING, ["n"]) for n in ("x", "y")]
+    return _ended([helper.make_node("Identity", ["x"], ["y"])], ends[:1], ends[1:])
+
+
+def _sequence():
+    kind = helper.make_sequence_type_proto(helper.make_tensor_type_proto(TensorProto.FLOAT, None))
+    nodes = [helper.make_node("SequenceAt", ["x", "place"], ["y"])]
+    end = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    return _ended(nodes, [helper.make_value_info("x", kind)], [end], {"place": np.array(0)})
+
+
+@pytest.mark.parametrize(
+    ("make", "ends", "operators"),
+    [
+        (_several, ["float32 (samples, 3)", "float32 (samples, 3)", "float32 (samples, 3)"], {"Add": 1}),
+        (_branches, ["float32 (?, 3)", "float32 (?, 3)"], {"If": 1, "Neg": 1, "Abs": 1}),
+        (_of_a_stranger, ["int64 (n, 3)", "float32 of unknown shape"], {"my.ops.Fancy": 1}),
+        (_text, ["text (n)", "text (n)"], {"Identity": 1}),
+        (_sequence, ["sequence of float32 of unknown shape", "float32 of unknown shape"], {"SequenceAt": 1}),
+    ],
+)
+def test_any_valid_file_is_described(tmp_path, make, ends, operators):
+    report = inspect(saved(tmp_path, make()))
+    told = [
+        line.split(": ", 1)[1] for line in render(report).splitlines() if line.startswith(("input", "output"))
+    ]
+    assert told == ends
+    assert operators.items() <= report.op_counts.items()

@@ -43,33 +43,38 @@ def check_inputs(model: onnx.ModelProto) -> None:
 
 
 def name_open_sizes(model: onnx.ModelProto) -> None:
-    """Give each open size of the inputs a name, in place; that of the batch is `BATCH`.
-
-    The batch is what is named so, or else the first axis of an input of several, if its name is no other's.
-    """
-    entries = model.graph.input
-    for entry in entries:
+    """Give each open size of the inputs a name, in place; that of the batch is `BATCH`."""
+    for entry in model.graph.input:
         for axis, dim in enumerate(entry.type.tensor_type.shape.dim):
             if not dim.HasField("dim_value") and not dim.dim_param:
                 dim.dim_param = f"{entry.name}.size{axis}"
-    open_dims = [
-        (axis, entry.name, dim)
+    batch = names_of_batch(model)
+    for entry in model.graph.input:
+        for dim in entry.type.tensor_type.shape.dim:
+            if not dim.HasField("dim_value") and dim.dim_param in batch:
+                dim.dim_param = BATCH
+
+
+def names_of_batch(model: onnx.ModelProto) -> set[str]:
+    """Which of the names of the inputs' open sizes are the batch's.
+
+    It is what is named so, or else the first axis of an input of several, if its name is no other's.
+    """
+    entries = model.graph.input
+    dims = [
+        (axis, entry, dim.dim_param)
         for entry in entries
         for axis, dim in enumerate(entry.type.tensor_type.shape.dim)
         if not dim.HasField("dim_value")
     ]
-    ranks = {entry.name: len(entry.type.tensor_type.shape.dim) for entry in entries}
-    named = [dim.dim_param for _, _, dim in open_dims if _OF_BATCH.search(dim.dim_param)]
+    named = [name for _, _, name in dims if _OF_BATCH.search(name)]
     first = [
-        dim.dim_param
-        for axis, name, dim in open_dims
-        if axis == 0 and ranks[name] > 1 and not _OF_OTHERS.search(dim.dim_param)
+        name
+        for axis, entry, name in dims
+        if axis == 0 and len(entry.type.tensor_type.shape.dim) > 1 and not _OF_OTHERS.search(name)
     ]
     unnamed = {f"{entry.name}.size0" for entry in entries}
-    batch = {*(named or first)[:1], *unnamed.intersection(first)}
-    for _, _, dim in open_dims:
-        if dim.dim_param in batch:
-            dim.dim_param = BATCH
+    return {*(named or first)[:1], *unnamed.intersection(first)}
 
 
 def free_batch(model: onnx.ModelProto) -> bool:

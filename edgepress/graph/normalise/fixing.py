@@ -56,7 +56,7 @@ def cut_outputs(model: onnx.ModelProto, outputs: tuple[str, ...]) -> None:
 
 
 def fix_sizes(model: onnx.ModelProto, fixing: Fixing) -> None:
-    """Give open sizes of the inputs, which have names, the wanted numbers, in place.
+    """Give open sizes of the inputs, which have names, the wanted numbers, in place; all of an unknown shape.
 
     Raises:
         ConfigError: there is no such input, or it has another number of axes, or other sizes already.
@@ -68,7 +68,10 @@ def fix_sizes(model: onnx.ModelProto, fixing: Fixing) -> None:
                 f"--input-shape names {one_line(name, 80)!r}, which is no input that the model reads; "
                 f"expected one of: {listed(entries)}"
             )
-        dims = entries[name].type.tensor_type.shape.dim
+        shape = entries[name].type.tensor_type.shape
+        if not entries[name].type.tensor_type.HasField("shape"):
+            shape.dim.extend(onnx.TensorShapeProto.Dimension(dim_value=size or 1) for size in wanted)
+        dims = shape.dim
         sizes = [dim.dim_value if dim.HasField("dim_value") else dim.dim_param for dim in dims]
         if len(wanted) != len(dims):
             raise ConfigError(

@@ -5,7 +5,7 @@ the whole network, and a file cannot make them allocate what it only declares.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import onnx
 from onnx import TensorProto, helper, shape_inference, version_converter
@@ -35,14 +35,16 @@ _NATIVE_ERRORS = (
 )
 
 
-def check(model: onnx.ModelProto) -> None:
+def check(model: onnx.ModelProto, strangers: bool = False) -> None:
     """Every node must fit its operator's definition.
+
+    With `strangers` operators of domains that onnx does not know may be among them.
 
     Raises:
         UnsupportedModelError: onnx's checker or shape inference finds otherwise; operators that it does not
             know are named at once.
     """
-    _refuse_unknown(model)
+    _refuse_unknown(model, _KNOWN_DOMAINS if strangers else None)
     light, _ = without_weights(model)
     _stand_in_for_deprecated(light)
     _declare_shapes(light)
@@ -64,12 +66,17 @@ def _stand_in_for_deprecated(light: onnx.ModelProto) -> None:
             node.CopyFrom(helper.make_node("Identity", node.input[:1], node.output))
 
 
-def _refuse_unknown(model: onnx.ModelProto) -> None:
+_KNOWN_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.training")
+
+
+def _refuse_unknown(model: onnx.ModelProto, domains: Collection[str] | None) -> None:
+    """Of these domains, or of all."""
     versions = {_domain(entry.domain): entry.version for entry in model.opset_import}
     strangers = [
         f"{(node.name or node.output[0])[:80]!r} ({'.'.join(filter(None, (node.domain, node.op_type)))[:80]})"
         for node in model.graph.node
-        if not _is_known(node, versions.get(_domain(node.domain), 0))
+        if (domains is None or node.domain in domains)
+        and not _is_known(node, versions.get(_domain(node.domain), 0))
     ]
     if strangers:
         more = f" and {len(strangers) - _LISTED} more" if len(strangers) > _LISTED else ""

@@ -16,6 +16,7 @@ from edgepress.graph.view import (
     remove_unused_initializers,
     replace_nodes,
 )
+from edgepress.text import one_line
 
 OLDEST_OPSET = 7
 
@@ -74,8 +75,13 @@ def check_shape(info: onnx.ValueInfoProto) -> list[int | str]:
         UnsupportedModelError: it is no tensor, or a size is negative or too large.
     """
     kind = info.type.WhichOneof("value")
-    if kind != "tensor_type" or not info.type.tensor_type.HasField("shape"):
-        refuse(f"{info.name!r} is declared as {kind or 'nothing'} without a shape; expected a tensor")
+    if kind != "tensor_type":
+        refuse(f"{info.name!r} is declared as {kind or 'nothing'}; expected a tensor")
+    if not info.type.tensor_type.HasField("shape"):
+        refuse(
+            f"{info.name!r} is declared without a shape, so that nothing is known of its axes",
+            f"export it with one, or convert it with --input-shape {one_line(info.name, 80)}=SIZE,SIZE,…",
+        )
     dims = info.type.tensor_type.shape.dim
     sizes = [d.dim_value if d.HasField("dim_value") else d.dim_param for d in dims]
     product = 1
