@@ -101,9 +101,14 @@ def _end(info: onnx.ValueInfoProto, layout: str = "") -> End:
     if not tensor.HasField("shape"):
         return End(info.name, None, _type_name(info.type), "")
     sizes = tuple(
-        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim
+        dim.dim_value if dim.HasField("dim_value") else _size_name(dim.dim_param) for dim in tensor.shape.dim
     )
     return End(info.name, sizes, _type_name(info.type), layout)
+
+
+def _size_name(name: str) -> str:
+    """As the file calls a size; ? for one that only onnx's inference has named."""
+    return "?" if not name or name.startswith("unk__") else name
 
 
 def _operator(node: onnx.NodeProto, known: Mapping[str, onnx.ValueInfoProto]) -> OperatorReport:
