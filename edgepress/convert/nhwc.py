@@ -39,15 +39,23 @@ def convert(
 
     Sizes that the model leaves open stay open; the batch does where that costs no operator, else it is 1.
     """
+    names = open_sizes(model)
+    try:
+        return _written(model, int8_io, orders, about)
+    except (NotResizableError, UnsupportedModelError):
+        if BATCH not in names:
+            raise
+    return _written(with_sizes(model, {BATCH: 1}), int8_io, orders, about)
+
+
+def _written(
+    model: onnx.ModelProto, int8_io: bool, orders: Orders | None, about: Mapping[str, str] | None
+) -> Pieces:
     form, prepared = number_format(model), _prepared(model)
     if set(open_sizes(prepared)) <= {BATCH}:
-        return write(absorbed(_plan(prepared, orders)), form, int8_io, about=about)
-    try:
-        return write_resizable(_plans(prepared, orders), form, int8_io, about)
-    except (NotResizableError, UnsupportedModelError):
-        if BATCH not in open_sizes(prepared):
-            raise
-    return write_resizable(_plans(with_sizes(prepared, {BATCH: 1}), orders), form, int8_io, about)
+        return write(absorbed(plan_graph(prepared, orders)), form, int8_io, about=about)
+    plans = [absorbed(plan_graph(prepared, orders, trial)) for trial in trials(prepared)]
+    return write_resizable(plans, form, int8_io, about)
 
 
 def planned(model: onnx.ModelProto, orders: Orders | None = None) -> Plan:
@@ -56,10 +64,19 @@ def planned(model: onnx.ModelProto, orders: Orders | None = None) -> Plan:
     Raises:
         UnsupportedModelError: it holds something that the translator cannot take.
     """
+    names = open_sizes(model)
+    try:
+        return _planned(model, orders)
+    except UnsupportedModelError:
+        if BATCH not in names:
+            raise
+    return _planned(with_sizes(model, {BATCH: 1}), orders)
+
+
+def _planned(model: onnx.ModelProto, orders: Orders | None) -> Plan:
     prepared = _prepared(model)
-    if set(open_sizes(prepared)) <= {BATCH}:
-        return _plan(prepared, orders)
-    return plan_graph(prepared, orders, trials(prepared)[0])
+    fixed = set(open_sizes(prepared)) <= {BATCH}
+    return plan_graph(prepared, orders, None if fixed else trials(prepared)[0])
 
 
 def _prepared(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -71,17 +88,3 @@ def _prepared(model: onnx.ModelProto) -> onnx.ModelProto:
         folded = without_scaling(folded).model
     add_rows_at_products(folded)
     return folded
-
-
-def _plan(prepared: onnx.ModelProto, orders: Orders | None) -> Plan:
-    """With the batch as it is, or else as 1, of which more is known."""
-    try:
-        return plan_graph(prepared, orders)
-    except UnsupportedModelError:
-        if BATCH not in open_sizes(prepared):
-            raise
-    return plan_graph(with_sizes(prepared, {BATCH: 1}), orders)
-
-
-def _plans(prepared: onnx.ModelProto, orders: Orders | None) -> list[Plan]:
-    return [absorbed(plan_graph(prepared, orders, trial)) for trial in trials(prepared)]

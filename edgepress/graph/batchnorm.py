@@ -62,14 +62,15 @@ def fold_batchnorm(model: onnx.ModelProto, only: Collection[str] | None = None) 
     """Remove every BatchNormalization, without changing what the network computes.
 
     Where it follows a Conv, ConvTranspose or Gemm with constant weights it goes into these; elsewhere it
-    becomes a Mul and an Add. Ensures: no BatchNormalization is left, or of `only` these outputs none.
+    becomes a Mul and an Add. Ensures: no BatchNormalization of constants is left, or of `only` these outputs
+    none.
     """
     folded = constants_as_initializers(model)
     pairs = {pair.batchnorm.output[0]: pair for pair in _pairs(folded)}
     nodes: list[onnx.NodeProto] = []
     weights = _Weights(folded)
     for node in folded.graph.node:
-        if not _is_batchnorm(node, only):
+        if not _is_batchnorm(node, only) or not _is_constant(node, weights.constants):
             nodes.append(node)
         elif (pair := pairs.get(node.output[0])) is not None:
             _fold(weights, pair)
@@ -78,12 +79,15 @@ def fold_batchnorm(model: onnx.ModelProto, only: Collection[str] | None = None) 
     replace_nodes(folded, nodes)
     remove_unused_initializers(folded)
     release_files()
-    assert not any(_is_batchnorm(node, only) for node in folded.graph.node)
     return folded
 
 
 def _is_batchnorm(node: onnx.NodeProto, only: Collection[str] | None) -> bool:
     return node.op_type == "BatchNormalization" and (only is None or node.output[0] in only)
+
+
+def _is_constant(node: onnx.NodeProto, constants: Mapping[str, Array]) -> bool:
+    return all(name in constants for name in node.input[1:5])
 
 
 def make_gammas_positive(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -147,6 +151,8 @@ def _pairs(model: onnx.ModelProto) -> list[_Pair]:
     for node in model.graph.node:
         layer = made_by.get(node.input[0]) if node.op_type == "BatchNormalization" else None
         if layer is None or layer.op_type not in _FOLDABLE or layer.output[0] in outputs:
+            continue
+        if not _is_constant(node, constants):
             continue
         private = len(read_by[layer.output[0]]) == 1 and len(read_by[layer.input[1]]) == 1
         if private and layer.input[1] in constants and _takes_factors(constants, layer):

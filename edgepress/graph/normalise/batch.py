@@ -18,6 +18,8 @@ _TAKEN = (
     TensorProto.INT8, TensorProto.INT16, TensorProto.INT32, TensorProto.INT64,
     TensorProto.UINT8, TensorProto.UINT16, TensorProto.UINT32, TensorProto.UINT64,
 )  # fmt: skip
+_UNNAMED = re.compile(r"^unk__\d+$|\.size0$|_dynamic_axes_\d+$")
+"""What tf2onnx, this project and PyTorch call sizes that nobody named."""
 _OF_BATCH = re.compile(r"batch|^(n|b|bs)$", re.IGNORECASE)
 _OF_OTHERS = re.compile(
     r"seq|time|len|frame|token|step|height|width|channel|feature|^[thwlc]$", re.IGNORECASE
@@ -73,8 +75,7 @@ def names_of_batch(model: onnx.ModelProto) -> set[str]:
         for axis, entry, name in dims
         if axis == 0 and len(entry.type.tensor_type.shape.dim) > 1 and not _OF_OTHERS.search(name)
     ]
-    unnamed = {f"{entry.name}.size0" for entry in entries}
-    return {*(named or first)[:1], *unnamed.intersection(first)}
+    return {*(named or first)[:1], *filter(_UNNAMED.search, first)}
 
 
 def free_batch(model: onnx.ModelProto) -> bool:

@@ -44,6 +44,7 @@ def tidy_structure(model: onnx.ModelProto) -> None:
         UnsupportedModelError: the graph is cyclic, incomplete, ambiguous or has parts that are not taken.
     """
     opset(model)
+    _import_each_domain_once(model)
     _refuse_exotic(model)
     inline_functions(model)
     _open_sizes_of_minus_one(model)
@@ -58,6 +59,16 @@ def tidy_structure(model: onnx.ModelProto) -> None:
     remove_unused_initializers(model)
     _keep(model.graph.input, _read_inputs(model, inputs))
     _keep(model.graph.value_info, [])
+
+
+def _import_each_domain_once(model: onnx.ModelProto) -> None:
+    """Drop imports that skl2onnx repeats: onnx's version converter changes the first alone."""
+    seen = set[str]()
+    for entry in list(model.opset_import):
+        name = "" if entry.domain == "ai.onnx" else entry.domain
+        if name in seen:
+            model.opset_import.remove(entry)
+        seen.add(name)
 
 
 def _open_sizes_of_minus_one(model: onnx.ModelProto) -> None:

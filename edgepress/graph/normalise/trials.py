@@ -42,15 +42,15 @@ class Trial:
 def trials(model: onnx.ModelProto) -> list[Trial]:  # noqa: RET503 (`refuse` does not return)
     """A few choices of numbers for the open sizes of a normalised model, all of which it can run with.
 
-    In the first the batch is 1 and all others are equal; in the others they differ.
+    In the first the batch is 1 and all others are equal; in the others they differ, as far as they may.
 
     Raises:
         UnsupportedModelError: none of the numbers tried will do.
     """
-    for step in _STEPS:
-        found = _of_multiples(model, step)
-        if found:
-            return found
+    for alike in (False, True):
+        for step in _STEPS:
+            if found := _of_multiples(model, step, alike):
+                return found
     names = [name for name in open_sizes(model) if name != BATCH]
     refuse(
         f"no numbers were found for the sizes that its inputs leave open ({', '.join(names)[:200]})",
@@ -58,18 +58,21 @@ def trials(model: onnx.ModelProto) -> list[Trial]:  # noqa: RET503 (`refuse` doe
     )
 
 
-def _of_multiples(model: onnx.ModelProto, step: int) -> list[Trial]:
-    """Trials with multiples of `step`, and one with others if the network can; none if it cannot run so."""
+def _of_multiples(model: onnx.ModelProto, step: int, alike: bool) -> list[Trial]:
+    """Trials with multiples of `step`, and one with others if the network can; none if it cannot run so.
+
+    With `alike` all sizes are the same in each.
+    """
     names = [name for name in open_sizes(model) if name != BATCH]
     batches = [BATCH] if BATCH in open_sizes(model) else []
     found = []
     for number, (first, more) in enumerate(_MULTIPLES):
-        sizes = {name: step * (first + more * place) for place, name in enumerate(names)}
+        sizes = {name: step * (first + more * place * (not alike)) for place, name in enumerate(names)}
         if (trial := _tried(model, {**dict.fromkeys(batches, 1 + number), **sizes})) is None:
             return []
         found.append(trial)
     last = found[-1].sizes
-    odd = {**last, **{name: last[name] + _ODD + 2 * place for place, name in enumerate(names)}}
+    odd = {**last, **{name: last[name] + _ODD + 2 * place * (not alike) for place, name in enumerate(names)}}
     further = _tried(model, odd)
     return found if further is None else [*found, further]
 
