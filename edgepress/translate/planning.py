@@ -93,14 +93,24 @@ def _plan_nodes(nodes: list[Node], planner: Planner, planners: Mapping[str, OpPl
             if not refusals and not strangers:
                 raise
             planner.stand_in(node)
-    unknown = [f"{node.name!r} ({node.op}): it has no translation" for node in strangers]
-    if told := [*unknown, *(refusal.what for refusal in refusals)]:
+    if told := [*_without_translation(strangers), *(refusal.what for refusal in refusals)]:
         more = f"; and {len(told) - _TOLD} more" if len(told) > _TOLD else ""
         raise RefusedNodeError("; node ".join(told[:_TOLD]) + more)
 
 
 _TOLD = 8
-"""So many nodes are named at most."""
+"""So many nodes, and operators that have no translation, are named at most."""
+
+
+def _without_translation(nodes: list[Node]) -> list[str]:
+    """For each operator, the nodes that are of it: the first by name."""
+    found: dict[str, list[str]] = {}
+    for node in nodes:
+        found.setdefault(node.op, []).append(node.name)
+    return [
+        f"{names[0]!r}{f' and {len(names) - 1} more' if len(names) > 1 else ''} ({op}): it has no translation"
+        for op, names in found.items()
+    ]
 
 
 def _node(proto: onnx.NodeProto) -> Node:

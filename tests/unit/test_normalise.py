@@ -288,6 +288,8 @@ def test_inputs_of_any_number_and_type_are_kept_if_they_are_read():
         ({"x": ["frames", "batch_size", 8], "state": [2, "batch_size", 8]}, ["batch_size"]),
         ({"wave": ["samples"]}, []),
         ({"x": [1, 8], "y": ["rows", 8]}, ["rows"]),
+        ({"x": ["unk__7", 4], "y": ["unk__9", 4]}, ["unk__7", "unk__9"]),
+        ({"x": ["x_dynamic_axes_1", 4, "x_dynamic_axes_2"], "y": ["n", 4]}, ["n", "x_dynamic_axes_1"]),
     ],
 )
 def test_which_of_the_open_sizes_is_the_batch(names, batch):
@@ -300,6 +302,24 @@ def test_which_of_the_open_sizes_is_the_batch(names, batch):
     dims = [d for e in model.graph.input for d in e.type.tensor_type.shape.dim]
     assert given - {d.dim_param for d in dims} == set(batch)
     assert ("batch" in {d.dim_param for d in dims}) == bool(batch)
+
+
+def test_what_exporters_leave_around_constants_is_folded():
+    nodes = [
+        node("CastLike", ["two", "input"], ["number"]),
+        node("Shape", ["input"], ["sizes"]),
+        node("Gather", ["sizes", "one"], ["channels"]),
+        node("CastLike", ["channels", "input"], ["count"]),
+        node("Mul", ["number", "count"], ["factor"]),
+        node("Mul", ["input", "factor"], ["y"]),
+    ]
+    model = build(nodes, {"two": np.array(2), "one": np.array(1)}, shape=("n", 3, "h", "w"))
+    model.opset_import.append(helper.make_opsetid("", 15))
+    inputs = RANDOM.normal(size=(2, 3, 4, 5)).astype(np.float32)
+    result = normalise(model)
+    assert [n.op_type for n in result.graph.node] == ["Mul"]
+    assert len(result.opset_import) == 1
+    np.testing.assert_array_equal(run_onnx(result, inputs), inputs * 6)
 
 
 def test_a_function_of_the_model_is_written_out():

@@ -1,4 +1,4 @@
-"""Operators in others that the passes here take: GroupNormalization, and Clip between computed bounds."""
+"""Operators in others that the passes here take: GroupNormalization, CastLike, computed bounds of Clip."""
 
 import numpy as np
 import onnx
@@ -11,6 +11,20 @@ from edgepress.graph.shapes import without_weights
 from edgepress.graph.view import attributes, replace_nodes, set_initializer
 
 _OPERATOR = "GroupNormalization"
+
+
+def write_casts(model: onnx.ModelProto) -> None:
+    """Write each CastLike whose type is known, in place, as Cast: PyTorch leaves them around constants."""
+    if not any(node.op_type == "CastLike" for node in model.graph.node):
+        return
+    types = {info.name: info.type.tensor_type.elem_type for info in inferred(model).values()}
+    types |= {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "CastLike" and (kind := types.get(node.input[1])):
+            kept = [attribute for attribute in node.attribute if attribute.name in ("saturate", "round_mode")]
+            cast = helper.make_node("Cast", node.input[:1], node.output, node.name, to=kind)
+            cast.attribute.extend(kept)
+            node.CopyFrom(cast)
 
 
 def expand_computed_clips(model: onnx.ModelProto) -> None:

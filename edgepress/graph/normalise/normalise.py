@@ -6,7 +6,7 @@ from pathlib import Path
 import onnx
 
 from edgepress.graph.normalise.batch import check_inputs, free_batch, name_open_sizes, settle_outputs
-from edgepress.graph.normalise.expanding import expand_computed_clips, expand_group_norms
+from edgepress.graph.normalise.expanding import expand_computed_clips, expand_group_norms, write_casts
 from edgepress.graph.normalise.files import read_onnx
 from edgepress.graph.normalise.fixing import Fixing, cut_outputs, fix_sizes, require_batch
 from edgepress.graph.normalise.folding import fold_constants
@@ -65,6 +65,7 @@ def normalise(
     fresh.graph.ClearField("doc_string")
     expand_group_norms(fresh)
     compute_in_single(fresh, keep_types)
+    write_casts(fresh)
     given = opset(fresh)
     write_anew(fresh, given)
     to_target_opset(fresh)
