@@ -5,13 +5,13 @@ or, for numbers, arrays, which become constants. What only renames a tensor, as 
 adds nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from edgepress.convert.writer.forms import requantised_inexactly, spread
-from edgepress.convert.writer.graph import Array, Codes, Operator, Shape, Tensor, codes_of_one
+from edgepress.convert.writer.graph import Array, Codes, Graph, Operator, Shape, Tensor, codes_of_one
 
 Operand = Tensor | Array | float | int
 
@@ -60,6 +60,20 @@ class Builder:
             for shape in shapes
         ]
         operator = Operator(kind, list(inputs), made, options, [self.node])
+        self.operators.append(operator)
+        self._made.update({id(tensor): operator for tensor in made})
+        return made
+
+    def add_nested(
+        self,
+        kind: str,
+        inputs: Sequence[Tensor],
+        outputs: Sequence[tuple[Shape, str]],
+        graphs: Mapping[str, Graph],
+    ) -> list[Tensor]:
+        """The results, by shape and type, of an operator that runs these networks."""
+        made = [Tensor("", tuple(map(int, shape)), dtype) for shape, dtype in outputs]
+        operator = Operator(kind, list(inputs), made, {}, [self.node], graphs=dict(graphs))
         self.operators.append(operator)
         self._made.update({id(tensor): operator for tensor in made})
         return made

@@ -23,7 +23,7 @@ from edgepress.convert.writer.contents import (
     with_contents_behind,
     with_contents_within,
 )
-from edgepress.convert.writer.distinct import content_key, distinct, stored
+from edgepress.convert.writer.distinct import Tensors, content_key, distinct, stored
 from edgepress.convert.writer.graph import Array, Codes, Graph, Operator, Tensor
 from edgepress.convert.writer.names import names_of, nodes_of_ends
 from edgepress.convert.writer.options import TYPES, options_of
@@ -46,19 +46,22 @@ def to_pieces(graph: Graph, most: int = MOST_BYTES, metadata: Mapping[str, bytes
 class _Writer:
     def __init__(self, graph: Graph, metadata: Mapping[str, bytes]) -> None:
         self._graph = graph
-        self._tensors = distinct(graph.tensors())
-        self._names = names_of(graph)
+        self._graphs = graph.whole()
+        self._numbers_of_graphs = {id(each): number for number, each in enumerate(self._graphs)}
+        self._tensors = [distinct(each.tensors()) for each in self._graphs]
+        self._names = [names_of(each) for each in self._graphs]
         self._buffers: list[Array | None] = [None]
-        self._places = self._buffers_of_tensors()
+        self._known_contents = dict[Any, int]()
+        self._places = [self._buffers_of_tensors(tensors) for tensors in self._tensors]
         self._metadata = [self._entry(*each) for each in {**_nodes(graph), **metadata}.items()]
         self._shared: dict[Any, int] = {}
-        self._builder = flatbuffers.Builder(512 * (len(self._tensors.unique) + len(graph.operators)) + 4096)
+        self._builder = flatbuffers.Builder(512 * sum(map(_tables, self._graphs)) + 4096)
 
     def write(self, most: int) -> Pieces:
         """Tables are written from the leaves on, and lie in the file from the end on."""
         codes = self._operator_codes()
         outside = sum(array.nbytes + ALIGNMENT for array in self._buffers if array is not None) > most
-        subgraphs = self._vector([self._subgraph(codes)])
+        subgraphs = self._vector([self._subgraph(number, codes) for number in range(len(self._graphs))])
         signatures = self._vector([self._signature()])
         kinds = self._vector([self._operator_code(*code) for code in codes])
         metadata = self._vector([self._metadata_table(*entry) for entry in self._metadata])
@@ -84,10 +87,10 @@ class _Writer:
 
     # Buffers
 
-    def _buffers_of_tensors(self) -> list[int]:
+    def _buffers_of_tensors(self, tensors: Tensors) -> list[int]:
         """The number of each tensor's buffer; the first stands for no content."""
-        places, known = [], dict[Any, int]()
-        for tensor in self._tensors.unique:
+        places, known = [], self._known_contents
+        for tensor in tensors.unique:
             if tensor.values is None:
                 places.append(0)
                 continue
@@ -113,20 +116,20 @@ class _Writer:
         schema.MetadataAddBuffer(b, buffer)
         return int(schema.MetadataEnd(b))
 
-    def _subgraph(self, codes: dict[tuple[str, int], int]) -> int:
-        b, index = self._builder, self._tensors.index
+    def _subgraph(self, number: int, codes: dict[tuple[str, int], int]) -> int:
+        b, graph, index = self._builder, self._graphs[number], self._tensors[number].index
+        names, places = self._names[number], self._places[number]
         tensors = self._vector(
             [
-                self._tensor(tensor, place)
-                for tensor, place in zip(self._tensors.unique, self._places, strict=True)
+                self._tensor(tensor, names.get(id(tensor), tensor.name), place)
+                for tensor, place in zip(self._tensors[number].unique, places, strict=True)
             ]
         )
-        operators = self._vector([self._operator(operator, codes) for operator in self._graph.operators])
+        operators = self._vector([self._operator(operator, index, codes) for operator in graph.operators])
         inputs, outputs = (
-            self._integers([index[id(tensor)] for tensor in ends])
-            for ends in (self._graph.inputs, self._graph.outputs)
+            self._integers([index[id(tensor)] for tensor in ends]) for ends in (graph.inputs, graph.outputs)
         )
-        name = self._string("main")
+        name = self._string("main" if number == 0 else f"main_{number}")
         schema.SubGraphStart(b)
         schema.SubGraphAddTensors(b, tensors)
         schema.SubGraphAddInputs(b, inputs)
@@ -135,10 +138,10 @@ class _Writer:
         schema.SubGraphAddName(b, name)
         return int(schema.SubGraphEnd(b))
 
-    def _tensor(self, tensor: Tensor, buffer: int) -> int:
+    def _tensor(self, tensor: Tensor, called: str, buffer: int) -> int:
         b = self._builder
         shape = self._integers(tensor.shape)
-        name = self._string(self._names.get(id(tensor), tensor.name))
+        name = self._string(called)
         signature = 0 if tensor.signature is None else self._integers(tensor.signature)
         quantisation = 0 if tensor.codes is None else self._quantisation(tensor.codes)
         schema.TensorStart(b)
@@ -170,7 +173,7 @@ class _Writer:
     def _operator_codes(self) -> dict[tuple[str, int], int]:
         """The number of each operator in each version that is used."""
         codes: dict[tuple[str, int], int] = {}
-        for operator in self._graph.operators:
+        for operator in (operator for graph in self._graphs for operator in graph.operators):
             codes.setdefault((operator.kind, version_of(operator)), len(codes))
         return codes
 
@@ -183,11 +186,14 @@ class _Writer:
         schema.OperatorCodeAddBuiltinCode(b, number)
         return int(schema.OperatorCodeEnd(b))
 
-    def _operator(self, operator: Operator, codes: dict[tuple[str, int], int]) -> int:
-        b, index = self._builder, self._tensors.index
+    def _operator(
+        self, operator: Operator, index: dict[int, int], codes: dict[tuple[str, int], int]
+    ) -> int:
+        b = self._builder
         inputs = self._integers([-1 if t is None else index[id(t)] for t in operator.inputs])
         outputs = self._integers([index[id(t)] for t in operator.outputs])
         kind, options = options_of(operator)
+        options |= {field: self._numbers_of_graphs[id(graph)] for field, graph in operator.graphs.items()}
         table = self._options(kind, options) if kind else 0
         schema.OperatorStart(b)
         schema.OperatorAddOpcodeIndex(b, codes[operator.kind, version_of(operator)])
@@ -225,7 +231,7 @@ class _Writer:
         b, text = self._builder, self._string(name)
         schema.TensorMapStart(b)
         schema.TensorMapAddName(b, text)
-        schema.TensorMapAddTensorIndex(b, self._tensors.index[id(tensor)])
+        schema.TensorMapAddTensorIndex(b, self._tensors[0].index[id(tensor)])
         return int(schema.TensorMapEnd(b))
 
     # Vectors
@@ -248,6 +254,10 @@ class _Writer:
         for table in reversed(tables):
             b.PrependUOffsetTRelative(table)
         return int(b.EndVector())
+
+
+def _tables(graph: Graph) -> int:
+    return len(graph.tensors()) + len(graph.operators)
 
 
 def _nodes(graph: Graph) -> dict[str, bytes]:

@@ -98,7 +98,8 @@ class Operator:
     """`kind` is the schema's name of it, e.g. CONV_2D; None stands for an operand that is left out.
 
     `options` are fields of the operator's options by the schema's names, and `nodes` are the ONNX nodes whose
-    work it does; `note` says more of why it is there.
+    work it does; `note` says more of why it is there. `graphs` are networks within it, by the field of the
+    options that has each one's number.
     """
 
     kind: str
@@ -107,6 +108,7 @@ class Operator:
     options: dict[str, Any] = field(default_factory=dict)
     nodes: list[str] = field(default_factory=list)
     note: str = ""
+    graphs: dict[str, "Graph"] = field(default_factory=dict)
 
 
 @dataclass
@@ -129,6 +131,14 @@ class Graph:
         for tensor in self.outputs:
             seen.setdefault(id(tensor), tensor)
         return list(seen.values())
+
+    def whole(self) -> list["Graph"]:
+        """This network and all within its operators, each before those within itself."""
+        found, number = [self], 0
+        while number < len(found):
+            found += [graph for operator in found[number].operators for graph in operator.graphs.values()]
+            number += 1
+        return found
 
     def readers(self) -> Mapping[int, list[Operator]]:
         """The operators that read each tensor, by the tensor's id."""

@@ -9,7 +9,13 @@ _LEAST = 64
 
 
 def halved(graph: Graph) -> Graph:
-    """The network with its large float32 constants as float16 behind DEQUANTIZE."""
+    """The network, and those within it, with large float32 constants as float16 behind DEQUANTIZE."""
+    for each in graph.whole():
+        _halve(each)
+    return graph
+
+
+def _halve(graph: Graph) -> None:
     made: dict[int, Tensor] = {}
     added = list[Operator]()
     for operator in graph.operators:
@@ -22,4 +28,3 @@ def halved(graph: Graph) -> Graph:
                 added.append(Operator("DEQUANTIZE", [half], [made[id(tensor)]], nodes=operator.nodes))
             operator.inputs[place] = made[id(tensor)]
     graph.operators = [*added, *graph.operators]
-    return graph

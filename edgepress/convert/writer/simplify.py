@@ -12,12 +12,17 @@ _CLAMPING = ("RELU", "RELU6", "RELU_N1_TO_1")
 
 
 def simplified(graph: Graph) -> Graph:
-    """The same network in fewer operators."""
+    """The same network in fewer operators, and likewise all networks within it."""
+    for each in graph.whole():
+        _simplify(each)
+    return graph
+
+
+def _simplify(graph: Graph) -> None:
     _fuse_activations(graph)
     _leave_out_flattening(graph)
     _leave_out_rows(graph)
     graph.operators = _read(graph)
-    return graph
 
 
 def _fuse_activations(graph: Graph) -> None:
