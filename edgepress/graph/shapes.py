@@ -7,6 +7,7 @@ import onnx
 from onnx import TensorProto
 
 from edgepress.graph.aside import LARGE
+from edgepress.graph.nested import tell_loop_shapes
 
 BATCH = "batch"
 """What the open number of samples is called in a normalised model."""
@@ -66,6 +67,7 @@ def sized_nodes(model: onnx.ModelProto) -> set[str]:
 def inferred_infos(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
     """Type and shape of each tensor but the constants, as far as onnx can tell."""
     light, heavy = without_weights(model)
+    tell_loop_shapes(light)
     graph = onnx.shape_inference.infer_shapes(light, data_prop=True).graph
     constants = {tensor.name for tensor in heavy}
     infos = [*graph.input, *graph.value_info, *graph.output]

@@ -1,13 +1,14 @@
 """Steps as TensorFlow operations, in float32."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from edgepress.translate.operations import activations, arithmetic, moving, reductions, windows
 from edgepress.translate.operations.base import Operation, Tensor, constant
 from edgepress.translate.operations.tensors import TensorArithmetic
-from edgepress.translate.plan import Step
+from edgepress.translate.plan import Plan, Step
 from edgepress.translate.tensorflow_setup import tf
 from edgepress.translate.unrolled import recurrent
 
@@ -63,12 +64,44 @@ def _batch_norm(step: Step, inputs: list[Tensor]) -> Tensor:
     return inputs[0] * scale.astype(np.float32) + shift.astype(np.float32)
 
 
+def run(plan: Plan, values: Sequence[Tensor]) -> list[Tensor]:
+    """A plan's outputs for its inputs, all stored as it says."""
+    tensors = {entry.name: value for entry, value in zip(plan.entries, values, strict=True)}
+    for step in plan.steps:
+        made = apply_step(step, [tensors[name] for name in step.inputs])
+        tensors.update(zip(step.outputs, made if step.others else [made], strict=True))
+    return [tensors[name] for name in plan.outputs]
+
+
+def _if(step: Step, inputs: list[Tensor]) -> Any:
+    then, otherwise = step.attributes["then"], step.attributes["otherwise"]
+    condition, *values = inputs
+    made = tf.cond(tf.reshape(condition, ()), lambda: run(then, values), lambda: run(otherwise, values))
+    return made if step.others else tf.nest.flatten(made)[0]
+
+
+def _while(step: Step, inputs: list[Tensor]) -> Any:
+    condition, body, grows = (step.attributes[key] for key in ("condition", "body", "grows"))
+    kept = [
+        tf.TensorShape([None] * len(value.shape)) if number in grows else value.shape
+        for number, value in enumerate(inputs)
+    ]
+    return tf.while_loop(
+        lambda *values: tf.reshape(run(condition, values)[0], ()),
+        lambda *values: run(body, values),
+        inputs,
+        shape_invariants=kept,
+    )
+
+
 OPERATIONS: Mapping[str, Operation] = {
     "conv": _conv,
     "depthwise_conv": _depthwise_conv,
     "conv_transpose": _conv_transpose,
     "dense": _dense,
     "batch_norm": _batch_norm,
+    "if": _if,
+    "while": _while,
     **activations.OPERATIONS,
     **arithmetic.OPERATIONS,
     **reductions.OPERATIONS,

@@ -65,6 +65,12 @@ class Node:
 
 
 OpPlanner = Callable[[Node, "Planner"], None]
+PlanNodes = Callable[[list[Node], "Planner"], None]
+"""Plans nodes in turn, or names all that cannot be planned."""
+
+
+def _none_planned(nodes: list[Node], planner: "Planner") -> None:
+    assert not nodes, "nothing was said of how nodes within nodes are planned"
 
 
 class Planner:
@@ -76,6 +82,8 @@ class Planner:
         self.steps: list[Step] = []
         self.values: dict[str, Value] = {}
         self.constants = {name: Constant(v, name) for name, v in initializers(model).items()}
+        self.opset_import = list(model.opset_import)
+        self.plan_nodes: PlanNodes = _none_planned
         self.opset = next(e.version for e in model.opset_import if e.domain in ("", "ai.onnx"))
         infos = inferred_infos(model)
         self._shapes = {name: tensor_shape(info) for name, info in infos.items()}
@@ -129,6 +137,16 @@ class Planner:
         kind = self._types.get(name) or onnx.TensorProto.FLOAT
         dtype: npt.DTypeLike = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind))
         return dtype
+
+    def elem_type(self, name: str) -> int:
+        """ONNX's number of the type of a tensor's elements; 0 where it is no tensor."""
+        if name in self.constants:
+            return int(onnx.helper.np_dtype_to_tensor_dtype(self.constants[name].values.dtype))
+        return int(self._types.get(name, 0))
+
+    def dtype_name(self, name: str) -> str:
+        """numpy's name of the type of a tensor's elements."""
+        return np.dtype(self.dtype(name)).name
 
     def emit(
         self,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import onnx
@@ -50,6 +51,7 @@ def plan_graph(
     find_group_norms(folded)
     nodes = [_node(proto) for proto in folded.graph.node]
     planner = Planner(folded, given, trial is not None)
+    planner.plan_nodes = partial(_plan_nodes, planners=PLANNERS)
     own = {tensor.name for tensor in model.graph.initializer}
     for name in planner.constants.keys() - own:
         planner.constants[name] = replace(planner.constants[name], initializer=None)

@@ -186,9 +186,7 @@ class _Writer:
         schema.OperatorCodeAddBuiltinCode(b, number)
         return int(schema.OperatorCodeEnd(b))
 
-    def _operator(
-        self, operator: Operator, index: dict[int, int], codes: dict[tuple[str, int], int]
-    ) -> int:
+    def _operator(self, operator: Operator, index: dict[int, int], codes: dict[tuple[str, int], int]) -> int:
         b = self._builder
         inputs = self._integers([-1 if t is None else index[id(t)] for t in operator.inputs])
         outputs = self._integers([index[id(t)] for t in operator.outputs])

@@ -7,7 +7,7 @@ early as possible.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -51,7 +51,7 @@ class Lowering:
     def __init__(self, plan: Plan, rules: Mapping[str, Rule], batch: int = 1, hybrid: bool = False) -> None:
         """With `hybrid`, layers of numbers whose kernels are codes quantise what comes in as they run."""
         self.plan, self.build, self._rules, self._batch = plan, Builder(), rules, batch
-        self.hybrid = hybrid
+        self.hybrid, self._keep_inputs = hybrid, False
         self._numbers: dict[str, Tensor] = {}
         self._codes: dict[str, Tensor] = {}
         self._requantised: dict[tuple[int, tuple[object, ...]], Tensor] = {}
@@ -71,7 +71,8 @@ class Lowering:
         for name in self.plan.outputs:
             self.build.begin(name)
             tensor = self.stored(name) if int8_io else self.number(name)
-            if tensor.constant or any(tensor is other for other in (*inputs, *outputs)):
+            ends = outputs if self._keep_inputs else [*inputs, *outputs]
+            if tensor.constant or any(tensor is other for other in ends):
                 tensor = self.build.copied(tensor)
             outputs.append(tensor)
         names = [entry.name for entry in self.plan.entries]
@@ -113,6 +114,16 @@ class Lowering:
     def read_by(self, name: str) -> set[str]:
         """The kinds of steps that read a tensor; `output` where it is one."""
         return self._read_by.get(name, set())
+
+    def within(self, plan: Plan, operands: Sequence[Tensor], keep_inputs: bool = False) -> Graph:
+        """A plan within a step, for these operands; with `keep_inputs` an output may be an input as it is."""
+        entries = tuple(
+            replace(entry, shape=tensor.shape, dtype=tensor.dtype)
+            for entry, tensor in zip(plan.entries, operands, strict=True)
+        )
+        inner = Lowering(replace(plan, entries=entries), self._rules, self._batch, self.hybrid)
+        inner.build.any_size, inner._keep_inputs = self.build.any_size, keep_inputs
+        return inner.lower(int8_io=False)
 
     # Operands
 

@@ -44,22 +44,30 @@ def resizable(graphs: Sequence[Graph], computed: bool = True) -> Graph:
     Raises:
         NotResizableError: a number that depends on the sizes cannot be computed.
     """
-    first, others = graphs[0], graphs[1:]
+    first = graphs[0]
     _require_alike(graphs)
+    _open(graphs, computed)
+    for ends in (*zip(*(graph.inputs for graph in graphs), strict=True),
+                 *zip(*(graph.outputs for graph in graphs), strict=True)):  # fmt: skip
+        ends[0].signature = _signature(ends)
+    return first
+
+
+def _open(graphs: Sequence[Graph], computed: bool) -> None:
+    """Change the first of the networks, and what is within it, to take other sizes."""
+    first, others = graphs[0], graphs[1:]
     known, operators = _Known(), list[Operator]()
     for number in range(len(first.inputs)):
         known.note([graph.inputs[number] for graph in graphs])
     for place, operator in enumerate(first.operators):
         same = [operator, *(graph.operators[place] for graph in others)]
         operators += _opened(same, known, computed)
+        for field in operator.graphs:
+            _open([each.graphs[field] for each in same], computed)
         operators.append(operator)
         for number in range(len(operator.outputs)):
             known.note([each.outputs[number] for each in same])
     first.operators = operators
-    for ends in (*zip(*(graph.inputs for graph in graphs), strict=True),
-                 *zip(*(graph.outputs for graph in graphs), strict=True)):  # fmt: skip
-        ends[0].signature = _signature(ends)
-    return first
 
 
 def _signature(ends: Sequence[Tensor]) -> tuple[int, ...] | None:
@@ -75,6 +83,8 @@ def _require_alike(graphs: Sequence[Graph]) -> None:
         for one, other in zip(first.operators, graph.operators, strict=False):
             if _form(one) != _form(other):
                 raise NotResizableError("; ".join(one.nodes), f"it becomes {one.kind} or {other.kind}")
+            for field in one.graphs:
+                _require_alike([one.graphs[field], other.graphs[field]])
         if len(first.operators) != len(graph.operators):
             raise NotResizableError(first.output_names[0], "how many operators it takes")
 

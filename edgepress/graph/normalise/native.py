@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, shape_inference, version_converter
 
 from edgepress.errors import UnsupportedModelError
 from edgepress.graph.lowering import drop_new_defaults, restamped
+from edgepress.graph.nested import tell_loop_shapes
 from edgepress.graph.normalise.limits import MAX_ELEMENTS, refuse
 from edgepress.graph.normalise.structure import opset
 from edgepress.graph.shapes import set_sizes, without_weights
@@ -113,6 +114,7 @@ def inferred(
         set_sizes(light, sizes)
         del light.graph.value_info[:]
     try:
+        tell_loop_shapes(light)
         graph = shape_inference.infer_shapes(
             light, check_type=strict, strict_mode=strict, data_prop=True
         ).graph

@@ -78,6 +78,12 @@ def _sizes(value: Tensor, places: Any) -> Tensor:
     return tf.gather(tf.shape(value, out_type=tf.int64), list(places))
 
 
+def _update(step: Step, inputs: list[Tensor]) -> Tensor:
+    """The first tensor with one of its rows, by its number, replaced."""
+    whole, row, place = inputs
+    return tf.tensor_scatter_nd_update(whole, tf.reshape(place, (1, 1)), row)
+
+
 OPERATIONS: Table = {
     "sizes": unary(_sizes),
     "constant": lambda step, inputs: tf.constant(step.weights["value"].values),
@@ -87,6 +93,9 @@ OPERATIONS: Table = {
     "gather": _gather,
     "reshape": lambda step, inputs: tf.reshape(inputs[0], step.attributes["shape"]),
     "transpose": lambda step, inputs: tf.transpose(inputs[0], step.attributes["order"]),
+    "filled": lambda step, inputs: tf.zeros(step.attributes["shape"], step.attributes["dtype"]),
+    "update": _update,
+    "tail": lambda step, inputs: inputs[0][1:],
     "concat": lambda step, inputs: tf.concat(inputs, step.attributes["axis"]),
     "tile": unary(lambda value, multiples: tf.tile(value, multiples)),
     "depth_to_space": unary(lambda value, block: tf.nn.depth_to_space(value, block)),

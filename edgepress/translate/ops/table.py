@@ -2,6 +2,7 @@
 
 from edgepress.translate.ops import (
     broadcast,
+    control,
     convolution,
     deconvolution,
     elementwise,
@@ -30,6 +31,7 @@ _FAMILIES = (
     selection,
     resampling,
     recurrent,
+    control,
     quantisation,
 )
 PLANNERS: dict[str, OpPlanner] = {op: plan for family in _FAMILIES for op, plan in family.PLANNERS.items()}

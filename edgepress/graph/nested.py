@@ -1,0 +1,208 @@
+"""Graphs within nodes as models of their own, and the shapes of what loops make.
+
+onnx infers the shapes within a branch or a body, but not of what a Loop makes: a body may change sizes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from edgepress.graph.aside import values_of
+from edgepress.graph.view import all_nodes, attributes, nested_graphs, outer_names
+
+Shape = tuple[int | None, ...]
+
+_PASSES = 8
+"""So many loops one behind the other, or what they make through others, are looked at."""
+
+_ATTEMPTS = 3
+_MOST_ROUNDS = 2**31 - 1
+"""More rounds than that are as good as no limit, which is how exporters write one."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """The ONNX type and the shape of an input of a graph within a node."""
+
+    elem_type: int
+    shape: Shape
+
+    def info(self, name: str) -> onnx.ValueInfoProto:
+        """The same as onnx has it."""
+        sizes = ["batch" if size is None else size for size in self.shape]
+        return onnx.helper.make_tensor_value_info(name, self.elem_type, sizes)
+
+
+def as_model(
+    graph: onnx.GraphProto, opsets: Sequence[onnx.OperatorSetIdProto], given: Mapping[str, Given]
+) -> onnx.ModelProto:
+    """A graph within a node as a model of its own, with these inputs.
+
+    Each output is made by a node: one that is an input, a constant or another output by an Identity.
+    """
+    model = onnx.ModelProto(ir_version=8, opset_import=opsets)
+    model.graph.name = graph.name or "inner"
+    model.graph.node.extend(graph.node)
+    model.graph.initializer.extend(graph.initializer)
+    model.graph.input.extend(each.info(name) for name, each in given.items())
+    made, taken = {name for node in graph.node for name in node.output}, set[str]()
+    for place, output in enumerate(graph.output):
+        name = output.name
+        if name not in made or name in taken:
+            name = f"{output.name}.given{place}"
+            model.graph.node.append(onnx.helper.make_node("Identity", [output.name], [name]))
+        taken.add(name)
+        end = model.graph.output.add(name=name)
+        end.type.tensor_type.elem_type = output.type.tensor_type.elem_type
+    return model
+
+
+def trips_of(node: onnx.NodeProto, constant: Mapping[str, onnx.TensorProto]) -> int | None:
+    """The number of rounds of a Loop that nothing ends before; None where that is not known."""
+    name = node.input[0] if node.input else ""
+    if name not in constant or values_of(constant[name]).size != 1:
+        return None
+    rounds = int(values_of(constant[name]).item())
+    if rounds >= _MOST_ROUNDS or not _goes_on(node, constant):
+        return None
+    return max(rounds, 0)
+
+
+def _goes_on(node: onnx.NodeProto, constant: Mapping[str, onnx.TensorProto]) -> bool:
+    """Whether the condition of a Loop holds before the first round, and after each."""
+    first = node.input[1] if len(node.input) > 1 else ""
+    if first and not (first in constant and values_of(constant[first]).all()):
+        return False
+    body = attributes(node)["body"]
+    makers = {name: each for each in body.node for name in each.output}
+    made = body.output[0].name
+    while made in makers and makers[made].op_type == "Identity":
+        made = makers[made].input[0]
+    held = {tensor.name: tensor for tensor in body.initializer}
+    if made in makers and makers[made].op_type == "Constant" and "value" in attributes(makers[made]):
+        return bool(np.all(values_of(attributes(makers[made])["value"])))
+    known = held.get(made, constant.get(made))
+    return bool(values_of(known).all()) if known is not None else made == body.input[1].name
+
+
+def tell_loop_shapes(model: onnx.ModelProto) -> None:
+    """Declare the shapes of what Loops make, in place, as far as they can be found out.
+
+    Likewise of what branches make that have loops in them, or give constants as they are.
+    """
+    waiting = [node for node in model.graph.node if _is_loop(node) or _is_hard_to_infer(node)]
+    for _ in range(_PASSES if waiting else 0):
+        infos = _infos(model)
+        found = {name: info for node in waiting for name, info in _made_by(model, node, infos).items()}
+        for output in model.graph.output:
+            if output.name in found:
+                output.CopyFrom(found[output.name])
+        outputs = {output.name for output in model.graph.output}
+        model.graph.value_info.extend(info for name, info in found.items() if name not in outputs)
+        left = [node for node in waiting if not set(node.output) & set(found)]
+        if len(left) == len(waiting):
+            return
+        waiting = left
+
+
+def _is_loop(node: onnx.NodeProto) -> bool:
+    return node.op_type == "Loop" and node.domain in ("", "ai.onnx")
+
+
+def _is_hard_to_infer(node: onnx.NodeProto) -> bool:
+    if node.op_type != "If" or node.domain not in ("", "ai.onnx"):
+        return False
+    for graph in nested_graphs(node):
+        made = {name for each in graph.node for name in each.output}
+        if any(map(_is_loop, all_nodes(graph))) or not made.issuperset(end.name for end in graph.output):
+            return True
+    return False
+
+
+def _infos(model: onnx.ModelProto) -> dict[str, Given]:
+    """The types and shapes of all tensors that are known, constants too."""
+    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    found = {tensor.name: Given(tensor.data_type, tuple(tensor.dims)) for tensor in graph.initializer}
+    for info in (*graph.input, *graph.value_info, *graph.output):
+        tensor = info.type.tensor_type
+        if tensor.elem_type and tensor.HasField("shape"):
+            sizes = (dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim)
+            found.setdefault(info.name, Given(tensor.elem_type, tuple(sizes)))
+    return found
+
+
+def _made_by(
+    model: onnx.ModelProto, node: onnx.NodeProto, infos: Mapping[str, Given]
+) -> dict[str, onnx.ValueInfoProto]:
+    if node.op_type == "If":
+        return _made_by_branches(model, node, infos)
+    body = attributes(node)["body"]
+    constant = {tensor.name: tensor for tensor in model.graph.initializer}
+    carried = [entry.name for entry in body.input][2:]
+    if any(name not in infos for name in (*node.input[2:], *outer_names(body))):
+        return {}
+    shapes = {name: infos[source] for name, source in zip(carried, node.input[2:], strict=False)}
+    for _ in range(_ATTEMPTS):
+        inner = body_model(model, body, {**shapes, **{name: infos[name] for name in outer_names(body)}})
+        made = _infos(inner)
+        ends = [made.get(output.name) for output in inner.graph.output]
+        if None in ends[: len(carried) + 1]:
+            return {}
+        kept = zip(carried, ends[1:], strict=False)
+        steady = {name: _kept(shapes[name], end) for name, end in kept if end is not None}
+        if steady == shapes:
+            break
+        shapes = steady
+    trips = trips_of(node, constant)
+    results: list[Given | None] = [shapes[name] for name in carried]
+    results += [end and Given(end.elem_type, (trips, *end.shape)) for end in ends[1 + len(carried) :]]
+    return {
+        name: _open_info(name, result)
+        for name, result in zip(node.output, results, strict=False)
+        if name and result is not None
+    }
+
+
+def _made_by_branches(
+    model: onnx.ModelProto, node: onnx.NodeProto, infos: Mapping[str, Given]
+) -> dict[str, onnx.ValueInfoProto]:
+    """The sizes in which both branches agree; others are open."""
+    ends = []
+    for graph in nested_graphs(node):
+        read = {name: infos[name] for name in outer_names(graph) if name in infos}
+        branch = as_model(graph, model.opset_import, read)
+        tell_loop_shapes(branch)
+        made = _infos(branch)
+        ends.append([made.get(output.name) for output in branch.graph.output])
+    found = {}
+    for name, *each in zip(node.output, *ends, strict=False):
+        known = [one for one in each if one is not None]
+        if name and len(known) == 2 and len(known[0].shape) == len(known[1].shape):
+            found[name] = _open_info(name, _kept(*known))
+    return found
+
+
+def body_model(model: onnx.ModelProto, body: onnx.GraphProto, given: Mapping[str, Given]) -> onnx.ModelProto:
+    """The body of a Loop as a model of its own, for these shapes of what it carries and reads."""
+    own = {
+        entry.name: Given(kind, tuple(dim.dim_value for dim in entry.type.tensor_type.shape.dim))
+        for entry, kind in zip(body.input[:2], (onnx.TensorProto.INT64, onnx.TensorProto.BOOL), strict=False)
+    }
+    inner = as_model(body, model.opset_import, {**own, **given})
+    tell_loop_shapes(inner)
+    return inner
+
+
+def _kept(one: Given, other: Given) -> Given:
+    """The sizes that a round keeps; others are open."""
+    if len(one.shape) != len(other.shape):
+        return one
+    same = zip(one.shape, other.shape, strict=True)
+    return Given(one.elem_type, tuple(size if size == made else None for size, made in same))
+
+
+def _open_info(name: str, given: Given) -> onnx.ValueInfoProto:
+    """With sizes that are not known, since each may be another."""
+    return onnx.helper.make_tensor_value_info(name, given.elem_type, list(given.shape))

@@ -1,0 +1,305 @@
+"""Branches and loops: what ONNX Runtime makes of them LiteRT makes of the converted file."""
+
+import io
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+from onnx import TensorProto, helper, numpy_helper
+
+from edgepress.convert.nhwc import convert, planned
+from edgepress.errors import UnsupportedModelError
+from edgepress.graph.normalise.normalise import normalise
+from edgepress.translate.ends import end_orders, network_channels
+
+NODE = helper.make_node
+FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
+GENERATOR = np.random.default_rng(0)
+
+
+def random(*shape):
+    return GENERATOR.standard_normal(shape).astype(np.float32)
+
+
+def info(name, shape=None, kind=FLOAT):
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def held(values):
+    return [numpy_helper.from_array(np.asarray(value), name) for name, value in (values or {}).items()]
+
+
+def within(nodes, inputs, outputs, values=None):
+    return helper.make_graph(nodes, "within", inputs, outputs, held(values))
+
+
+def model(nodes, inputs, outputs, values=None, opset=15):
+    graph = helper.make_graph(nodes, "network", inputs, outputs, held(values))
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+def body(nodes, carried, collected=(), values=None, going="keep", kind=FLOAT):
+    """The body of a Loop; what it carries is called `s` and becomes `s2`, and so on."""
+    ends = [info(f"{name}2", None, kind) for name in carried]
+    if going == "keep":
+        nodes = [NODE("Identity", ["go"], ["going"]), *nodes]
+    inputs = [info("i", [], INT64), info("go", [], BOOL), *(info(name, None, kind) for name in carried)]
+    outputs = [info("going", None, BOOL), *ends, *(info(name, None, kind) for name in collected)]
+    return within(nodes, inputs, outputs, values)
+
+
+def written(network):
+    normal = normalise(onnx.ModelProto.FromString(network.SerializeToString()))
+    orders = end_orders(normal, network_channels(normal), keep=True)
+    file = io.BytesIO()
+    convert(normal, False, np.zeros(0), orders).write(file)
+    return file.getvalue()
+
+
+def operators(content):
+    return [each["op_name"] for each in Interpreter(model_content=content)._get_ops_details()]
+
+
+def assert_runs_alike(network, *feeds, tolerance=1e-5):
+    """The same outputs for each of the inputs, in one interpreter, which are not all alike."""
+    session = onnxruntime.InferenceSession(network.SerializeToString(), providers=["CPUExecutionProvider"])
+    content = written(network)
+    runner, seen = Interpreter(model_content=content).get_signature_runner(), set()
+    for feed in feeds:
+        feed = {name: np.asarray(value) for name, value in feed.items()}
+        expected = session.run(None, feed)
+        found = runner(**{name: feed[name] for name in runner.get_input_details()})
+        for output, wanted in zip(session.get_outputs(), expected, strict=True):
+            given = found[output.name]
+            assert (given.shape, given.dtype) == (wanted.shape, wanted.dtype), output.name
+            np.testing.assert_allclose(given, wanted, rtol=tolerance, atol=tolerance, err_msg=output.name)
+            seen.add(wanted.tobytes())
+    assert len(seen) > 1
+    return content
+
+
+# If
+
+
+def test_a_branch_of_convolutions_needs_no_transpose():
+    then = within(
+        [NODE("Conv", ["x0", "w2"], ["t"], pads=[1] * 4)], [], [info("t")], {"w2": random(5, 4, 3, 3)}
+    )
+    scaled = [NODE("Mul", ["x0", "two"], ["m"]), NODE("Conv", ["m", "w3"], ["e"])]
+    other = within(scaled, [], [info("e")], {"w3": random(5, 4, 1, 1)})
+    nodes = [
+        NODE("Conv", ["x", "w0"], ["x0"]),
+        NODE("If", ["c"], ["y"], then_branch=then, else_branch=other),
+        NODE("Conv", ["y", "w"], ["z"], pads=[1] * 4),
+        NODE("GlobalAveragePool", ["z"], ["p"]),
+        NODE("Flatten", ["p"], ["out"]),
+    ]
+    values = {"w0": random(4, 3, 1, 1), "w": random(2, 5, 3, 3), "two": np.float32(2)}
+    network = model(nodes, [info("x", [1, 3, 6, 6]), info("c", [], BOOL)], [info("out", None)], values)
+    image = random(1, 3, 6, 6)
+    content = assert_runs_alike(network, {"x": image, "c": True}, {"x": image, "c": False})
+    assert operators(content).count("TRANSPOSE") == 1  # of the input, which `keep` leaves as it is
+
+
+def test_branches_give_inputs_constants_and_several_results():
+    then = within(
+        [NODE("Identity", ["x"], ["same"])], [], [info("same"), info("k")], {"k": random(1, 3, 4, 4)}
+    )
+    nodes = [NODE("Conv", ["x", "w"], ["a"], pads=[1] * 4), NODE("Add", ["x", "a"], ["b"])]
+    other = within(nodes, [], [info("a"), info("b")])
+    choice = NODE("If", ["c"], ["y", "z"], then_branch=then, else_branch=other)
+    ends = [info("x", [1, 3, 4, 4]), info("c", [1], BOOL)], [info("y"), info("z")]
+    network = model([choice], *ends, {"w": random(3, 3, 3, 3)})
+    image = random(1, 3, 4, 4)
+    assert_runs_alike(network, {"x": image, "c": [True]}, {"x": image, "c": [False]})
+
+
+def test_branches_of_different_sizes():
+    spans = {"a": np.array([1]), "b": np.array([3]), "axes": np.array([1])}
+    then = within([NODE("Slice", ["x", "a", "b", "axes"], ["t"])], [], [info("t")], spans)
+    other = within([NODE("Relu", ["x"], ["r"])], [], [info("r")])
+    choice = NODE("If", ["c"], ["y"], then_branch=then, else_branch=other)
+    network = model([choice], [info("x", [1, 6]), info("c", [], BOOL)], [info("y")])
+    assert_runs_alike(network, {"x": random(1, 6), "c": True}, {"x": random(1, 6), "c": False})
+
+
+def test_branches_for_any_batch():
+    then = within([NODE("Relu", ["x"], ["t"])], [], [info("t")])
+    other = within([NODE("Neg", ["x"], ["e"])], [], [info("e")])
+    choice = NODE("If", ["c"], ["y"], then_branch=then, else_branch=other)
+    network = model([choice], [info("x", ["batch", 6]), info("c", [], BOOL)], [info("y")])
+    assert_runs_alike(network, *({"x": random(n, 6), "c": n > 2} for n in (1, 3, 2)))
+
+
+def test_branches_of_different_ranks_are_refused():
+    then = within([NODE("Squeeze", ["x", "axes"], ["t"])], [], [info("t")], {"axes": np.array([0])})
+    other = within([NODE("Relu", ["x"], ["e"])], [], [info("e")])
+    choice = NODE("If", ["c"], ["y"], "choice", then_branch=then, else_branch=other)
+    network = model([choice], [info("x", [1, 6]), info("c", [], BOOL)], [info("y")])
+    with pytest.raises(UnsupportedModelError, match=r"'choice' .If.*of 1 and of 2 axes"):
+        planned(normalise(network))
+
+
+# Loop
+
+
+def sums(**options):
+    """Sums of x, collected times their number; they end at 40 where asked to."""
+    nodes = [
+        NODE("Add", ["s", "x"], ["s2"]),
+        NODE("Cast", ["i"], ["f"], to=FLOAT),
+        NODE("Mul", ["s2", "f"], ["o"]),
+    ]
+    if options.get("early"):
+        nodes += [NODE("ReduceSum", ["s2"], ["r"], keepdims=0), NODE("Less", ["r", "most"], ["going"])]
+    going = "computed" if options.get("early") else "keep"
+    inputs, values = [info("x", [2, 3])], {"s0": np.zeros((2, 3), np.float32), "most": np.float32(40)}
+    rounds = options.get("rounds", "")
+    if rounds == "rounds":
+        inputs.append(info("rounds", [], INT64))
+    elif rounds:
+        rounds, values["number"] = "number", np.int64(rounds)
+    if options.get("condition"):
+        inputs.append(info("condition", [], BOOL))
+    operands = [rounds, "condition" if options.get("condition") else "", "s0"]
+    loop = NODE("Loop", operands, ["y", "z"], body=body(nodes, "s", "o", going=going))
+    return model([loop], inputs, [info("y"), info("z")], values)
+
+
+X = np.abs(random(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("network", "feeds"),
+    [
+        (sums(rounds=20), [{"x": X}]),
+        (sums(rounds=5, early=True), [{"x": X}, {"x": 4 * X}]),
+        (sums(early=True), [{"x": X}, {"x": 4 * X}]),
+        (sums(rounds=2**63 - 1, early=True), [{"x": X}, {"x": 4 * X}]),
+        (sums(rounds="rounds"), [{"x": X, "rounds": n} for n in (4, 9, 1)]),
+        (
+            sums(rounds="rounds", condition=True, early=True),
+            [{"x": X, "rounds": n, "condition": True} for n in (4, 20)],
+        ),
+    ],
+    ids=["known", "known_early", "condition", "endless", "computed", "both"],
+)
+def test_loops(network, feeds):
+    assert_runs_alike(network, *feeds)
+
+
+def test_a_loop_of_no_rounds_gives_what_it_started_with():
+    content = written(sums(rounds="rounds"))
+    found = Interpreter(model_content=content).get_signature_runner()(x=X, rounds=np.array(0))
+    assert found["z"].shape == (0, 2, 3)
+    assert not found["y"].any()
+
+
+@pytest.mark.parametrize("kind", ["float32", "int64", "int32", "int16", "uint8", "int8", "bool"])
+def test_loops_carry_and_collect_any_type(kind):
+    number = helper.np_dtype_to_tensor_dtype(np.dtype(kind))
+    nodes = [
+        NODE("Cast", ["s"], ["f"], to=FLOAT),
+        NODE("Add", ["f", "one"], ["f2"]),
+        NODE("Cast", ["f2"], ["s2"], to=number),
+        NODE("Identity", ["s"], ["o"]),
+    ]
+    rounds = body(nodes, "s", "o", {"one": np.float32(1)}, kind=number)
+    loop = NODE("Loop", ["number", "", "x"], ["y", "z"], body=rounds)
+    ends = [info("x", [2, 3], number)], [info("y", None, number), info("z", None, number)]
+    network = model([loop], *ends, {"number": np.int64(20)})
+    assert_runs_alike(network, {"x": np.array([[0, 1, 0], [1, 0, 1]], kind)})
+
+
+def test_a_loop_over_images_needs_no_transpose_within():
+    nodes = [
+        NODE("Conv", ["s", "w"], ["k"], pads=[1] * 4),
+        NODE("Add", ["k", "x0"], ["a"]),
+        NODE("Relu", ["a"], ["s2"]),
+        NODE("GlobalAveragePool", ["s2"], ["p"]),
+        NODE("Flatten", ["p"], ["o"]),
+    ]
+    outer = [
+        NODE("Conv", ["x", "w"], ["x0"], pads=[1] * 4),
+        NODE("Loop", ["number", "", "x0"], ["y", "z"], body=body(nodes, "s", "o")),
+        NODE("Conv", ["y", "w"], ["out"], pads=[1] * 4),
+        NODE("Squeeze", ["z", "axes"], ["rows"]),
+        NODE("MatMul", ["rows", "q"], ["product"]),
+    ]
+    values = {"w": 0.2 * random(3, 3, 3, 3), "number": np.int64(20), "axes": np.array([1]), "q": random(3, 2)}
+    network = model(outer, [info("x", [1, 3, 8, 8])], [info("out"), info("product")], values)
+    content = assert_runs_alike(network, {"x": random(1, 3, 8, 8)})
+    plan = planned(normalise(network))
+    assert "transpose" not in [step.op for step in plan.steps[-1:]]
+    (loop,) = [step for step in plan.steps if step.op == "while"]
+    assert "transpose" not in [step.op for step in loop.attributes["body"].steps]
+    assert operators(content).count("TRANSPOSE") == 2  # of input and output, which `keep` leaves as they are
+
+
+def test_loops_within_loops_and_branches():
+    inner = within(
+        [NODE("Identity", ["go2"], ["going2"]), NODE("Add", ["t", "s"], ["t2"])],
+        [info("j", [], INT64), info("go2", [], BOOL), info("t")],
+        [info("going2", None, BOOL), info("t2")],
+    )
+    nodes = [
+        NODE("Add", ["i", "one"], ["k"]),
+        NODE("Loop", ["k", "", "s"], ["s2"], body=inner),
+        NODE("Identity", ["s2"], ["o"]),
+    ]
+    loop = NODE("Loop", ["n", "", "x"], ["l", "all"], body=body(nodes, "s", "o", {"one": np.int64(1)}))
+    then = within([loop, NODE("ReduceMax", ["all"], ["t"], axes=[0], keepdims=0)], [], [info("t")])
+    other = within([NODE("Neg", ["x"], ["e"])], [], [info("e")])
+    outer = [
+        NODE("ReduceSum", ["x"], ["r"], keepdims=0),
+        NODE("Greater", ["r", "zero"], ["c"]),
+        NODE("If", ["c"], ["y"], then_branch=then, else_branch=other),
+    ]
+    ends = [info("x", [2, 3]), info("n", [], INT64)], [info("y")]
+    network = model(outer, *ends, {"zero": np.float32(0)})
+    assert_runs_alike(network, {"x": X, "n": 3}, {"x": -X, "n": 3}, {"x": X, "n": 2})
+
+
+def test_what_is_carried_may_grow():
+    loop = NODE("Loop", ["n", "", "x"], ["y"], body=body([NODE("Concat", ["s", "x"], ["s2"], axis=0)], "s"))
+    network = model([loop], [info("x", [1, 3]), info("n", [], INT64)], [info("y")])
+    assert_runs_alike(network, {"x": random(1, 3), "n": 3}, {"x": random(1, 3), "n": 1})
+
+
+def test_a_loop_that_nothing_ends_is_refused():
+    loop = NODE("Loop", ["", "", "x"], ["y"], "forever", body=body([NODE("Relu", ["s"], ["s2"])], "s"))
+    with pytest.raises(UnsupportedModelError, match=r"'forever' .Loop.: nothing ends it"):
+        planned(normalise(model([loop], [info("x", [1, 3])], [info("y")])))
+
+
+# Scan
+
+
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [
+        ({}, (7, 3)),
+        ({"scan_input_directions": [1]}, (7, 3)),
+        ({"scan_output_directions": [1]}, (7, 3)),
+        ({"scan_input_axes": [1], "scan_output_axes": [1]}, (3, 7)),
+        ({"scan_input_axes": [-1], "scan_input_directions": [1]}, (3, 20)),
+    ],
+)
+def test_scan(options, shape):
+    nodes = [NODE("Add", ["s", "e"], ["s2"]), NODE("Mul", ["s2", "e"], ["o"])]
+    rounds = within(nodes, [info("s", [3]), info("e", [3])], [info("s2", [3]), info("o", [3])])
+    scan = NODE("Scan", ["s0", "x"], ["y", "z"], body=rounds, num_scan_inputs=1, **options)
+    network = model([scan], [info("s0", [3]), info("x", shape)], [info("y"), info("z")])
+    assert_runs_alike(network, {"s0": random(3), "x": random(*shape)})
+
+
+def test_scan_of_any_length():
+    nodes = [NODE("Add", ["s", "e"], ["s2"]), NODE("Mul", ["s2", "e"], ["o"])]
+    rounds = within(nodes, [info("s"), info("e")], [info("s2"), info("o")])
+    options = {"num_scan_inputs": 1, "scan_input_directions": [1]}
+    scan = NODE("Scan", ["s0", "x"], ["y", "z"], body=rounds, **options)
+    ends = [info("x", ["time", 3])], [info("y"), info("z")]
+    network = model([scan], *ends, {"s0": np.zeros(3, np.float32)})
+    assert_runs_alike(network, *({"x": random(length, 3)} for length in (5, 9, 1)))
