@@ -16,11 +16,12 @@ from edgepress.config.model import ModelConfig, Onnx
 from edgepress.config.quant import Int8, Int8Qat, QuantConfig
 from edgepress.convert.nhwc import planned
 from edgepress.datasets.prepared import Array, Description, Split
+from edgepress.datasets.samples import Inputs
 from edgepress.errors import UnsupportedModelError
 from edgepress.graph.imported.ending import SHARES, TAKE_OFF, shares_in
 from edgepress.graph.imported.network import imported, read_source
 from edgepress.graph.view import last_operator, producers
-from edgepress.measure.inference import logits_of
+from edgepress.measure.inference import logits_of, outputs_in_memory
 from edgepress.measure.parity import PYTORCH, require_alike
 from edgepress.translate.planning import make_plan
 from edgepress.translate.trainable import steps_with_kernels
@@ -43,16 +44,19 @@ class Choices:
 
 
 def rehearse(
-    choices: Choices, data: Description, training: Split, calibration: Array, runtime: Runtime
+    choices: Choices, data: Description, training: Split, calibration: Inputs, runtime: Runtime
 ) -> str:
-    """Go the whole way with a few calibration inputs (n, C, H, W); the result tells of it in a few words.
+    """Go the whole way with a few calibration inputs; the result tells of it in a few words.
 
     Raises:
         EdgepressError: a step cannot take the network; the message names what, and the remedy.
     """
     if isinstance(choices.model, Onnx):
-        network = imported(read_source(choices.model), choices.model, data.input_shape, data.classes).model
-        _refuse_shares(network, logits_of(network, calibration[:SAMPLES], runtime.threads))
+        source = read_source(choices.model)
+        taken = imported(source, choices.model, data.input_shape, data.classes, data.inputs)
+        network, found = taken.model, outputs_in_memory(taken.model, calibration[:SAMPLES], runtime.threads)
+        if taken.classifier:
+            _refuse_shares(network, *found.outputs.values())
         went = ["read"]
     else:
         network = _trained_and_exported(choices.model, data, training, runtime)
@@ -93,7 +97,7 @@ def _trained_and_exported(
     outputs = outputs_of(again, inputs)
     _refuse_shares(model, outputs)
     refuse_bounded(trained, inputs)
-    require_alike(PYTORCH, outputs, logits_of(model, inputs, runtime.threads))
+    require_alike(PYTORCH, "logits", outputs, logits_of(model, inputs, runtime.threads))
     return model
 
 
@@ -108,7 +112,7 @@ def _refuse_shares(model: onnx.ModelProto, outputs: Array) -> None:
         raise UnsupportedModelError(f"the network ends in a {what}: its outputs add up to 1. {TAKE_OFF}")
 
 
-def _quantised(network: onnx.ModelProto, config: QuantConfig, calibration: Array) -> onnx.ModelProto:
+def _quantised(network: onnx.ModelProto, config: QuantConfig, calibration: Inputs) -> onnx.ModelProto:
     """The network in the wanted format; training for it starts from that after training."""
     if isinstance(config, Int8Qat):
         config = Int8(config.per_channel, config.calibration)

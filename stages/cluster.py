@@ -30,8 +30,7 @@ def main() -> None:
     from edgepress.compress.clustering.registry import clustering
     from edgepress.graph.about import pass_on
     from edgepress.graph.io import load_model, save_model
-    from edgepress.measure.inference import told
-    from edgepress.measure.spending import report_stage
+    from edgepress.measure.spending import report_stage, told_quality
     from edgepress.translate.tensorflow_setup import configure
 
     model = load_model(model_path(SOURCE))
@@ -42,8 +41,8 @@ def main() -> None:
     save_model(model_path(STAGE), clustered)
     write_bytes(CURVES, data.course.csv())
     metrics = report_stage(STAGE, SOURCE, validation, runtime.threads, data.course.metrics())
-    unique, accuracy = metrics["max_unique_weights"], told(metrics["accuracy"])
-    print(f"cluster: at most {unique} distinct weights in a kernel; {accuracy}")
+    unique, quality = metrics["max_unique_weights"], told_quality(metrics)
+    print(f"cluster: at most {unique} distinct weights in a kernel; {quality}")
 
 
 if __name__ == "__main__":

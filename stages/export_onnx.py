@@ -29,7 +29,7 @@ def main() -> None:
     from edgepress.datasets.prepared import load_description, load_split
     from edgepress.graph.about import say
     from edgepress.graph.io import save_model
-    from edgepress.measure.inference import logits, told
+    from edgepress.measure.inference import outputs, told
     from edgepress.measure.model_metrics import model_metrics
     from edgepress.measure.parity import parity
 
@@ -42,11 +42,12 @@ def main() -> None:
     path = model_path(STAGE)
     say(model, _about(config, description, scaling))
     save_model(path, model)
-    compared = parity(reference, logits(path, validation, runtime.threads))
+    exported = outputs(path, validation, runtime.threads)
+    compared = parity(reference, exported.outputs, exported.samples)
     metrics = {**model_metrics(path, validation, runtime.threads), **compared}
     write_json(metrics_path(STAGE), metrics)
     accuracy, difference = told(metrics["accuracy"]), metrics["max_abs_diff"]
-    print(f"{STAGE}: validation {accuracy}, logits within {difference:.2g} of {reference.origin.name}")
+    print(f"{STAGE}: validation {accuracy}, outputs within {difference:.2g} of {reference.origin.name}")
 
 
 def _about(config: ModelConfig, description: "Description", scaling: "Scaling") -> dict[str, str]:
@@ -76,22 +77,25 @@ def _trained(
     whole = Normalised(net, description.mean, description.std)
     load_weights(model_path("train", "model.pt"), whole)
     scaling = whole.input_mean.flatten().tolist(), (1 / whole.input_scale).flatten().tolist()
-    return export(whole, description.input_shape), Reference(predict(whole, validation), PYTORCH), scaling
+    return export(whole, description.input_shape), Reference([predict(whole, validation)], PYTORCH), scaling
 
 
 def _imported(
     config: Onnx, description: "Description", validation: "Split", runtime: Runtime
 ) -> "tuple[onnx.ModelProto, Reference, Scaling]":
     """Normalise the network from a file and put the scaling of its inputs before it."""
+    from edgepress.datasets.samples import Samples
     from edgepress.graph.imported.network import imported
     from edgepress.graph.normalise.files import read_onnx
-    from edgepress.measure.inference import fed_logits
+    from edgepress.measure.inference import outputs
     from edgepress.measure.parity import FILE, Reference
 
     source = model_path("train")
-    network = imported(read_onnx(source), config, description.input_shape, description.classes)
-    outputs = fed_logits(source, network.entry.feed, validation, runtime.threads)
-    reference = Reference(outputs, FILE, network.as_in_the_file)
+    network = imported(
+        read_onnx(source), config, description.input_shape, description.classes, description.inputs
+    )
+    found = outputs(source, validation, runtime.threads, lambda each: Samples(network.feed(each.arrays)))
+    reference = Reference([*found.outputs.values()], FILE, network.as_in_the_file)
     return network.model, reference, (list(config.mean), list(config.std))
 
 

@@ -30,7 +30,7 @@ def main() -> None:
     description = describe(dataset_name(config), dataset, parts, training)
     save_description(PREPARED / "description.json", description)
     sizes = ", ".join(f"{len(part)} {name}" for name, part in parts.items())
-    print(f"prepare-data: {description.name} {description.input_shape}, {sizes}")
+    print(f"prepare-data: {description.name} {description.told}, {sizes}")
 
 
 if __name__ == "__main__":

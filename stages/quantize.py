@@ -28,8 +28,7 @@ def main() -> None:
     from edgepress.graph.about import pass_on
     from edgepress.graph.formats import number_format
     from edgepress.graph.io import load_model, save_model
-    from edgepress.measure.inference import told
-    from edgepress.measure.spending import report_stage
+    from edgepress.measure.spending import report_stage, told_quality
 
     training, validation = (load_split(PREPARED / name) for name in ("train", "validation"))
     if not training.has_classes:
@@ -51,8 +50,8 @@ def main() -> None:
     save_model(model_path(STAGE), quantised)
     write_bytes(CURVES, course.csv())
     metrics = report_stage(STAGE, SOURCE, validation, runtime.threads, course.metrics())
-    size, accuracy = metrics["size_bytes"], told(metrics["accuracy"])
-    print(f"quantize: {number_format(quantised)}, {size:,} bytes; {accuracy}")
+    size, quality = metrics["size_bytes"], told_quality(metrics)
+    print(f"quantize: {number_format(quantised)}, {size:,} bytes; {quality}")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def main() -> None:
     description = load_description(PREPARED / "description.json")
     training, calibration = (load_split(PREPARED / name) for name in ("train", "calibration"))
     choices = Choices(model, trained, number_format, convert)
-    went = rehearse(choices, description, training, calibration.inputs(slice(SAMPLES)), runtime)
+    went = rehearse(choices, description, training, calibration.samples(slice(SAMPLES)), runtime)
     write_bytes(CHECKED / "network", b"rehearsed\n")
     print(f"rehearse: {went}")
 

@@ -63,20 +63,22 @@ def _take_in(model: Onnx) -> None:
     threads = load_runtime().threads
 
     from edgepress.datasets.prepared import load_description, load_split
+    from edgepress.datasets.samples import Samples
     from edgepress.graph.imported.network import imported, read_source
     from edgepress.graph.weights import weight_statistics
-    from edgepress.measure.inference import accuracy, fed_logits, told
+    from edgepress.measure.inference import accuracy_of, outputs, told
     from edgepress.measure.sizes import size_metrics
     from edgepress.training.record import write_curve
 
     description = load_description(PREPARED / "description.json")
     validation = load_split(PREPARED / "validation")
     original = read_source(model)
-    network = imported(original, model, description.input_shape, description.classes)
+    network = imported(original, model, description.input_shape, description.classes, description.inputs)
     taken = model_path("train")
     write_bytes(taken, original.SerializeToString(deterministic=True))
     write_curve(CURVE, ())
-    correct = accuracy(fed_logits(taken, network.entry.feed, validation, threads), validation.y)
+    found = outputs(taken, validation, threads, lambda samples: Samples(network.feed(samples.arrays)))
+    correct = accuracy_of(found.outputs, validation.y)
     parameters = weight_statistics(network.model).parameters
     metrics = {"accuracy": correct, "parameters": parameters, "epochs": 0, "best_epoch": 0}
     write_json(metrics_path("train"), {**metrics, **size_metrics(taken)})

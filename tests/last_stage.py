@@ -32,6 +32,8 @@ def make_project(folder: Path, small_models: Path, device: dict[str, Any]) -> Pa
     }.items():
         (folder / "models" / target).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(small_models / source, folder / "models" / target)
+    note = {"converter": "nhwc", "reason": "", "orders": {"input": [0, 2, 3, 1], "logits": [0, 1]}}
+    (folder / "models/convert-tflite/conversion.json").write_text(json.dumps(note))
     (folder / "params.yaml").write_text(yaml.safe_dump({"device": device}, sort_keys=False))
     return folder
 

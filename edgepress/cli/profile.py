@@ -12,7 +12,7 @@ from edgepress.cli.parsing import Commands
 from edgepress.errors import ConfigError, single_file
 
 if TYPE_CHECKING:
-    from edgepress.devices.base import Device, RuntimeName
+    from edgepress.devices.base import Device, Files, Orders, RuntimeName
 
 _RUNS = 100
 _RUNTIMES: dict[str, "RuntimeName"] = {".tflite": "tflite", ".onnx": "onnxruntime"}
@@ -43,9 +43,9 @@ def _profile(options: argparse.Namespace) -> None:
 
     name, device = _device()
     profiles = []
-    for runtime, models, inputs in subjects:
+    for runtime, models, inputs, orders in subjects:
         with _own_files(options.model is not None):
-            profiles.append(profile(device, runtime, models, inputs, options.runs))
+            profiles.append(profile(device, runtime, models, inputs, options.runs, orders))
         if not options.json:
             print(profile_table(profiles[-1]), end="\n\n", flush=True)
     if options.json:
@@ -63,15 +63,17 @@ def _own_files(given: bool) -> Iterator[None]:
 
 def _subjects(
     model: Path | None, baseline: Path | None
-) -> list[tuple["RuntimeName", Sequence[Path], Path | None]]:
-    """What to time: a runtime, a candidate and perhaps its baseline, and their inputs if there are any."""
+) -> "list[tuple[RuntimeName, Sequence[Path], Files | None, Orders | None]]":
+    """What to time: a runtime, a candidate, perhaps its baseline, their inputs, and how they store axes."""
     if model is None:
         if baseline is not None:
             raise ConfigError("--baseline is given without a model; name it, too: edgepress profile MODEL")
-        from edgepress.report.evaluation import PAIRS
+        from edgepress.datasets.prepared import input_files
+        from edgepress.devices.conversion import load_conversion
+        from edgepress.report.evaluation import pairs
 
-        inputs = PREPARED / "test" / "x.npy"
-        return [(pair.runtime, pair.models, inputs) for pair in PAIRS]
+        inputs = input_files(PREPARED / "test")
+        return [(pair.runtime, pair.models, inputs, pair.orders) for pair in pairs(load_conversion())]
     models = [model, *([baseline] if baseline else [])]
     for path in models:
         if path.suffix not in _RUNTIMES or path.suffix != model.suffix:
@@ -80,7 +82,7 @@ def _subjects(
             )
         if not path.is_file():
             raise ConfigError(f"{path} does not exist; check the name")
-    return [(_RUNTIMES[model.suffix], models, None)]
+    return [(_RUNTIMES[model.suffix], models, None, None)]
 
 
 def _device() -> tuple[str, "Device"]:

@@ -1,7 +1,14 @@
-"""Section `convert`: which converter makes the `.tflite`, and what its ends take."""
+"""Section `convert`: which converter makes the `.tflite`, and what its ends take; or that none is made.
+
+`suffix` is part of the names of what `convert-tflite` makes, which DVC has to know before it runs.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
+
+from edgepress.config.schema import require
+
+TFLITE, ABSENT = "tflite", "absent"
 
 IoDtype = Literal["auto", "int8", "int16", "float32"]
 
@@ -17,6 +24,10 @@ class Nhwc:
 
     io_dtype: IoDtype
     metadata: bool = True
+    suffix: str = TFLITE
+
+    def __post_init__(self) -> None:
+        require(self.suffix == TFLITE, "suffix", self.suffix, f"{TFLITE!r} for convert=nhwc")
 
 
 @dataclass(frozen=True)
@@ -24,7 +35,21 @@ class OnnxTf:
     """The archived onnx-tf; `io_dtype` as in `Nhwc`."""
 
     io_dtype: IoDtype
+    suffix: str = TFLITE
+
+    def __post_init__(self) -> None:
+        require(self.suffix == TFLITE, "suffix", self.suffix, f"{TFLITE!r} for convert=onnx_tf")
+
+
+@dataclass(frozen=True)
+class NoTflite:
+    """No `.tflite`: the network cannot be one, or none is wanted; ONNX Runtime alone runs it."""
+
+    suffix: str = ABSENT
+
+    def __post_init__(self) -> None:
+        require(self.suffix == ABSENT, "suffix", self.suffix, f"{ABSENT!r} for convert=none")
 
 
 ConvertConfig = Nhwc | OnnxTf
-CHOICES: dict[str, type[ConvertConfig]] = {"nhwc": Nhwc, "onnx_tf": OnnxTf}
+CHOICES: dict[str, type[ConvertConfig | NoTflite]] = {"nhwc": Nhwc, "onnx_tf": OnnxTf, "none": NoTflite}

@@ -71,7 +71,8 @@ class ImageFolder:
         require_integer("size", self.size, 8, 1024)
 
 
-Layout = Literal["nchw", "nhwc", "nhw", "nf"]
+Layout = Literal["nchw", "nhwc", "nhw", "nf", "named"]
+"""The axes of `x`; or `named`: the arrays are a network's inputs by their names."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class Npz:
     """Arrays `x` and `y` in a .npz file; `layout` names the axes of `x`, of which `n` counts the samples.
 
     Vectors, `nf`, become images of one pixel (N, F, 1, 1), so that every other part takes them as they are.
+    Where arrays are `named`, each but `y` and `class_names` is an input of the network of that name.
     """
 
     path: str
@@ -92,6 +94,7 @@ class Npz:
 class Inputs:
     """Arrays without classes: `x` in a .npz file, a .npy file, or a folder of these; `layout` as in `Npz`.
 
+    Where arrays are `named`, all of a .npz, or those of a folder's .npy files, are inputs of that name.
     Nothing can be learnt from them but what a network says of them itself, and no accuracy be measured.
     """
 
@@ -109,6 +112,11 @@ CHOICES: dict[str, type[DataConfig]] = {
     "npz": Npz,
     "inputs": Inputs,
 }
+
+
+def has_names(config: DataConfig) -> bool:
+    """Whether the data is a network's inputs by name, not images or vectors."""
+    return isinstance(config, Npz | Inputs) and config.layout == "named"
 
 
 def has_classes(config: DataConfig) -> bool:

@@ -279,6 +279,11 @@ class Fleet:
 CHOICES: dict[str, type[DeviceConfig | Fleet]] = {**DEVICES, "fleet": Fleet}
 
 
+def runs_tflite_alone(config: DeviceConfig) -> bool:
+    """Whether the device has no ONNX Runtime."""
+    return isinstance(config, Tflm | EthosU) or (isinstance(config, Adb) and config.benchmark is not None)
+
+
 def name_of(config: DeviceConfig | Fleet) -> str:
     """The name by which the configuration chooses it."""
     return next(name for name, section in CHOICES.items() if type(config) is section)

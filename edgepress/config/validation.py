@@ -57,6 +57,10 @@ def validate(params: Params = PARAMS) -> None:
     if not data.has_classes(chosen["data"]):
         for section, config in chosen.items():
             refuse_without_classes(section, config)
+    if data.has_names(chosen["data"]):
+        _refuse_for_named_inputs(chosen)
+    if isinstance(chosen["convert"], convert.NoTflite):
+        _refuse_without_tflite(chosen["device"])
     _refuse_too_many_calibration_samples(calibration(values), chosen["data"].splits)
 
 
@@ -90,6 +94,32 @@ def calibration(values: Mapping[str, Any]) -> quant.Calibration | None:
     """How valid parameters find the ranges of activations, where they do."""
     found = getattr(load_choice("quant", quant.CHOICES, values), "calibration", None)
     return found if isinstance(found, quant.Calibration) else None
+
+
+def _refuse_for_named_inputs(chosen: Mapping[str, Any]) -> None:
+    """Inputs by the names of a network want a network that has them, and a converter that takes them."""
+    if not isinstance(chosen["model"], model.Onnx):
+        raise ConfigError(
+            "model is to be trained on images or vectors, but data.layout is 'named'; expected a trained "
+            "network with inputs of these names: -S model=onnx -S model.path=FILE"
+        )
+    if isinstance(chosen["convert"], convert.OnnxTf):
+        raise ConfigError(
+            "convert is onnx_tf, which takes images or vectors, but data.layout is 'named'; expected "
+            "-S convert=nhwc or -S convert=none"
+        )
+
+
+def _refuse_without_tflite(config: device.DeviceConfig | device.Fleet) -> None:
+    """Some devices run nothing but what convert=none does not make."""
+    members = config.members if isinstance(config, device.Fleet) else {"": config}
+    for name, member in members.items():
+        if device.runs_tflite_alone(member):
+            what = f"device.members.{name}" if name else "device"
+            raise ConfigError(
+                f"{what} is {device.name_of(member)}, which runs .tflite files alone, but convert is none; "
+                "expected a device with ONNX Runtime, e.g. -S device=local, or -S convert=nhwc"
+            )
 
 
 def _refuse_too_many_calibration_samples(config: quant.Calibration | None, splits: data.Splits) -> None:

@@ -20,6 +20,7 @@ from edgepress.graph.stored_codes import with_dequantize
 from edgepress.translate.absorbing import absorbed
 from edgepress.translate.layout import Order
 from edgepress.translate.plan import Plan
+from edgepress.translate.planner import RefusedNodeError
 from edgepress.translate.planning import plan_graph
 
 Orders = Mapping[str, Order]
@@ -56,6 +57,17 @@ def _written(
         return write(absorbed(plan_graph(prepared, orders)), form, int8_io, about=about)
     plans = [absorbed(plan_graph(prepared, orders, trial)) for trial in trials(prepared)]
     return write_resizable(plans, form, int8_io, about)
+
+
+def why_not(model: onnx.ModelProto) -> str:
+    """Why a model cannot be a `.tflite`, as far as planning shows it; '' if it can."""
+    try:
+        planned(model)
+    except RefusedNodeError as error:
+        return f"the translator cannot take node {error.what}"
+    except UnsupportedModelError as error:
+        return str(error)
+    return ""
 
 
 def planned(model: onnx.ModelProto, orders: Orders | None = None) -> Plan:

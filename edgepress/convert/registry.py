@@ -5,16 +5,19 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol
 
+import numpy as np
 import onnx
 
 from edgepress.config.convert import ConvertConfig, Nhwc, OnnxTf
 from edgepress.convert.pieces import Pieces
-from edgepress.datasets.prepared import Array
+from edgepress.datasets.prepared import Array, Split
 from edgepress.errors import ConfigError, choose, setting
 from edgepress.graph.about import said
 from edgepress.graph.formats import INTEGERS, number_format
 from edgepress.graph.kept_floats import stays_float
 from edgepress.graph.view import producers
+from edgepress.translate.ends import end_orders, network_channels
+from edgepress.translate.layout import Order, channels_last
 
 Orders = Mapping[str, tuple[int, ...]]
 
@@ -51,6 +54,18 @@ _CONVERTERS = {
 }
 
 
+def pipeline_orders(model: onnx.ModelProto, config: ConvertConfig, images: bool) -> dict[str, Order]:
+    """How the pipeline's files store the axes of inputs and outputs, all inputs first, by name.
+
+    An only input of images or vectors (N, C, H, W) becomes (N, H, W, C); elsewhere the operators show what
+    is an image. onnx_tf moves no axes.
+    """
+    found = end_orders(model, network_channels(model), isinstance(config, OnnxTf))
+    if images and isinstance(config, Nhwc):
+        found[model.graph.input[0].name] = channels_last(4).order
+    return found
+
+
 @dataclass(frozen=True)
 class Converted:
     """The `.tflite` files of the compressed network and of its float32 baseline."""
@@ -61,9 +76,13 @@ class Converted:
 
 
 def convert_pair(
-    candidate: onnx.ModelProto, baseline: onnx.ModelProto, config: ConvertConfig, calibration: Array
+    candidate: onnx.ModelProto,
+    baseline: onnx.ModelProto,
+    config: ConvertConfig,
+    calibration: Array,
+    orders: Orders | None = None,
 ) -> Converted:
-    """Convert both with the converter that the configuration selects.
+    """Convert both with the converter that the configuration selects; `orders` is as in `Converter`.
 
     Raises:
         ConfigError: input and output of a type are asked of a network whose activations have another.
@@ -71,7 +90,7 @@ def convert_pair(
     """
     int8_io, (name, convert) = _int8_io(config, candidate), _converter(config)
     files = (
-        convert(model, codes, calibration, None, _about(config, model))
+        convert(model, codes, calibration, orders, _about(config, model))
         for model, codes in ((candidate, int8_io), (baseline, False))
     )
     return Converted(name, *files)
@@ -86,6 +105,11 @@ def convert_single(
     """
     int8_io, (_, convert) = _int8_io(config, model), _converter(config)
     return convert(model, int8_io, calibration, orders, _about(config, model))
+
+
+def calibration_images(calibration: Split) -> Array:
+    """The images or vectors (n, C, H, W) for converters that find ranges themselves; none of other inputs."""
+    return np.zeros((0, 0), np.float32) if calibration.named else calibration.inputs()
 
 
 def _about(config: ConvertConfig, model: onnx.ModelProto) -> dict[str, str]:

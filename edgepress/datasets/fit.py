@@ -29,7 +29,9 @@ def fit(values: Mapping[str, Any], data: Description) -> tuple[str, ...]:
 
 
 def _refuse_far_shift(values: Mapping[str, Any], data: Description) -> None:
-    """Vectors, images of one pixel, may keep the default, which does not change them."""
+    """Vectors, images of one pixel, may keep the default; a network's own inputs are never moved."""
+    if data.named:
+        return
     shift, (height, width) = load_section("train.augment", Augment, values).shift, data.input_shape[1:]
     most = max(height, width, SMALL_SHIFT)
     if shift > most and any(validation.batch_sizes(values)):

@@ -58,14 +58,17 @@ def find_identical(dataset: Dataset) -> Identical:
 
 
 def _groups(dataset: Dataset) -> Array:
-    samples = dataset.x.shape[0]
+    samples, arrays = len(dataset.y), list(dataset.arrays.values())
     first, groups = dict[bytes, int](), np.empty(samples, np.int64)
-    step = max(1, _PART_BYTES // (math.prod(dataset.x.shape[1:]) * dataset.x.dtype.itemsize))
+    row_bytes = sum(math.prod(rows.shape[1:]) * rows.dtype.itemsize for rows in arrays)
+    step = max(1, _PART_BYTES // row_bytes)
     for start in range(0, samples, step):
-        rows = dataset.x[np.arange(start, min(start + step, samples))]
-        for number, row in enumerate(rows, start):
-            digest = hashlib.blake2b(np.ascontiguousarray(row).data, digest_size=16).digest()
-            groups[number] = first.setdefault(digest, number)
+        indices = np.arange(start, min(start + step, samples))
+        for number, rows in enumerate(zip(*(each[indices] for each in arrays), strict=True), start):
+            digest = hashlib.blake2b(digest_size=16)
+            for row in rows:
+                digest.update(np.ascontiguousarray(row).data)
+            groups[number] = first.setdefault(digest.digest(), number)
     return groups
 
 

@@ -7,17 +7,22 @@ import numpy as np
 from edgepress.config.data import Inputs
 from edgepress.datasets.array_files import array_files, open_array
 from edgepress.datasets.dataset import Dataset, unknown_classes
+from edgepress.datasets.named import as_inputs, open_named
 from edgepress.datasets.npz import as_images, value_range
-from edgepress.datasets.prepared import Array
+from edgepress.datasets.numpy_files import Array
 from edgepress.errors import DataError
 
 
 def load(config: Inputs) -> Dataset:
-    """The inputs of a file or folder, viewed as (N, C, H, W).
+    """The inputs of a file or folder, viewed as (N, C, H, W), or as the network's own by their names.
 
     Raises:
         DataError: a file, its shape, its type or its values are not what they should be.
     """
+    if config.layout == "named":
+        named = as_inputs(open_named(Path(config.path)), config.path)
+        classes = unknown_classes(next(iter(named.values())).shape[0])
+        return Dataset(None, classes, (), (0.0, 0.0), config.source, config.licence, named=named)
     x = as_images(_joined(Path(config.path), len(config.layout)), config.layout, config.path)
     return Dataset(
         x=x,

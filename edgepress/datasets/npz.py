@@ -1,8 +1,6 @@
 """Arrays in a .npz file: inputs `x`, classes `y` and, where those are numbers, perhaps `class_names`."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -10,8 +8,9 @@ from edgepress.config.data import Layout, Npz
 from edgepress.datasets.array_files import array_names, read_arrays
 from edgepress.datasets.class_names import require_class_names
 from edgepress.datasets.dataset import Dataset
-from edgepress.datasets.numpy_files import is_npy
-from edgepress.datasets.prepared import Array
+from edgepress.datasets.named import as_inputs, open_named
+from edgepress.datasets.numpy_files import Array, is_npy
+from edgepress.datasets.rows import Converted, extent
 from edgepress.datasets.zips import Zip
 from edgepress.errors import DataError
 from edgepress.text import listed, shown
@@ -19,36 +18,20 @@ from edgepress.text import listed, shown
 KEPT = ("uint8", "int8", "uint16", "int16", "float16", "float32")
 """Types that are stored as they are; other numbers become float32, which is what networks get in any case."""
 
+_OF_CLASSES = ("y", "class_names")
+
 _TO_NCHW = {"nchw": (0, 1, 2, 3), "nhwc": (0, 3, 1, 2), "nhw": (0, 3, 1, 2), "nf": (0, 1, 2, 3)}
 _AXES = {"nchw": 4, "nhwc": 4, "nhw": 3, "nf": 2}
-_PART_BYTES = 1 << 24
-"""How much of an array is converted at a time to look at its values."""
-
-
-@dataclass(frozen=True)
-class Converted:
-    """`Rows` of an array in another type, converted when read so that the whole is not held twice."""
-
-    array: Array
-    dtype: "np.dtype[Any]"
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """That of the array."""
-        return self.array.shape
-
-    def __getitem__(self, indices: Any, /) -> Array:
-        """The rows at some indices, or of a slice."""
-        with np.errstate(over="ignore"):  # what becomes infinite is refused
-            return np.asarray(self.array[indices]).astype(self.dtype)
 
 
 def load(config: Npz) -> Dataset:
-    """The arrays of a file, `x` held once and viewed as (N, C, H, W).
+    """The arrays of a file, `x` held once and viewed as (N, C, H, W), or else named inputs.
 
     Raises:
         DataError: the file, an array, its shape, its type or its values are not what they should be.
     """
+    if config.layout == "named":
+        return _named(config)
     arrays = _read(Path(config.path))
     x = as_images(arrays["x"], config.layout, config.path)
     y, class_names = _classes(arrays, len(x.array), config.path)
@@ -62,9 +45,27 @@ def load(config: Npz) -> Dataset:
     )
 
 
-def _read(path: Path) -> dict[str, Array]:
+def _named(config: Npz) -> Dataset:
+    _require_file(Path(config.path), "the network's inputs and y")
+    arrays = open_named(Path(config.path))
+    inputs = {name: array for name, array in arrays.items() if name not in _OF_CLASSES}
+    if not inputs or "y" not in arrays:
+        raise DataError(
+            f"{config.path} holds the arrays: {listed(list(arrays))}; expected one for each input of the "
+            "network by its name, and the classes y. Without classes: -S data=inputs"
+        )
+    named = as_inputs(inputs, config.path)
+    y, class_names = _classes(arrays, len(next(iter(inputs.values()))), config.path)
+    return Dataset(None, y, class_names, (0.0, 0.0), config.source, config.licence, named=named)
+
+
+def _require_file(path: Path, holding: str) -> None:
     if not path.exists():
-        raise DataError(f"data.path is {str(path)!r}, which is no file; expected a .npz file with x and y")
+        raise DataError(f"data.path is {str(path)!r}, which is no file; expected a .npz file with {holding}")
+
+
+def _read(path: Path) -> dict[str, Array]:
+    _require_file(path, "x and y")
     try:
         with Zip(path) as archive:
             names = array_names(archive)
@@ -80,7 +81,10 @@ def _read(path: Path) -> dict[str, Array]:
 def _require_keys(names: list[str], path: Path) -> None:
     absent = [name for name in ("x", "y") if name not in names]
     if absent:
-        raise DataError(f"{path} has no array {' and no '.join(absent)}, but: {listed(names) or 'nothing'}")
+        raise DataError(
+            f"{path} has no array {' and no '.join(absent)}, but: {listed(names) or 'nothing'}; where these "
+            "are the network's inputs by name: -S data.layout=named"
+        )
 
 
 def as_images(x: Array, layout: Layout, path: str) -> Converted:
@@ -148,18 +152,4 @@ def value_range(x: Converted, path: str) -> tuple[float, float]:
     Raises:
         DataError: one is not finite.
     """
-    if x.dtype == np.uint8:
-        return (0.0, 255.0)
-    lows, highs = [], []
-    step = max(1, _PART_BYTES // max(1, x.array[:1].nbytes))
-    for start in range(0, x.shape[0], step):
-        part = x[slice(start, start + step)]
-        bad = np.flatnonzero(~np.isfinite(part).all(axis=(1, 2, 3)))
-        if len(bad):
-            raise DataError(
-                f"x in {path} is NaN or infinite, as {x.dtype}, in sample {start + bad[0]}; "
-                "expected finite numbers"
-            )
-        lows.append(float(part.min()))
-        highs.append(float(part.max()))
-    return (min(lows), max(highs))
+    return (0.0, 255.0) if x.dtype == np.uint8 else extent(x, "x", path)

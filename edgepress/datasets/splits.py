@@ -10,9 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from edgepress.config.data import Splits
-from edgepress.datasets.dataset import Dataset, Rows
+from edgepress.datasets.dataset import Dataset
 from edgepress.datasets.identical import Identical
-from edgepress.datasets.prepared import Array, Description, save_array
+from edgepress.datasets.prepared import (
+    CLASSES,
+    Array,
+    Description,
+    InputDescription,
+    save_array,
+    stored_name,
+)
+from edgepress.datasets.rows import Rows, extent
 from edgepress.datasets.sharing_out import require_every_class, share_out
 from edgepress.errors import DataError
 from edgepress.text import listed, shown
@@ -98,37 +106,45 @@ def remarks(dataset: Dataset, parts: dict[str, Array], config: Splits) -> tuple[
     return tuple(said)
 
 
-def save(dataset: Dataset, parts: dict[str, Array], folder: Path) -> Moments:
+def save(dataset: Dataset, parts: dict[str, Array], folder: Path) -> Moments | None:
     """Write each part to `folder/<part>`, a little at a time; the result is of the training split.
 
-    Where that is empty, as it may be without classes, it is of all the others.
+    Where that is empty, as it may be without classes, it is of all the others. Named inputs are never scaled,
+    so of these there are no moments.
     """
     moments: list[Moments] = []
-    observed = ("train",) if len(parts["train"]) else tuple(parts)
-    for name, indices in parts.items():
-        batches = _batches(dataset.x, indices)
-        if name in observed:
-            batches = _observed(batches, moments)
-        shape = (len(indices), *dataset.x.shape[1:])
-        with atomic_folder(folder / name) as made:
-            save_array(made / "x.npy", shape, dataset.x.dtype, batches)
-            save_array(made / "y.npy", indices.shape, dataset.y.dtype, [dataset.y[indices]])
-    return functools.reduce(operator.add, moments)
+    observed = () if dataset.named else ("train",) if len(parts["train"]) else tuple(parts)
+    for part, indices in parts.items():
+        with atomic_folder(folder / part) as made:
+            for name, rows in dataset.arrays.items():
+                batches = _batches(rows, indices)
+                batches = _observed(batches, moments) if part in observed else batches
+                file = stored_name(name, bool(dataset.named))
+                save_array(made / file, (len(indices), *rows.shape[1:]), rows.dtype, batches)
+            save_array(made / CLASSES, indices.shape, dataset.y.dtype, [dataset.y[indices]])
+    return functools.reduce(operator.add, moments) if moments else None
 
 
-def describe(name: str, dataset: Dataset, parts: dict[str, Array], train: Moments) -> Description:
+def describe(name: str, dataset: Dataset, parts: dict[str, Array], train: Moments | None) -> Description:
     """What later stages must know; mean and standard deviation are those of the training split."""
     return Description(
         name=name,
-        input_shape=dataset.x.shape[1:],
+        input_shape=() if dataset.x is None else dataset.x.shape[1:],
         class_names=dataset.class_names,
         value_range=dataset.value_range,
-        mean=tuple(float(v) for v in train.mean),
-        std=tuple(float(v) or 1.0 for v in np.sqrt(train.variance)),  # a constant channel cannot be scaled
+        mean=() if train is None else tuple(float(v) for v in train.mean),
+        # A constant channel cannot be scaled.
+        std=() if train is None else tuple(float(v) or 1.0 for v in np.sqrt(train.variance)),
         samples={name: len(part) for name, part in parts.items()},
         source=dataset.source,
         licence=dataset.licence,
+        inputs={own: _described(own, rows, dataset) for own, rows in dataset.arrays.items()},
     )
+
+
+def _described(name: str, rows: Rows, dataset: Dataset) -> InputDescription:
+    limits = extent(rows, name, dataset.source) if dataset.named else dataset.value_range
+    return InputDescription(rows.shape[1:], rows.dtype.name, limits)
 
 
 def _batches(x: Rows, indices: Array) -> Iterator[Array]:

@@ -38,13 +38,15 @@ _FAULTS = (
 class Zip:
     """A zip, open for reading; every name in it is there once and leads nowhere else.
 
+    Where its entries are no files of a folder but arrays, any name will do (not `of_files`).
+
     Raises:
         ValueError: it is no zip.
         DataError: it is no regular file, or its names are not as they should be.
         OSError: it cannot be read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, of_files: bool = True) -> None:
         self.path = path
         self._file = opened(path, _MAX_FILE_BYTES, DataError)
         weakref.finalize(self, self._file.close)
@@ -53,7 +55,7 @@ class Zip:
             with _content_faults():
                 self._require_small_directory()
                 self._zip = zipfile.ZipFile(self._file)
-            self._require_plain_names()
+            self._require_plain_names(of_files)
         except BaseException:
             self.close()
             raise
@@ -107,9 +109,9 @@ class Zip:
         if entries * _ENTRY_MEMORY_BYTES > SPARE_BYTES + 2 * self.size:
             raise ValueError(f"a list of some {entries:,} names in a file of {self.size:,} bytes")
 
-    def _require_plain_names(self) -> None:
+    def _require_plain_names(self, of_files: bool) -> None:
         names = self._zip.namelist()
-        leading_out = [name for name in names if _leads_out(name)]
+        leading_out = [name for name in names if of_files and _leads_out(name)]
         if leading_out:
             raise DataError(
                 f"{len(leading_out)} names in {self.path} lead out of it: {listed(leading_out)}; expected "

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from edgepress.config.device import Adb
-from edgepress.devices.base import Device, Measurement, Pair
+from edgepress.devices.base import Device, Files, Measurement, Pair
 from edgepress.devices.client import Runner
 from edgepress.devices.host import Connection, Death, Host, program_file
 from edgepress.devices.linux import LinuxDevice
@@ -38,7 +38,7 @@ class PhoneDevice(LinuxDevice):
         super().__init__(host, config.kernels, config.timing, config.energy)
         self._phone = phone
 
-    def measure(self, pair: Pair, inputs: Path) -> Measurement:
+    def measure(self, pair: Pair, inputs: Files) -> Measurement:
         """See `Device`."""
         machine = self._phone.machine()
         if self._phone.emulated():

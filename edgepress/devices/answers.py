@@ -124,6 +124,7 @@ _CONDITIONS: dict[str, Check] = {
     "load": _or_none(_number),
 }
 _TENSOR = _object(
+    name=_text,
     dims=_list(_or_none(_count), 0, _RANK),
     dtype=_text,
     scale=_or_none(_above_zero),
@@ -151,8 +152,8 @@ _ANSWERS: dict[str, dict[str, tuple[Check, str]]] = {
     "start": {"pid": (_from_one, "the number of a process")},
     "load": {
         "load_ms": (_or_none(_number), _TIME),
-        "input": (_TENSOR, "a tensor"),
-        "output": (_TENSOR, "a tensor"),
+        "inputs": (_list(_TENSOR, 1, _NAMES), "tensors"),
+        "outputs": (_list(_TENSOR, 1, _NAMES), "tensors"),
     },
     "inputs": {"samples": (_from_one, "a count from 1")},
     "time": {"durations_ns": (_list(_above_zero), _DURATIONS)},

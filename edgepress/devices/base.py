@@ -1,6 +1,6 @@
 """What every device offers: it measures a candidate model against its float32 baseline."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -10,6 +10,12 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
+Files = Path | Mapping[str, Path]
+"""The .npy file (N, ...) of each input by its name, or that of an only input."""
+
+Orders = Mapping[str, Sequence[int]]
+"""How a model stores the axes of inputs and outputs, by name: its axis i is the network's `order[i]`."""
+
 RuntimeName = Literal["tflite", "onnxruntime"]
 
 Kind = Literal["measured", "emulated", "estimated"]
@@ -18,16 +24,26 @@ Kind = Literal["measured", "emulated", "estimated"]
 
 @dataclass(frozen=True)
 class Pair:
-    """Two models for one runtime; what is said of the candidate is said against the baseline."""
+    """Two models for one runtime; what is said of the candidate is said against the baseline.
+
+    `orders` are those of both, and name the outputs in their order; None where nobody noted any: then images
+    of a `.tflite` have their axes as its sizes tell.
+    """
 
     runtime: RuntimeName
     candidate: Path
     baseline: Path
+    orders: Orders | None = None
 
     @property
     def models(self) -> tuple[Path, Path]:
         """Candidate and baseline."""
         return self.candidate, self.baseline
+
+    @property
+    def stored(self) -> Orders | None:
+        """The orders of its models: an ONNX model has all axes as the network has them."""
+        return {} if self.runtime == "onnxruntime" else self.orders
 
 
 @dataclass(frozen=True)
@@ -74,25 +90,48 @@ class Memory:
 class ModelRun:
     """One model on a device.
 
-    `outputs` (N, classes) are in the model's own type: integer codes or float logits. `codes` is None for
-    an output that no integer codes stand behind. What a device cannot tell is None; `figures` are what it
-    alone tells.
+    `outputs` are those of `samples` samples by name, joined on the first axis, in the model's own types, such
+    as integer codes, with the axes that the network has. `codes` are those of outputs that codes stand
+    behind. What a device cannot tell is None; `figures` are what it alone tells.
     """
 
-    outputs: Array | None
-    codes: Codes | None
+    outputs: Mapping[str, Array] | None
+    codes: Mapping[str, Codes]
     timings: Timings | None
     memory: Memory | None
     figures: Mapping[str, Any] = field(default_factory=dict)
+    samples: int = 0
+
+    @property
+    def values(self) -> dict[str, Array]:
+        """The outputs, where there are any: codes as the numbers that they stand for, floats as float32."""
+        assert self.outputs is not None
+        return {name: self._number(name, output) for name, output in self.outputs.items()}
+
+    @property
+    def output(self) -> Array:
+        """The only output, where there are any, in the model's own type."""
+        assert self.outputs is not None
+        (output,) = self.outputs.values()
+        return output
 
     @property
     def logits(self) -> Array:
-        """The outputs, where there are any, as float32 (N, classes)."""
-        assert self.outputs is not None
-        if self.codes is None or not np.issubdtype(self.outputs.dtype, np.integer):
-            return self.outputs.astype(np.float32)
-        centred = self.outputs.astype(np.float32) - np.float32(self.codes.zero_point)
-        return np.asarray(centred * np.float32(self.codes.scale), np.float32)
+        """The only output as float32 (N, classes)."""
+        (output,) = self.values.values()
+        return output.astype(np.float32)
+
+    @property
+    def step(self) -> float | None:
+        """The scale of the only output's codes; None where no codes stand behind it."""
+        return next((codes.scale for codes in self.codes.values()), None)
+
+    def _number(self, name: str, output: Array) -> Array:
+        codes = self.codes.get(name)
+        if codes is None or output.dtype.kind not in "iu":
+            return output.astype(np.float32) if output.dtype.kind == "f" else output
+        centred = output.astype(np.float32) - np.float32(codes.zero_point)
+        return np.asarray(centred * np.float32(codes.scale), np.float32)
 
 
 @dataclass(frozen=True)
@@ -117,8 +156,10 @@ class Device(Protocol):
 
     runtimes: tuple[RuntimeName, ...]
 
-    def measure(self, pair: Pair, inputs: Path) -> Measurement:
-        """Time both models in turns, and predict with both for all samples of `inputs`, a .npy in NCHW.
+    def measure(self, pair: Pair, inputs: Files) -> Measurement:
+        """Time both models in turns, and predict with both for all samples of `inputs`.
+
+        Of networks with large outputs, which are compared and not counted, the first samples are predicted.
 
         Raises:
             DeviceError: a runtime is missing, or a model is absent, broken, crashes or hangs.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from edgepress.config.device import EthosU
-from edgepress.devices.base import Device, Measurement, ModelRun, Pair, RuntimeName
+from edgepress.devices.base import Device, Files, Measurement, ModelRun, Pair, RuntimeName
 from edgepress.devices.client import start_runner
 from edgepress.devices.linux import LinuxDevice
 from edgepress.devices.local import LocalHost, environment
@@ -92,7 +92,7 @@ class EthosUDevice(Device):
     def __init__(self, config: EthosU) -> None:
         self._config = config
 
-    def measure(self, pair: Pair, inputs: Path) -> Measurement:
+    def measure(self, pair: Pair, inputs: Files) -> Measurement:
         """See `Device`; a candidate of which the NPU could run nothing is refused before it runs."""
         require_models(pair.models)
         for model in pair.models:

@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 
 from edgepress.config.device import Energy, Kernels, Local, Timing
 from edgepress.devices.base import (
-    Array,
-    Codes,
     Conditions,
     Device,
+    Files,
     Kind,
     Measurement,
     Memory,
@@ -24,9 +23,9 @@ from edgepress.devices.endurance import sustained, throughput
 from edgepress.devices.energy import energy, require_log
 from edgepress.devices.host import Connection, Host
 from edgepress.devices.local import LocalHost
-from edgepress.devices.prediction import TIMEOUT_S, count_samples, of_classifier, outputs_of
+from edgepress.devices.prediction import TIMEOUT_S, by_name, count_samples, predicted
 from edgepress.devices.requirements import require_models
-from edgepress.devices.sittings import Bench, Loaded, choice, take_sittings
+from edgepress.devices.sittings import Bench, choice, take_sittings
 from edgepress.errors import DeviceError
 
 
@@ -70,14 +69,15 @@ class LinuxDevice(Device):
         self._host, self._kernels, self._timing, self._energy = host, kernels, timing, energy
         self._timeout_s = timeout_s
 
-    def measure(self, pair: Pair, inputs: Path) -> Measurement:
+    def measure(self, pair: Pair, inputs: Files) -> Measurement:
         """See `Device`."""
         require_models(pair.models)
         if self._energy is not None:
             require_log(self._energy)
         count = count_samples(inputs)
         with self._host.connect() as there:
-            bench = Bench(there, pair, there.put(inputs), count, self._kernels, self._timeout_s)
+            samples = {name: there.put(path) for name, path in by_name(inputs).items()}
+            bench = Bench(there, pair, samples, count, self._kernels, self._timeout_s)
             (candidate, baseline), facts = self._predict(bench)
             kind: Kind = "emulated" if facts["emulated"] else "measured"
             conditions = None
@@ -128,13 +128,9 @@ class LinuxDevice(Device):
                 facts = facts or stats
                 peak, idle = stats["peak_memory_bytes"], stats["idle_memory_bytes"]
                 memory = None if stats["emulated"] else Memory(peak, idle)
-                runs.append(
-                    _run(
-                        loaded,
-                        memory,
-                        of_classifier(outputs_of(loaded.runner, bench.there, bench.count), model),
-                    )
-                )
+                orders = bench.pair.orders
+                run = predicted(loaded.runner, bench.there, loaded.answer, bench.count, orders)
+                runs.append(replace(run, memory=memory))
         return runs, facts
 
     def _time(self, bench: Bench, runs: list[ModelRun], timing: Timing) -> tuple[list[ModelRun], Conditions]:
@@ -150,8 +146,3 @@ class LinuxDevice(Device):
             for run, times, each in zip(runs, timings, figures, strict=True)
         ]
         return timed, conditions
-
-
-def _run(loaded: Loaded, memory: Memory | None, outputs: Array) -> ModelRun:
-    scale, zero_point = (loaded.answer["output"][key] for key in ("scale", "zero_point"))
-    return ModelRun(outputs, None if scale is None else Codes(scale, zero_point), None, memory)

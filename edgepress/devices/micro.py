@@ -28,11 +28,11 @@ from ai_edge_litert import schema_py_generated as schema
 from edgepress.devices.program.answers import Answer, RequestError
 from edgepress.devices.program.models import Model, Runtime
 from edgepress.devices.program.serve import own_stdout, serve
-from edgepress.devices.program.session import Session
+from edgepress.devices.program.session import Session, ends
 from edgepress.devices.program.tflite import tflite_tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from edgepress.devices.program.tensors import Array
 
@@ -52,18 +52,20 @@ class MicroModel(Model):
                 self._interpreter = library.runtime.Interpreter.from_bytes(content, arena_size=size)
             except RuntimeError as error:
                 raise RequestError("kernels", _said(words()) or str(error)) from error
-        self.input = tflite_tensor(self._interpreter.get_input_details(0))
-        self.output = tflite_tensor(self._interpreter.get_output_details(0))
+        taken, given = _end_names(content)
+        details = self._interpreter.get_input_details, self._interpreter.get_output_details
+        self.inputs = [tflite_tensor(details[0](i), name) for i, name in enumerate(taken)]
+        self.outputs = [tflite_tensor(details[1](i), name) for i, name in enumerate(given)]
 
-    def run(self, tensor: Array) -> Array:
+    def run(self, tensors: Sequence[Array]) -> list[Array]:
         """One inference."""
-        self._interpreter.set_input(tensor, 0)
+        for number, tensor in enumerate(tensors):
+            self._interpreter.set_input(tensor, number)
         try:
             self._interpreter.invoke()
         except RuntimeError as error:
             raise RequestError("kernels", str(error)) from error
-        result: Array = self._interpreter.get_output(0)
-        return result
+        return [self._interpreter.get_output(number) for number in range(len(self.outputs))]
 
     def op_resolver(self) -> str:
         """The portable kernels, whose place those for one kind of microcontroller take."""
@@ -93,13 +95,10 @@ class MicroSession(Session):
         lacking = [_name(code) for index, code in codes.items() if not self._has(code, used[index])]
         return {"operators": sorted(set(lacking))}
 
-    def load(
-        self, model: str, threads: int, output: int | None = None, kernels: Mapping[str, Any] | None = None
-    ) -> Answer:
+    def load(self, model: str, threads: int, kernels: Mapping[str, Any] | None = None) -> Answer:
         """Make a model ready to run, in one thread."""
         self._model = MicroModel(self._library, model, (kernels or {}).get("arena_bytes"))
-        tensors = {"input": self._model.input._asdict(), "output": self._model.output._asdict()}
-        return {"load_ms": None, **tensors}
+        return {"load_ms": None, **ends(self._model)}
 
     def allocations(self) -> Answer:
         """The arena's bytes in use."""
@@ -125,6 +124,19 @@ def _read(path: str) -> bytes:
     if content[4:8] != _IDENTIFIER:
         raise RequestError("model", "it is no .tflite")
     return content
+
+
+def _end_names(content: bytes) -> tuple[list[str], list[str]]:
+    """What the file calls its inputs and outputs, in its order: its signature, or else their tensors."""
+    parsed = _parse(content)
+    graph, signed = parsed.subgraphs[0], dict[int, bytes]()
+    for signature in (parsed.signatureDefs or [])[:1]:
+        signed = {each.tensorIndex: each.name for each in (*signature.inputs, *signature.outputs)}
+    found = (
+        [(signed.get(index) or graph.tensors[index].name or b"").decode() for index in _list(indices)]
+        for indices in (graph.inputs, graph.outputs)
+    )
+    return next(found), next(found)
 
 
 def _parse(content: bytes) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from edgepress.config.device import Kernels, Timing
-from edgepress.devices.base import Conditions, Device, Measurement, ModelRun, Pair, RuntimeName
+from edgepress.devices.base import Conditions, Device, Files, Measurement, ModelRun, Pair, RuntimeName
 from edgepress.devices.phone import Phone
 from edgepress.devices.prediction import TIMEOUT_S
 from edgepress.devices.requirements import require_models
@@ -56,7 +56,7 @@ class BenchmarkDevice(Device):
     def __init__(self, phone: Phone, program: str, kernels: Kernels, timing: Timing) -> None:
         self._phone, self._program, self._kernels, self._timing = phone, program, kernels, timing
 
-    def measure(self, pair: Pair, inputs: Path) -> Measurement:
+    def measure(self, pair: Pair, inputs: Files) -> Measurement:
         """See `Device`."""
         require_models(pair.models)
         machine = self._phone.machine()
@@ -73,7 +73,7 @@ class BenchmarkDevice(Device):
 
         sittings = until_certain(sit, self._timing, "timing on the phone")
         candidate, baseline = (
-            ModelRun(None, None, timings_of(each), None, _UNTOLD) for each in zip(*sittings, strict=True)
+            ModelRun(None, {}, timings_of(each), None, _UNTOLD) for each in zip(*sittings, strict=True)
         )
         return Measurement(pair, candidate, baseline, machine, "measured", version, kernels[0])
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from edgepress.config.device import Qemu
-from edgepress.devices.base import Device, Measurement, Pair
+from edgepress.devices.base import Device, Files, Measurement, Pair
 from edgepress.devices.host import Connection, Host, program_file
 from edgepress.devices.linux import LinuxDevice
 from edgepress.devices.local import LocalConnection, environment, popen
@@ -43,7 +43,7 @@ class QemuDevice(Device):
     def __init__(self, config: Qemu) -> None:
         self._cpu, self._board = config.cpu, LinuxDevice(QemuHost(config.cpu), config.kernels, None)
 
-    def measure(self, pair: Pair, inputs: Path) -> Measurement:
+    def measure(self, pair: Pair, inputs: Files) -> Measurement:
         """See `Device`."""
         found = self._board.measure(pair, inputs)
         machine = {"cpu": f"{self._cpu}, emulated by QEMU {emulator_version()}", "architecture": "aarch64"}

@@ -1,7 +1,7 @@
 """Sittings: fresh processes of several models, which take turns."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from edgepress.config.device import Kernels, Timing
 from edgepress.devices.base import Array, Conditions, Pair, RuntimeName, Timings
 from edgepress.devices.client import Runner, start_runner
 from edgepress.devices.host import Connection
-from edgepress.devices.prediction import LAYOUTS
+from edgepress.devices.prediction import as_lists
 from edgepress.devices.statistics import speedup
 
 
@@ -29,11 +29,11 @@ class Loaded(NamedTuple):
 
 @dataclass(frozen=True)
 class Bench:
-    """Where a pair of models runs, on which samples (a path there, and how many), and what computes."""
+    """Where a pair of models runs, on which samples (paths there by input, how many), and what computes."""
 
     there: Connection
     pair: Pair
-    samples: str
+    samples: Mapping[str, str]
     count: int
     kernels: Kernels
     timeout_s: float
@@ -44,7 +44,9 @@ class Bench:
         runner = stack.enter_context(start_runner(self.there, runtime, model, self.kernels, self.timeout_s))
         kernels = choice(self.kernels, runtime)
         answer = runner.ask("load", model=path, threads=self.kernels.threads, kernels=kernels)
-        runner.ask("inputs", path=self.samples, layout=LAYOUTS[runtime])
+        stored = self.pair.stored
+        orders = None if stored is None else as_lists(stored)
+        runner.ask("inputs", files=dict(self.samples), orders=orders)
         (first,) = runner.ask("time", runs=1)["durations_ns"]
         return Loaded(runner, model, answer, first / 1e6)
 

@@ -9,22 +9,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
 from edgepress.config.device import Tflm
-from edgepress.devices.base import Array, Device, Measurement, ModelRun, Pair, RuntimeName
+from edgepress.devices.base import Array, Device, Files, Measurement, ModelRun, Orders, Pair, RuntimeName
 from edgepress.devices.client import Runner, start_runner
 from edgepress.devices.host import Connection
 from edgepress.devices.linux import LinuxDevice
 from edgepress.devices.local import LocalConnection, LocalHost, environment, popen
 from edgepress.devices.prediction import (
-    LAYOUTS,
     REFERENCE,
     TIMEOUT_S,
+    as_lists,
+    by_name,
     count_samples,
-    of_classifier,
-    outputs_of,
+    predicted,
 )
 from edgepress.devices.requirements import require_models, require_package
 from edgepress.errors import DeviceError
+from edgepress.measure.agreement import is_classifier
 from edgepress.measure.inference import same_class
 
 ARENA_STEP = 16
@@ -52,11 +55,11 @@ class TflmDevice(Device):
 
     runtimes: tuple[RuntimeName, ...] = ("tflite",)
 
-    def measure(self, pair: Pair, inputs: Path) -> Measurement:
+    def measure(self, pair: Pair, inputs: Files) -> Measurement:
         """See `Device`; a baseline that TFLM cannot run is run by LiteRT's reference kernels."""
         require_models(pair.models)
         with connect() as here:
-            candidate, baseline = (MicroModel(here, model, inputs) for model in pair.models)
+            candidate, baseline = (MicroModel(here, model, inputs, pair.orders) for model in pair.models)
             candidate.refuse_lacking()
             recorded = candidate.try_out()
             other_recorded, remark = _try_baseline(baseline)
@@ -73,8 +76,8 @@ class TflmDevice(Device):
 class MicroModel:
     """A model in TFLM, with a fresh process for everything that is asked of it."""
 
-    def __init__(self, here: Connection, model: Path, inputs: Path) -> None:
-        self._here, self._model, self._inputs = here, model, inputs
+    def __init__(self, here: Connection, model: Path, inputs: Files, orders: Orders | None = None) -> None:
+        self._here, self._model, self._inputs, self._orders = here, model, inputs, orders
 
     def lacking(self) -> list[str]:
         """The operators that TFLM has no kernel for."""
@@ -99,7 +102,7 @@ class MicroModel:
         Raises:
             DeviceError: TFLM cannot run it.
         """
-        with self._loaded(None) as runner:
+        with self._loaded(None) as (runner, _):
             runner.ask("time", runs=1)
             recorded: int = runner.ask("allocations")["arena_bytes"]
         return recorded
@@ -107,7 +110,7 @@ class MicroModel:
     def fits(self, arena_bytes: int) -> bool:
         """Whether it runs in an arena of so many bytes; where it does not, TFLM says so or crashes."""
         try:
-            with self._loaded(arena_bytes) as runner:
+            with self._loaded(arena_bytes) as (runner, _):
                 runner.ask("time", runs=1)
         except DeviceError:
             return False
@@ -136,20 +139,22 @@ class MicroModel:
     def run(self, recorded_bytes: int, reference: ModelRun) -> tuple[ModelRun, dict[str, Any]]:
         """It in the smallest arena, for all samples, and what ran where; `reference` is it in LiteRT."""
         arena = self.smallest_arena(recorded_bytes)
-        with self._loaded(arena) as runner:
+        with self._loaded(arena) as (runner, ends):
             facts = runner.ask("stats")
-            outputs = of_classifier(outputs_of(runner, self._here, count_samples(self._inputs)), self._model)
-        assert reference.outputs is not None
-        figures = {"tensor_arena_bytes": arena, "reference_agreement": _agreement(outputs, reference.outputs)}
-        return ModelRun(outputs, reference.codes, None, None, figures), facts
+            samples = count_samples(self._inputs)
+            found = predicted(runner, self._here, ends, samples, self._orders)
+        own = replace(found, codes=reference.codes)
+        figures = {"tensor_arena_bytes": arena, "reference_agreement": _agreement(own, reference)}
+        return replace(own, figures=figures), facts
 
     @contextmanager
-    def _loaded(self, arena_bytes: int | None) -> Iterator[Runner]:
+    def _loaded(self, arena_bytes: int | None) -> Iterator[tuple[Runner, Mapping[str, Any]]]:
         with start_runner(self._here, "tflite", self._model, REFERENCE, TIMEOUT_S) as runner:
             kernels = {"arena_bytes": arena_bytes}
-            runner.ask("load", model=str(self._model), threads=1, kernels=kernels)
-            runner.ask("inputs", path=str(self._inputs), layout=LAYOUTS["tflite"])
-            yield runner
+            ends = runner.ask("load", model=str(self._model), threads=1, kernels=kernels)
+            files = {name: str(path) for name, path in by_name(self._inputs).items()}
+            runner.ask("inputs", files=files, orders=self._orders and as_lists(self._orders))
+            yield runner, ends
 
 
 class _MicroConnection(LocalConnection):
@@ -189,9 +194,20 @@ def _unable(reference: ModelRun, remark: str | None) -> ModelRun:
     return replace(reference, memory=None, figures=figures)
 
 
-def _agreement(ours: Array, reference: Array) -> Mapping[str, float]:
-    """The share of samples of the same class, and the share of numbers that are the same, bit for bit."""
+def _agreement(ours: ModelRun, reference: ModelRun) -> Mapping[str, float | None]:
+    """The share of samples of the same class, and the share of numbers that are the same, bit for bit.
+
+    Of outputs that are no classes, `top1` is None.
+    """
+    assert ours.outputs is not None
+    assert reference.outputs is not None
+    pairs = [(ours.outputs[name], theirs) for name, theirs in reference.outputs.items()]
     return {
-        "top1": same_class(ours, reference),
-        "identical": float((ours == reference).mean()),
+        "top1": same_class(*pairs[0]) if is_classifier(reference.values, reference.samples) else None,
+        "identical": float(np.mean(np.concatenate([_same(*pair) for pair in pairs]))),
     }
+
+
+def _same(ours: Array, theirs: Array) -> Array:
+    """Which numbers are the same; none where there is another number of them."""
+    return np.ravel(ours == theirs) if ours.shape == theirs.shape else np.zeros(theirs.size, bool)

@@ -88,7 +88,7 @@ def _add(line: Line, node: onnx.NodeProto, known: Mapping[str, Array]) -> bool:
         return False
     constant = values.astype(np.float64).reshape((1,) * (line.rank - values.ndim) + values.shape)
     wide = np.broadcast_shapes(constant.shape, line.factor.shape)
-    if sum(size > 1 for size in wide) > 1 or wide[0] > 1:
+    if sum(size > 1 for size in wide) > 1 or max(wide[:1], default=1) > 1:
         return False
     match node.op_type:
         case "Add":

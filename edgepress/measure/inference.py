@@ -1,15 +1,18 @@
 """Running an ONNX model on the host, for accuracies and parities."""
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import onnx
 
 from edgepress.artifacts import broken, read_bytes
 from edgepress.datasets.prepared import UNKNOWN, Array, Split
-from edgepress.errors import UnsupportedModelError
+from edgepress.datasets.samples import Inputs, Samples
+from edgepress.errors import EdgepressError, UnsupportedModelError
+from edgepress.measure.agreement import Outputs, is_classifier
+from edgepress.measure.reference import Reference, outputs_of
 from edgepress.text import one_line
 
 if TYPE_CHECKING:
@@ -39,51 +42,76 @@ def _session(content: bytes, threads: int) -> "ort.InferenceSession":
     return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
-def logits(path: Path, split: Split, threads: int) -> Array:
-    """The model's outputs (N, classes), float32, for a whole split.
+Feed = Callable[[Samples], Samples]
+
+
+def outputs(path: Path, split: Split, threads: int, feed: Feed = lambda samples: samples) -> Reference:
+    """All outputs of a model for a split; of one that is no classifier for a part, if they are large.
 
     Samples run through it one by one, as on a device: there are networks in which those of a batch mix.
+    `feed` makes of the split's samples what the model takes.
+
+    Raises:
+        UnsupportedModelError: ONNX Runtime cannot run it on them.
     """
-    return _one_by_one(session(path, threads), (split.inputs(slice(i, i + 1)) for i in range(len(split))))
+    running = session(path, threads)
+    return _outputs_of(running, split.samples(), feed)
 
 
-def logits_of(model: onnx.ModelProto, inputs: Array, threads: int) -> Array:
-    """As `logits`, of a model in memory for raw inputs (n, C, H, W).
+def logits(path: Path, split: Split, threads: int) -> Array:
+    """The outputs (N, classes), float32, of a classifier for a whole split; see `outputs`."""
+    (found,) = outputs(path, split, threads).outputs.values()
+    return found
+
+
+def outputs_in_memory(model: onnx.ModelProto, samples: Inputs, threads: int) -> Reference:
+    """As `outputs`, of a model in memory.
 
     Raises:
         UnsupportedModelError: ONNX Runtime cannot run it.
     """
     try:
         running = _session(model.SerializeToString(), threads)
-        return _one_by_one(running, (inputs[i : i + 1] for i in range(len(inputs))))
     except Exception as error:  # onnxruntime's exceptions share no public base
-        raise UnsupportedModelError(f"ONNX Runtime cannot run the network: {one_line(error, 300)}") from error
+        raise _not_run(error) from error
+    return _outputs_of(running, samples, lambda samples: samples)
 
 
-def _one_by_one(running: "ort.InferenceSession", samples: Iterable[Array]) -> Array:
-    name = running.get_inputs()[0].name
-    return np.concatenate([running.run(None, {name: sample})[0] for sample in samples])
+def _outputs_of(running: "ort.InferenceSession", samples: Inputs, feed: Feed) -> Reference:
+    ranks = [len(end.shape) for end in running.get_outputs()]
+    most = math.inf if ranks == [2] else None  # an accuracy is of all samples
+    try:
+        return outputs_of(running, samples, most, feed)
+    except EdgepressError:
+        raise
+    except Exception as error:  # onnxruntime's exceptions share no public base
+        raise _not_run(error) from error
 
 
-def fed_logits(path: Path, feed: Callable[[Array], Array], split: Split, threads: int) -> Array:
-    """The outputs (N, classes) of a model from anywhere for a whole split, float32.
+def _not_run(error: Exception) -> UnsupportedModelError:
+    return UnsupportedModelError(f"ONNX Runtime cannot run the network: {one_line(error, 300)}")
 
-    `feed` makes of raw inputs (n, C, H, W) what the model takes: one sample at a time, but where a batch is
-    fixed, which is filled up at the end.
+
+def logits_of(model: onnx.ModelProto, inputs: Inputs, threads: int) -> Array:
+    """As `logits`, of a classifier in memory.
+
+    Raises:
+        UnsupportedModelError: ONNX Runtime cannot run it.
     """
-    running = session(path, threads)
-    entry = running.get_inputs()[0]
-    batch = entry.shape[0] if isinstance(entry.shape[0], int) else 1
-    outputs = []
-    for start in range(0, len(split), batch):
-        indices = np.arange(start, start + batch) % len(split)
-        outputs.append(running.run(None, {entry.name: feed(split.inputs(indices))})[0])
-    return np.concatenate(outputs)[: len(split)]
+    (found,) = outputs_in_memory(model, inputs, threads).outputs.values()
+    return found
 
 
 def accuracy(outputs: Array, classes: Array) -> float | None:
     """The share of samples whose largest output is at their class; None where classes are not known."""
     return None if UNKNOWN in classes else float((outputs.argmax(axis=1) == classes).mean())
+
+
+def accuracy_of(outputs: Outputs, classes: Array) -> float | None:
+    """As `accuracy`, of all outputs of a network; None for one that is no classifier."""
+    if not is_classifier(outputs, len(classes)):
+        return None
+    return accuracy(next(iter(outputs.values())), classes)
 
 
 def same_class(ours: Array, theirs: Array) -> float:

@@ -7,7 +7,7 @@ from edgepress.artifacts import MODEL_METRICS
 from edgepress.datasets.prepared import Split
 from edgepress.graph.io import load_model
 from edgepress.graph.weights import weight_statistics
-from edgepress.measure.inference import accuracy, logits
+from edgepress.measure.inference import accuracy_of, outputs
 from edgepress.measure.sizes import size_metrics
 
 
@@ -15,7 +15,7 @@ def model_metrics(path: Path, validation: Split, threads: int) -> dict[str, Any]
     """Accuracy on the validation split, sizes and weight statistics of an ONNX model."""
     statistics = weight_statistics(load_model(path))
     metrics = {
-        "accuracy": accuracy(logits(path, validation, threads), validation.y),
+        "accuracy": accuracy_of(outputs(path, validation, threads).outputs, validation.y),
         **size_metrics(path),
         "parameters": statistics.parameters,
         "sparsity": statistics.sparsity,

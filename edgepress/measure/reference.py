@@ -1,6 +1,6 @@
 """What ONNX Runtime computes of a model as its file has it, whoever made it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,26 +9,15 @@ import onnx
 from google.protobuf.message import EncodeError
 
 from edgepress.datasets.prepared import Array
-from edgepress.errors import ConversionError
+from edgepress.datasets.samples import Inputs, Samples, as_samples
+from edgepress.errors import ConversionError, EdgepressError
+from edgepress.measure.entries import session_entries
 
 if TYPE_CHECKING:
     import onnxruntime as ort
 
 MOST_ELEMENTS = 1 << 25
 """Of all outputs together; from there on no further input is run, so that memory stays bounded."""
-
-_TYPES = {
-    "tensor(float)": np.float32,
-    "tensor(float16)": np.float16,
-    "tensor(double)": np.float64,
-    "tensor(int8)": np.int8,
-    "tensor(uint8)": np.uint8,
-    "tensor(int16)": np.int16,
-    "tensor(uint16)": np.uint16,
-    "tensor(int32)": np.int32,
-    "tensor(int64)": np.int64,
-    "tensor(bool)": np.bool_,
-}
 
 
 @dataclass(frozen=True)
@@ -40,7 +29,7 @@ class Reference:
 
 
 def keep_inputs(model: onnx.ModelProto, names: Collection[str]) -> None:
-    """Let the model ask for no other inputs than those, in place; nothing may read the others."""
+    """Let the model ask for no other inputs than these, in place; nothing may read the others."""
     constants = {tensor.name for tensor in model.graph.initializer}
     kept = [entry for entry in model.graph.input if entry.name in constants or entry.name in names]
     copies = [onnx.ValueInfoProto.FromString(entry.SerializeToString()) for entry in kept]
@@ -64,12 +53,12 @@ def serialised(model: onnx.ModelProto) -> bytes:
     return content
 
 
-def reference(content: bytes, inputs: Array, threads: int, optimised: bool = False) -> Reference:
-    """Run a model of one input on inputs (n, ...), each by itself, or in groups where it has a fixed batch.
+def reference(content: bytes, inputs: Inputs, threads: int, optimised: bool = False) -> Reference:
+    """Run a model on inputs, each sample by itself, or in groups where it has a fixed batch.
 
     Args:
         content: the model, all of its weights within.
-        inputs: as the model takes them; cast to the type that it declares.
+        inputs: by name, or those of its only one (n, ...); cast to the types that it declares.
         threads: how many compute.
         optimised: whether ONNX Runtime may rewrite the network first; else it computes what is written.
 
@@ -77,8 +66,8 @@ def reference(content: bytes, inputs: Array, threads: int, optimised: bool = Fal
         ConversionError: ONNX Runtime cannot run it.
     """
     try:
-        return _reference(_session(content, threads, optimised), inputs)
-    except ConversionError:
+        return outputs_of(_session(content, threads, optimised), inputs)
+    except EdgepressError:
         raise
     except Exception as error:  # onnxruntime's exceptions share no public base
         reason = " ".join(str(error).split())[:200]
@@ -100,18 +89,39 @@ def _session(content: bytes, threads: int, optimised: bool) -> "ort.InferenceSes
     return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
-def _reference(session: "ort.InferenceSession", inputs: Array) -> Reference:
-    (entry,) = session.get_inputs()
-    batch = entry.shape[0] if entry.shape and isinstance(entry.shape[0], int) else 1
+def outputs_of(
+    session: "ort.InferenceSession",
+    inputs: Inputs,
+    most: float | None = None,
+    feed: Callable[[Samples], Samples] = lambda samples: samples,
+) -> Reference:
+    """As `reference`, of a model that ONNX Runtime has loaded.
+
+    No further sample runs once the outputs have `most` elements, or else `MOST_ELEMENTS`. `feed` makes of
+    samples what the model takes.
+
+    Raises:
+        ConversionError: a batch is built in that an output does not have.
+        DataError: the inputs do not fit the model's.
+    """
+    entries, given = session_entries(session), as_samples(inputs)
     names, rows, elements, samples = [one.name for one in session.get_outputs()], list[list[Array]](), 0, 0
-    while samples < len(inputs) and elements < MOST_ELEMENTS:
-        chosen = inputs[np.arange(samples, samples + batch) % len(inputs)]
-        rows.append(session.run(names, {entry.name: chosen.astype(_TYPES[entry.type])}))
+    group = feed(given[:1]).group(entries)
+    for part in given.parts(group):
+        rows.append(session.run(names, feed(part).feed(entries)))
         elements += sum(output.size for output in rows[-1])
-        samples = min(samples + batch, len(inputs))
-    joined = (np.concatenate([np.atleast_1d(row) for row in each]) for each in zip(*rows, strict=True))
-    outputs = dict(zip(names, joined, strict=True))
-    return Reference({name: _cut(name, one, batch, samples) for name, one in outputs.items()}, samples)
+        samples = min(samples + group, len(given))
+        if elements >= (MOST_ELEMENTS if most is None else most):
+            break
+    outputs = {name: _joined(each) for name, each in zip(names, zip(*rows, strict=True), strict=True)}
+    return Reference({name: _cut(name, one, group, samples) for name, one in outputs.items()}, samples)
+
+
+def _joined(rows: Sequence[Array]) -> Array:
+    """An output of several inferences on the first axis; where sizes differ, all elements in a row."""
+    whole = [np.atleast_1d(row) for row in rows]
+    alike = len({row.shape[1:] for row in whole}) == 1
+    return np.concatenate(whole if alike else [row.reshape(-1) for row in whole])
 
 
 def _cut(name: str, output: Array, batch: int, samples: int) -> Array:
@@ -121,6 +131,7 @@ def _cut(name: str, output: Array, batch: int, samples: int) -> Array:
     if len(output) != -(-samples // batch) * batch:
         raise ConversionError(
             f"the model has a batch of {batch} built in, which its output {name[:80]!r} does not have, so "
-            "that --check cannot compare it one by one; export it for a batch of 1, or go without --check"
+            "that nothing can be compared sample by sample; export it for a batch of 1, or give inputs of "
+            "the model's whole shape for each sample (samples, batch, ...)"
         )
     return output[:samples]

@@ -33,7 +33,9 @@ class Signal:
         alike: whether NaN and infinity stand at the same elements of both.
         part: where that is, as an index of the output, e.g. '[:, 4]'; '' for the whole.
         max_abs_diff: the largest difference of two finite elements.
-        top1: the share of samples of (N, classes) that are largest at the same class; None for other outputs.
+        max_relative_diff: that as a share of the reference's range; inf where the reference is constant.
+        top1: the share of rows along the last axis that are largest at the same place, for floats of two
+            axes, such as (N, classes), or three, such as (N, tokens, classes); None for other outputs.
         varies: whether the reference differs from sample to sample; one sample always does.
         drowned: whether the noise is larger than what differs from sample to sample.
         integer: whether the outputs are integers or truth values.
@@ -43,6 +45,7 @@ class Signal:
     alike: bool
     part: str
     max_abs_diff: float
+    max_relative_diff: float
     top1: float | None
     varies: bool
     drowned: bool
@@ -61,7 +64,7 @@ def compare(actual: Array, expected: Array, samples: int) -> Signal:
     finite = np.isfinite(theirs) & np.isfinite(ours)
     ours, theirs = np.where(finite, ours, 0.0), np.where(finite, theirs, 0.0)
     difference = ours - theirs
-    varying = _varying(theirs, samples)
+    varying, largest = _varying(theirs, samples), float(np.abs(difference).max(initial=0.0))
     if not alike:
         snr, part = -math.inf, ""
     elif integer:
@@ -72,7 +75,8 @@ def compare(actual: Array, expected: Array, samples: int) -> Signal:
         snr_db=snr,
         alike=alike,
         part=part,
-        max_abs_diff=float(np.abs(difference).max(initial=0.0)),
+        max_abs_diff=largest,
+        max_relative_diff=_share(largest, theirs),
         top1=_top1(actual, expected),
         varies=samples < 2 or varying > 0,
         drowned=samples > 1 and 0 < varying < float((difference**2).sum()),
@@ -103,10 +107,16 @@ def _varying(values: Array, samples: int) -> float:
     return float(((rows - rows.mean(axis=0)) ** 2).sum()) if np.ptp(rows, axis=0).any() else 0.0
 
 
+def _share(difference: float, values: Array) -> float:
+    """A difference over that of the largest and the smallest element."""
+    spread = float(np.ptp(values)) if values.size else 0.0
+    return difference / spread if spread else math.inf if difference else 0.0
+
+
 def _top1(actual: Array, expected: Array) -> float | None:
-    if expected.ndim != 2 or expected.shape[1] < 2 or not len(expected):
+    if expected.dtype.kind != "f" or expected.ndim not in (2, 3) or expected.shape[-1] < 2:
         return None
-    return float((actual.argmax(1) == expected.argmax(1)).mean())
+    return float((actual.argmax(-1) == expected.argmax(-1)).mean()) if expected.size else None
 
 
 def _worst(expected: Array, difference: Array) -> tuple[float, str]:

@@ -6,7 +6,7 @@ is whole in the model; if that makes the longer beginning the faster one, the tw
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,13 @@ _SMALLEST_BLOCK, _LARGEST_BLOCK = 3, 16
 
 
 def cut_times(
-    processes: Processes, models: Sequence[Path], samples: str, layout: str, runs: int
+    processes: Processes, models: Sequence[Path], samples: Mapping[str, Any], runs: int
 ) -> list[Sitting]:
     """The times of each model's operators, the models in turns, from `runs` invocations or a few more.
 
     Raises:
         ArtifactError: a model is absent or damaged.
-        DeviceError: a model has not one input, or crashes, or a delegate takes none of it.
+        DeviceError: a model crashes, or a delegate takes none of it.
     """
     for number, model in enumerate(models):
         processes.load(number, model)
@@ -45,7 +45,7 @@ def cut_times(
         ends = {number: each for number, each in enumerate(block) if each is not None}
         for number, each in ends.items():
             _load(processes, number, models[number], cuts[number], each)
-            processes.runners[number].ask("inputs", path=samples, layout=layout)
+            processes.runners[number].ask("inputs", **samples)
         for number, times in _in_turns(processes, list(ends), rounds).items():
             found[number].append(times)
     return [_sitting(*each) for each in zip(cuts, found, strict=True)]

@@ -1,6 +1,6 @@
 """Times of the nodes of an `.onnx`, from ONNX Runtime's own profiler."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,31 +18,31 @@ _TICK_MS = 1e-3
 
 
 def node_times(
-    processes: Processes, models: Sequence[Path], samples: str, layout: str, runs: int
+    processes: Processes, models: Sequence[Path], samples: Mapping[str, Any], runs: int
 ) -> list[Sitting]:
     """The times of each model's nodes after ONNX Runtime's optimisation, the models in turns.
 
     They come from `runs` inferences or a few more, before which as many are timed without the profiler.
 
     Raises:
-        DeviceError: a model is absent or broken, has not one input, or crashes.
+        DeviceError: a model is absent or broken, or crashes.
     """
     rounds = max(2, -(-runs // _BURST))
     for number, model in enumerate(models):
         processes.load(number, model)
-    plain = _in_turns(processes.runners, samples, layout, rounds)
+    plain = _in_turns(processes.runners, samples, rounds)
     for number, model in enumerate(models):
         processes.load(number, model, record=processes.there.scratch(f"record-{number}"))
-    _in_turns(processes.runners, samples, layout, rounds)
+    _in_turns(processes.runners, samples, rounds)
     records = [runner.ask("nodes") for runner in processes.runners]
     return [_sitting(record, ms) for record, ms in zip(records, plain, strict=True)]
 
 
-def _in_turns(runners: Sequence[Runner], samples: str, layout: str, rounds: int) -> list[float]:
+def _in_turns(runners: Sequence[Runner], samples: Mapping[str, Any], rounds: int) -> list[float]:
     """The median of each model's inferences, in ms, once it is warm."""
     durations: list[list[list[int]]] = [[] for _ in runners]
     for runner in runners:
-        runner.ask("inputs", path=samples, layout=layout)
+        runner.ask("inputs", **samples)
     for turn in range(rounds + 1):
         numbers = range(len(runners))
         for number in numbers if turn % 2 else reversed(numbers):

@@ -1,18 +1,19 @@
 """What the layers of a candidate and its baseline take on a device."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from edgepress.devices.base import Device, RuntimeName
+from edgepress.devices.base import Array, Device, Files, Orders, RuntimeName
 from edgepress.devices.host import Connection
 from edgepress.devices.linux import LinuxDevice
-from edgepress.devices.prediction import LAYOUTS
+from edgepress.devices.prediction import as_lists, by_name
 from edgepress.devices.requirements import require_models
 from edgepress.errors import DeviceError
 from edgepress.profiling.cuts import cut_times
@@ -34,11 +35,17 @@ class Profile:
 
 
 def profile(
-    device: Device, runtime: RuntimeName, models: Sequence[Path], inputs: Path | None, runs: int
+    device: Device,
+    runtime: RuntimeName,
+    models: Sequence[Path],
+    inputs: Files | None,
+    runs: int,
+    orders: Orders | None = None,
 ) -> Profile:
     """Time the operators of a candidate and, if it is given, its baseline.
 
-    `inputs` are samples as `Device.measure` takes them; without, a random one is made as the models take it.
+    `inputs` are samples as `Device.measure` takes them, and `orders` those of a `Pair`; without inputs, a
+    random sample is made as the models take it.
 
     Raises:
         ArtifactError: a `.tflite` is absent or damaged.
@@ -49,12 +56,16 @@ def profile(
             "this device tells no times of single operators; choose one that does: device=local"
         )
     require_models(models)
-    layout, sittings = "NCHW" if inputs is None else LAYOUTS[runtime], list[list[Sitting]]()
-    with device.connect() as there, _samples(device, there, runtime, models[0], inputs) as path:
-        samples = there.put(path)
+    stored = {} if inputs is None or runtime == "onnxruntime" else orders
+    sittings = list[list[Sitting]]()
+    with device.connect() as there, _samples(device, there, runtime, models[0], inputs) as files:
+        samples = {
+            "files": {name: there.put(path) for name, path in files.items()},
+            "orders": None if stored is None else as_lists(stored),
+        }
         for _ in tqdm(range(SITTINGS), desc=f"profiling {runtime}", leave=False, disable=None):
             with device.processes(there, runtime, models) as fresh:
-                sittings.append(_TIMES[runtime](fresh, models, samples, layout, -(-runs // SITTINGS)))
+                sittings.append(_TIMES[runtime](fresh, models, samples, -(-runs // SITTINGS)))
     candidate, *others = map(model_times, zip(*sittings, strict=True))
     baseline = others[0] if others else None
     return Profile(runtime, rows(candidate, baseline), candidate, baseline)
@@ -62,16 +73,24 @@ def profile(
 
 @contextmanager
 def _samples(
-    device: LinuxDevice, there: Connection, runtime: RuntimeName, model: Path, inputs: Path | None
-) -> Iterator[Path]:
-    """The inputs or, where there are none, a file with a sample for the model."""
+    device: LinuxDevice, there: Connection, runtime: RuntimeName, model: Path, inputs: Files | None
+) -> Iterator[dict[str, Path]]:
+    """The inputs or, where there are none, files with a sample for the model."""
     if inputs is not None:
-        yield inputs
+        yield by_name(inputs)
         return
     with device.processes(there, runtime, [model]) as processes:
-        dims = processes.load(0, model)["input"]["dims"]
+        tensors = processes.load(0, model)["inputs"]
+    random, files = np.random.default_rng(0), dict[str, Path]()
     with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / "sample.npy"
-        shape = [1, *(length or 1 for length in dims[1:])]
-        np.save(made, np.random.default_rng(0).random(shape, np.float32))
-        yield made
+        for number, tensor in enumerate(tensors):
+            files[tensor["name"]] = Path(folder) / f"sample-{number}.npy"
+            np.save(files[tensor["name"]], _drawn(tensor, random))
+        yield files
+
+
+def _drawn(tensor: Mapping[str, Any], random: np.random.Generator) -> Array:
+    """A sample with all axes of an input: floats from [0, 1), or integers 0, which any index may be."""
+    shape = [1, *(length or 1 for length in tensor["dims"])]
+    floats = tensor["scale"] is not None or np.dtype(tensor["dtype"]).kind == "f"
+    return random.random(shape, np.float32) if floats else np.zeros(shape, tensor["dtype"])

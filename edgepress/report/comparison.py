@@ -204,8 +204,9 @@ def _quality(pair: _Pair) -> Iterator[_Line]:
     same_data = _same_hash(_TEST_SPLIT, pair.before, pair.after)
     label, key, values = "accuracy", "accuracy", pair.of("accuracy", of_accuracy=True)
     if values == (None, None):
-        agreements = pair.of("baseline_agreement", of_accuracy=True)
-        before, after = (each and each["top1"] for each in agreements)
+        agreements = [each or {} for each in pair.of("baseline_agreement", of_accuracy=True)]
+        yield from _by_output(pair, agreements, same_data)
+        before, after = (each.get("top1") for each in agreements)
         label, key, values = "float32's class", "baseline_agreement", (before, after)
     if values != (None, None):
         yield _line(pair, label, key, values, "{:.4f}".format, "points" if same_data else "none")
@@ -214,6 +215,17 @@ def _quality(pair: _Pair) -> Iterator[_Line]:
     if pair.of("tensor_arena_bytes") != (None, None):  # which is the same on any computer
         values = pair.of("tensor_arena_bytes")
         yield _line(pair, "tensor arena", "tensor_arena_bytes", values, text.size, "share")
+
+
+def _by_output(pair: _Pair, agreements: Sequence[Mapping[str, Any]], same_data: bool) -> Iterator[_Line]:
+    """How far each output agrees with that of float32, in dB, where both runs have it."""
+    before, after = (each.get("outputs") or {} for each in agreements)
+    taken: Taken = "points" if same_data else "none"
+    for name in (name for name in after if name in before):
+        values = [outputs[name].get("snr_db") for outputs in (before, after)]
+        yield _line(
+            pair, f"{shown(name)} of float32's", f"outputs.{name}.snr_db", values, text.decibels, taken
+        )
 
 
 def _speed(pair: _Pair) -> Iterator[_Line]:

@@ -3,11 +3,10 @@
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from edgepress.config.device import MEASURE_AGAIN, DeviceConfig, Fleet, Timing, name_of
 from edgepress.datasets.prepared import Description, Split
-from edgepress.devices.base import Device, Pair
+from edgepress.devices.base import Device, Files, Pair
 from edgepress.devices.registry import open_device
 from edgepress.errors import DeviceError
 from edgepress.profiling.profile import Profile, profile
@@ -17,9 +16,9 @@ from edgepress.report.caveats import warnings
 
 @dataclass(frozen=True)
 class Samples:
-    """The test split, whose raw inputs also lie in the .npy file `inputs`."""
+    """The test split, whose raw inputs also lie in .npy files, by the names of inputs."""
 
-    inputs: Path
+    inputs: Files
     split: Split
     description: Description
 
@@ -58,14 +57,18 @@ def evaluate(config: DeviceConfig | Fleet, pairs: Sequence[Pair], data: Samples)
 def _evaluate(config: DeviceConfig, pairs: Sequence[Pair], data: Samples) -> Evaluation:
     device = open_device(config)
     present = [pair for pair in pairs if pair.runtime in device.runtimes]
+    if not present:
+        raise DeviceError(
+            f"device {name_of(config)} runs .tflite files alone, but convert=none makes none; choose another "
+            "device, e.g. -S device=local, or convert=nhwc"
+        )
     measured = {pair.runtime: device.measure(pair, data.inputs) for pair in present}
     for measurement in measured.values():
         evaluation.check_outputs(measurement, data.description.classes)
     accuracy = evaluation.accuracy_report(measured, data.split.y)
     latency = evaluation.latency_report(measured, config)
-    confusion = evaluation.confusion_csv(
-        measured["tflite"].candidate, data.split.y, data.description.class_names
-    )
+    first = next(iter(measured.values()))
+    confusion = evaluation.confusion_csv(first.candidate, data.split.y, data.description.class_names)
     lines = [f"{name} {evaluation.summary(accuracy[name], latency[name])}" for name in measured]
     timing: Timing | None = getattr(config, "timing", None)
     timed = [pair for pair in present if measured[pair.runtime].kind == "measured"]
@@ -75,7 +78,7 @@ def _evaluate(config: DeviceConfig, pairs: Sequence[Pair], data: Samples) -> Eva
 
 def _profile(device: Device, pair: Pair, data: Samples, timing: Timing) -> Profile:
     runs = timing.rounds * timing.runs_per_round
-    return profile(device, pair.runtime, pair.models, data.inputs, runs)
+    return profile(device, pair.runtime, pair.models, data.inputs, runs, pair.orders)
 
 
 def _evaluate_fleet(fleet: Fleet, pairs: Sequence[Pair], data: Samples) -> Evaluation:

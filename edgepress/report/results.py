@@ -25,7 +25,9 @@ def render(max_drop: float = 1.0) -> str:
     stages = {stage: Metrics(metrics_path(stage)) for stage in STAGES}
     accuracy, latency = Metrics(metrics_path("accuracy")), Metrics(metrics_path("latency"))
     table = "\n".join([_stage_table(stages), *_warnings(stages, max_drop)])
-    head = ["After each stage (accuracy on the validation split):", table]
+    by_output = any(metrics.any("source_snr_db") is not None for metrics in stages.values())
+    what = "signal over noise, of the stage before," if by_output else "accuracy"
+    head = [f"After each stage ({what} on the validation split):", table]
     if accuracy.any("members") is None:
         parts = [*_device(accuracy, latency), f"{_agreement(accuracy, latency)}\n{_cost(stages, accuracy)}"]
     else:
@@ -68,7 +70,12 @@ def _device(accuracy: Metrics, latency: Metrics) -> list[str]:
 
 def _stage_table(stages: dict[str, Metrics]) -> str:
     heads = ("stage", "accuracy", "size", "gzip", "zeros", "distinct weights", "parameters")
-    return text.table([heads, *(_stage_row(stage, metrics) for stage, metrics in stages.items())])
+    rows = [_stage_row(stage, metrics) for stage, metrics in stages.items()]
+    if any(metrics.any("source_snr_db") is not None for metrics in stages.values()):
+        heads = (heads[0], "as before", *heads[2:])
+        ratios = [text.show(each.optional("source_snr_db"), text.decibels) for each in stages.values()]
+        rows = [(row[0], ratio, *row[2:]) for row, ratio in zip(rows, ratios, strict=True)]
+    return text.table([heads, *rows])
 
 
 def _warnings(stages: dict[str, Metrics], max_drop: float) -> list[str]:
@@ -81,12 +88,16 @@ def _stage_row(stage: str, metrics: Metrics) -> tuple[str, ...]:
     return (
         stage,
         text.number(metrics.optional("accuracy"), ".4f"),
-        text.size(metrics.number("size_bytes")),
-        text.size(metrics.number("size_gzip_bytes")),
+        *(text.show(_size(metrics, key), text.size) for key in ("size_bytes", "size_gzip_bytes")),
         text.number(metrics.optional("sparsity"), ".1%"),
         text.number(metrics.optional("max_unique_weights"), ",d"),
         text.number(metrics.optional("parameters"), ",d"),
     )
+
+
+def _size(metrics: Metrics, key: str) -> float | None:
+    """A size that must be there, unless no file was made."""
+    return None if metrics.any("converter") == "none" else metrics.number(key)
 
 
 def _device_title(accuracy: Metrics, latency: Metrics) -> str:
@@ -108,10 +119,10 @@ def _device_table(accuracy: Metrics, latency: Metrics) -> str:
         *text.FIGURES,
     )
     told = [each for each in figures if any(latency.any(f"{name}.{each[1]}") for name in present)]
+    by_output = any(accuracy.any(f"{name}.baseline_agreement.outputs") is not None for name in present)
     heads = (
         "runtime",
-        "accuracy",
-        "drop",
+        *(("worst output",) if by_output else ("accuracy", "drop")),
         "size",
         "size ratio",
         "gzip ratio",
@@ -119,19 +130,41 @@ def _device_table(accuracy: Metrics, latency: Metrics) -> str:
     )
     rows = [
         (
-            *_accuracy_row(name, accuracy),
+            *_accuracy_row(name, accuracy, by_output),
             *(text.show(latency.optional(f"{name}.{key}"), form) for _, key, form in told),
         )
         for name in present
     ]
-    return text.table([heads, *rows])
+    return "\n\n".join([text.table([heads, *rows]), *_by_output(present, accuracy)])
 
 
-def _accuracy_row(runtime: str, accuracy: Metrics) -> tuple[str, ...]:
-    return (
-        runtime,
+def _by_output(runtimes: list[str], accuracy: Metrics) -> list[str]:
+    """How far each output agrees with that of float32, where there are several, or no classes."""
+    agreements = {name: accuracy.any(f"{name}.baseline_agreement.outputs") or {} for name in runtimes}
+    rows = [
+        (
+            shown(output),
+            name,
+            text.show(figures.get("snr_db"), text.decibels),
+            text.show(figures.get("max_relative_diff"), "{:.2%}".format),
+            text.show(figures.get("top1"), "{:.1%}".format),
+        )
+        for name, outputs in agreements.items()
+        for output, figures in outputs.items()
+    ]
+    heads = ("output", "runtime", "signal over noise", "largest difference", "same largest element")
+    return [text.table([heads, *rows], left=2)] if rows else []
+
+
+def _accuracy_row(runtime: str, accuracy: Metrics, by_output: bool) -> tuple[str, ...]:
+    quality = (
         text.number(accuracy.optional(f"{runtime}.accuracy"), ".4f"),
         text.number(accuracy.optional(f"{runtime}.accuracy_drop"), ".4f"),
+    )
+    worst = (text.show(accuracy.optional(f"{runtime}.baseline_agreement.min_snr_db"), text.decibels),)
+    return (
+        runtime,
+        *(worst if by_output else quality),
         text.size(accuracy.number(f"{runtime}.size_bytes")),
         f"{accuracy.number(f'{runtime}.size_ratio'):.2f}×",
         f"{accuracy.number(f'{runtime}.size_gzip_ratio'):.2f}×",
@@ -139,8 +172,12 @@ def _accuracy_row(runtime: str, accuracy: Metrics) -> tuple[str, ...]:
 
 
 def _agreement(accuracy: Metrics, latency: Metrics) -> str:
+    if accuracy.any("without_tflite") is not None:
+        return f"There is no .tflite: {one_line(accuracy.any('without_tflite'))}."
     if accuracy.any("agreement") is None:
         return _of_one_runtime(latency)
+    if accuracy.any("agreement.outputs") is not None:
+        return f"Between the runtimes: {text.decibels(accuracy.number('agreement.min_snr_db'))} at worst."
     top1, logits = accuracy.number("agreement.top1"), accuracy.number("agreement.identical_logits")
     steps = accuracy.optional("agreement.max_step_diff")
     apart = "" if steps is None else f"; largest difference in output steps: {steps:g}"
@@ -151,8 +188,9 @@ def _of_one_runtime(latency: Metrics) -> str:
     """How far it agrees with LiteRT's reference kernels, or what an accelerator leaves to the CPU."""
     if latency.any("tflite.reference_agreement") is not None:
         keys = ("top1", "identical")
-        top1, identical = (latency.number(f"tflite.reference_agreement.{key}") for key in keys)
-        return f"LiteRT's reference kernels agree on {top1:.1%} of classes and {identical:.1%} of outputs."
+        top1, identical = (latency.optional(f"tflite.reference_agreement.{key}") for key in keys)
+        classes = "" if top1 is None else f"{top1:.1%} of classes and "
+        return f"LiteRT's reference kernels agree on {classes}{identical or 0:.1%} of outputs."
     left = latency.any("tflite.cpu_operators")
     if left is None:
         return "The device has one runtime, so there is none to agree with."
@@ -169,13 +207,19 @@ def _cost(stages: dict[str, Metrics], accuracy: Metrics) -> str:
     reason = accuracy.any("tflite.reason")
     if reason is not None:
         return f"There is no accuracy on the test split: {one_line(reason)}."
-    top1 = accuracy.number("tflite.baseline_agreement.top1")
-    return f"The data has no classes. The .tflite gives its float32 model's class for {top1:.1%} of samples."
+    measured = next(name for name in RUNTIMES if accuracy.any(name) is not None)
+    model = "The .tflite" if measured == "tflite" else "The ONNX model"
+    top1 = accuracy.optional(f"{measured}.baseline_agreement.top1")
+    if top1 is None:
+        worst = text.decibels(accuracy.number(f"{measured}.baseline_agreement.min_snr_db"))
+        return f"There is no accuracy, but agreement by output. {model} is at {worst} of its float32 model."
+    return f"The data has no classes. {model} gives its float32 model's class for {top1:.1%} of samples."
 
 
 def _costliest(stages: dict[str, Metrics]) -> str:
     """The stage after which accuracy had fallen most, against the stage before it."""
-    accuracies = [(stage, metrics.number("accuracy")) for stage, metrics in stages.items()]
+    told = ((stage, metrics.optional("accuracy")) for stage, metrics in stages.items())
+    accuracies = [(stage, accuracy) for stage, accuracy in told if accuracy is not None]
     steps = [
         (before - after, stage, before, after)
         for (_, before), (stage, after) in itertools.pairwise(accuracies)

@@ -17,6 +17,13 @@ def duration(milliseconds: float) -> str:
     return f"{milliseconds:.3f} ms" if milliseconds < 100 else f"{milliseconds:.0f} ms"
 
 
+def decibels(ratio: float) -> str:
+    """A ratio as the metrics have it, ±200 standing for one without end."""
+    return "equal" if ratio >= _MOST_DB else f"{ratio:.1f} dB"
+
+
+_MOST_DB = 200.0
+
 FIGURES: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("peak memory", "peak_memory_bytes", size),
     ("energy", "energy_uj", "{:,.1f} µJ".format),

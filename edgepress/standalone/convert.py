@@ -15,10 +15,11 @@ from edgepress.convert.nhwc import planned
 from edgepress.convert.pieces import Pieces
 from edgepress.convert.registry import Orders, convert_single
 from edgepress.convert.tflite_model import TfliteModel
-from edgepress.datasets.prepared import Array
+from edgepress.datasets.samples import Samples
 from edgepress.errors import ConfigError, ConversionError, single_file
 from edgepress.graph.about import say
 from edgepress.graph.aside import weights_aside
+from edgepress.graph.channels import Channels
 from edgepress.graph.formats import INTEGERS, number_format
 from edgepress.graph.kept_floats import blurred_outputs, float_joins
 from edgepress.graph.normalise.files import read_onnx
@@ -27,6 +28,7 @@ from edgepress.graph.normalise.normalise import normalise
 from edgepress.graph.view import copy
 from edgepress.inspection.report import render_operators, render_transposes
 from edgepress.inspection.tflite import tflite_format, transposes
+from edgepress.measure.entries import declared_entries
 from edgepress.measure.reference import keep_inputs, reference, serialised
 from edgepress.standalone.check import Check
 from edgepress.standalone.inputs import draw_inputs, load_inputs
@@ -163,15 +165,9 @@ def _written(request: Request, progress: Progress, until_read: ExitStack) -> _Ma
             f"--converter onnx_tf would find the ranges of {request.source}, which is {form} already, anew; "
             "use --converter nhwc, which keeps them"
         )
-    if len(model.graph.input) > 1 and (request.check or request.calibration):
-        raise ConfigError(f"{request.source} has several inputs; go without --check and --calibration")
-    shape = tuple(dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim[1:])
     channels = _explained(request, lambda: network_channels(model))
     orders = chosen_orders(request, read, model, channels)
-    axes = {"first": "channels first", "last": "channels last", "": ""}[
-        channels.of(model.graph.input[0].name)
-    ]
-    given = None if request.calibration is None else load_inputs(request.calibration, shape, SAMPLES, axes)
+    given = None if request.calibration is None else _given(request.calibration, model, channels)
     if request.converter == "nhwc" and request.quant != "none":
         _explained(request, lambda: planned(model, orders))  # what it cannot take is told before the work
     notes = list[str]()
@@ -187,10 +183,9 @@ def _written(request: Request, progress: Progress, until_read: ExitStack) -> _Ma
             f"--io-dtype is {asked} but the network is {form}; add --quant {wanted} --calibration FILE"
         )
     progress(f"converting to TFLite with {request.converter}")
-    calibration = np.zeros((0, *shape), np.float32) if given is None else given
     if request.metadata:
         say(quantised, origin(request, read))
-    content = _converted(request, quantised, calibration, orders)
+    content = _converted(request, quantised, given, orders)
     made = until_read.enter_context(atomic(request.target))
     with made.open("wb") as file:
         content.write(file)
@@ -213,7 +208,17 @@ def _end_alike(original: onnx.ModelProto, read: onnx.ModelProto) -> None:
     original.graph.output.extend(ends)
 
 
-def _converted(request: Request, model: onnx.ModelProto, calibration: Array, orders: Orders) -> Pieces:
+def _given(calibration: Path, model: onnx.ModelProto, channels: Channels) -> Samples:
+    """The user's inputs, as the network takes them."""
+    entries = declared_entries(model)
+    axes = {"first": "channels first", "last": "channels last", "": ""}[channels.of(entries[0].name)]
+    return load_inputs(calibration, entries, SAMPLES, axes if len(entries) == 1 else "")
+
+
+def _converted(request: Request, model: onnx.ModelProto, given: Samples | None, orders: Orders) -> Pieces:
+    """The content of the file; onnx_tf finds ranges in the inputs of an only one itself."""
+    only = given is not None and len(given.arrays) == 1
+    calibration = next(iter(given.arrays.values())) if given and only else np.zeros((0, 0), np.float32)
     config = _CONVERTERS[request.converter](request.io_dtype)
     return _explained(request, lambda: convert_single(model, config, calibration, orders))
 
@@ -235,22 +240,23 @@ def _checked(
     tflite: Path,
     original: onnx.ModelProto,
     models: tuple[onnx.ModelProto, onnx.ModelProto],
-    given: Array | None,
+    given: Samples | None,
     orders: Orders,
 ) -> Check:
     """The comparison with the file as it came and, if it was quantised, with the quantised network."""
     from edgepress.standalone.parity import signals
 
     model, quantised = models
-    shape = tuple(dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim[1:])
-    inputs = draw_inputs(shape, _COMPARED) if given is None else given[:_COMPARED]
-    ends = [orders[end.name] for end in (*model.graph.input, *model.graph.output)]
+    if given is None:
+        inputs, source = draw_inputs(model, _COMPARED)
+    else:
+        inputs, source = given[:_COMPARED], f"of {request.calibration}"
+    ends = {end.name: orders[end.name] for end in (*model.graph.input, *model.graph.output)}
     expected = reference(serialised(original), inputs, _THREADS)
     outputs, in_form = signals(expected, tflite, inputs, ends, _THREADS), {}
     if quantised is not model:
         in_onnx = reference(serialised(quantised), inputs, _THREADS, optimised=True)
         in_form = signals(in_onnx, tflite, inputs, ends, _THREADS)
-    source = "drawn uniformly from [0, 1)" if given is None else f"of {request.calibration}"
     return Check(
         source=str(request.source),
         inputs=f"{expected.samples} inputs {source}",

@@ -17,7 +17,7 @@ from edgepress.config.quant import (
     Int16x8,
     QuantConfig,
 )
-from edgepress.datasets.prepared import Array
+from edgepress.datasets.samples import Samples
 from edgepress.errors import ConfigError, ConversionError, EdgepressError
 from edgepress.graph.formats import number_format
 from edgepress.standalone.request import SAMPLES, Request
@@ -36,7 +36,7 @@ _QUANTS: dict[str, QuantConfig] = {
 def quantised_as_asked(
     request: Request,
     model: onnx.ModelProto,
-    given: Array | None,
+    given: Samples | None,
     progress: Callable[[str], None],
     tell: Callable[[str], None],
 ) -> onnx.ModelProto:
@@ -45,7 +45,7 @@ def quantised_as_asked(
     Args:
         request: with a `quant` other than none.
         model: normalised, in float32.
-        given: calibration inputs (n, ...), as the model takes them; None where the format needs none.
+        given: calibration inputs, as the model takes them; None where the format needs none.
         progress: takes a line about what begins.
         tell: takes a line about what does not suit the format.
 
@@ -75,7 +75,7 @@ def quantised_as_asked(
         ) from error
 
 
-def _first(given: Array | None, samples: int) -> Array:
+def _first(given: Samples | None, samples: int) -> Samples:
     assert given is not None, "the request would have been refused"
     return given[:samples]
 

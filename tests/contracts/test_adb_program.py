@@ -75,7 +75,7 @@ def test_a_phones_python_measures_and_nothing_of_the_run_is_left(plugged, small_
     measured = measure(phone, small_models)
     images = np.load(small_models / "images.npy")
     for run, name in ((measured.candidate, "int8.tflite"), (measured.baseline, "float.tflite")):
-        np.testing.assert_array_equal(run.outputs, expected_outputs(small_models / name, images))
+        np.testing.assert_array_equal(run.output, expected_outputs(small_models / name, images))
         assert (run.timings.durations_ms > 0).all()
     assert measured.machine["cpu"] == "Acme Phone 1 (Fast 2)"
     sent = [file.suffix for file in Path(phone.directory, "files").iterdir()]

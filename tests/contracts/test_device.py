@@ -105,11 +105,9 @@ class DeviceContract:
             expected = expected_outputs(model, images, self.kernels)
             integers = np.issubdtype(expected.dtype, np.integer)
             allowed = 0 if integers else self.tolerance * np.ptp(expected)
-            np.testing.assert_allclose(
-                run.outputs.astype(float), expected.astype(float), rtol=0, atol=allowed
-            )
-            assert run.outputs.dtype == expected.dtype
-            assert run.outputs.std(axis=0).min() > 0
+            np.testing.assert_allclose(run.output.astype(float), expected.astype(float), rtol=0, atol=allowed)
+            assert run.output.dtype == expected.dtype
+            assert run.output.std(axis=0).min() > 0
 
     def test_logits_of_the_candidate_are_close_to_those_of_the_baseline(self, measured):
         difference = np.abs(measured.candidate.logits - measured.baseline.logits)
@@ -118,8 +116,8 @@ class DeviceContract:
 
     def test_codes_are_known_where_the_output_is_quantised(self, measured, pair):
         integer = pair.candidate.name.startswith("int8") and pair.runtime == "tflite"
-        assert (measured.candidate.codes is not None) == integer
-        assert measured.baseline.codes is None
+        assert bool(measured.candidate.codes) == integer
+        assert not measured.baseline.codes
 
     def test_the_kind_of_figures_is_told(self, measured):
         assert measured.kind == self.kind
@@ -162,8 +160,8 @@ class DeviceContract:
 
     def test_a_second_measurement_predicts_the_same(self, device, measured, pair, small_models):
         again = device.measure(pair, small_models / "images.npy")
-        np.testing.assert_array_equal(again.candidate.outputs, measured.candidate.outputs)
-        np.testing.assert_array_equal(again.baseline.outputs, measured.baseline.outputs)
+        np.testing.assert_array_equal(again.candidate.output, measured.candidate.output)
+        np.testing.assert_array_equal(again.baseline.output, measured.baseline.output)
 
     @pytest.mark.parametrize("name", ["tflite int8", "onnxruntime int8"])
     @pytest.mark.parametrize(
@@ -256,10 +254,10 @@ class TestLocal(DeviceContract):
     def test_a_slow_device_predicts_in_parts(self, small_models, monkeypatch):
         pair = make_pair(small_models, "tflite int8")
         device = LinuxDevice(LocalHost(), self.config.kernels, None)
-        whole = device.measure(pair, small_models / "images.npy").candidate.outputs
+        whole = device.measure(pair, small_models / "images.npy").candidate.output
         monkeypatch.setattr(prediction, "_PART_S", 0)  # a sample a part
         np.testing.assert_array_equal(
-            device.measure(pair, small_models / "images.npy").candidate.outputs, whole
+            device.measure(pair, small_models / "images.npy").candidate.output, whole
         )
 
     def test_the_processes_keep_to_the_cpus_that_are_asked_for(self, small_models):

@@ -40,7 +40,7 @@ def test_every_processor_gives_the_same_integers(emulated_board, small_models, c
     pair = test_device.make_pair(small_models, "tflite int8")
     found = open_device(dataclasses.replace(CONFIG, cpu=cpu)).measure(pair, images)
     here = open_device(LOCAL).measure(pair, images)
-    np.testing.assert_array_equal(found.candidate.outputs, here.candidate.outputs)
+    np.testing.assert_array_equal(found.candidate.output, here.candidate.output)
     assert found.machine["cpu"].startswith(f"{cpu}, emulated by QEMU ")
     assert found.machine["architecture"] == "aarch64"
 
@@ -86,6 +86,6 @@ def test_a_virtual_raspberry_pi_is_not_taken_for_a_real_one(emulated_board, boar
         pair = test_device.make_pair(small_models, name)
         found = open_device(pi).measure(pair, small_models / "images.npy")
         here = open_device(LOCAL).measure(pair, small_models / "images.npy")
-        np.testing.assert_array_equal(found.candidate.outputs, here.candidate.outputs)
+        np.testing.assert_array_equal(found.candidate.output, here.candidate.output)
         assert (found.kind, found.machine["architecture"]) == ("emulated", "aarch64")
         assert (found.candidate.timings, found.candidate.memory) == (None, None)

@@ -114,7 +114,7 @@ def test_what_login_scripts_say_is_passed_over(board, measure, pair):
     finally:
         greeting.unlink()
     assert measured.candidate.outputs is not None
-    assert len(measured.candidate.outputs) == 40
+    assert len(measured.candidate.output) == 40
 
 
 def test_an_unknown_host_key_is_refused(board, measure, pair):
@@ -228,13 +228,13 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_sent(board, measure
 
 
 def test_half_a_file_is_continued_and_a_wrong_half_is_replaced(board, measure, pair):
-    expected = measure(pair).candidate.outputs
+    expected = measure(pair).candidate.output
     sent = sent_as(board, pair.candidate)
     half, content = sent.with_name(f"{sent.name}.part"), sent.read_bytes()
     for start in (content[: len(content) // 2], b"wrong" * 10, content + b"too long"):
         sent.unlink()
         half.write_bytes(start)
-        np.testing.assert_array_equal(measure(pair).candidate.outputs, expected)
+        np.testing.assert_array_equal(measure(pair).candidate.output, expected)
         assert sent.read_bytes() == content
         assert not half.exists()
 

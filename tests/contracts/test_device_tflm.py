@@ -106,7 +106,7 @@ class TestTflm(DeviceContract):
         assert measured.baseline.figures["tensor_arena_bytes"] is None
         assert re.search(remark, measured.baseline.figures["remark"])
         assert measured.baseline.memory is None
-        assert len(measured.baseline.outputs) == 40
+        assert len(measured.baseline.output) == 40
 
     @pytest.mark.parametrize("name", ARCHITECTURES)
     def test_built_in_architectures_give_what_the_reference_kernels_give(self, device, built_in_models, name):
@@ -116,8 +116,8 @@ class TestTflm(DeviceContract):
         # TFLM rounds a sum twice, LiteRT once: 33.4998 becomes 34 in one, 33 in the other.
         assert candidate["reference_agreement"]["top1"] == 1
         assert candidate["reference_agreement"]["identical"] > 0.99
-        assert measured.candidate.outputs.dtype == np.int8
-        assert measured.candidate.outputs.std(axis=0).min() > 0
+        assert measured.candidate.output.dtype == np.int8
+        assert measured.candidate.output.std(axis=0).min() > 0
         assert 0 < candidate["tensor_arena_bytes"] < baseline["tensor_arena_bytes"]
 
 

@@ -28,7 +28,9 @@ LOGITS = np.array([[5, 1, 0], [0, 7, 1], [1, 2, 9], [8, 0, 1]], np.float32)  # t
 def make_run(outputs=LOGITS, codes=None, durations=((2, 2, 2), (2, 2, 2))) -> ModelRun:
     times = np.array(durations, np.float64)[:, np.newaxis]
     timings = Timings(times, np.full(len(times), 3.5), np.full(len(times), 0.25), steady=True)
-    return ModelRun(np.asarray(outputs), codes, timings, Memory(5_000_000, 4_000_000))
+    given = np.asarray(outputs)
+    own = {} if codes is None else {"logits": codes}
+    return ModelRun({"logits": given}, own, timings, Memory(5_000_000, 4_000_000), samples=len(given))
 
 
 def make_measurement(folder: Path, runtime="tflite", candidate=None, baseline=None) -> Measurement:
@@ -125,7 +127,7 @@ def test_logits_of_codes_are_dequantised_as_onnx_does():
     expected = (np.array([[-128, 0, 127]], np.float32) - np.float32(61)) * np.float32(0.007)
     np.testing.assert_array_equal(run.logits, expected)
     assert run.logits.dtype == np.float32
-    dequantised = replace(run, outputs=expected)
+    dequantised = replace(run, outputs={"logits": expected})
     np.testing.assert_array_equal(dequantised.logits, expected)
 
 

@@ -12,7 +12,7 @@ class TestParity:
 
     def test_measures_difference_and_agreement(self) -> None:
         other = self.LOGITS + np.array([[0, 0, 0], [0, 0.0005, 0], [0, 0.002, 0]], np.float32)
-        metrics = parity(Reference(self.LOGITS, PYTORCH), other)
+        metrics = parity(Reference([self.LOGITS], PYTORCH), {"logits": other}, 3)
         assert metrics["max_abs_diff"] == pytest.approx(0.002, rel=1e-3)
         assert metrics["top1_agreement"] == pytest.approx(2 / 3)
 
@@ -21,11 +21,11 @@ class TestParity:
         with pytest.raises(
             UnsupportedModelError, match="same logits for every sample; expected them to vary"
         ):
-            parity(Reference(constant, PYTORCH), constant)
+            parity(Reference([constant], PYTORCH), {"logits": constant}, 3)
 
     @pytest.mark.parametrize("wrong", [0.1, np.nan])
     def test_disagreement_is_refused(self, wrong: float) -> None:
         other = self.LOGITS.copy()
         other[1, 1] += wrong
         with pytest.raises(UnsupportedModelError, match=r"from PyTorch's; expected at most 0\.003"):
-            parity(Reference(self.LOGITS, PYTORCH), other)
+            parity(Reference([self.LOGITS], PYTORCH), {"logits": other}, 3)

@@ -321,7 +321,11 @@ def test_a_broken_file_of_the_users_is_not_said_to_be_the_pipelines(
         (["int8.tflite", "--baseline", "float.onnx"], "float.onnx cannot be profiled; "),
         (["--baseline", "float.onnx"], "--baseline is given without a model"),
         (["int8.tflite", "--runs", "0"], "--runs is 0; expected an integer >= 1"),
-        ([], "models/convert-tflite/model.tflite does not exist; make it with: dvc repro"),
+        (
+            [],
+            "cannot read models/convert-tflite/conversion.json: No such file or directory; "
+            "make it with: dvc repro",
+        ),
     ],
 )
 def test_a_mistake_gives_one_line(small_models, monkeypatch, capsys, arguments, message):

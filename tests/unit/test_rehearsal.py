@@ -236,7 +236,9 @@ def test_a_trained_network_from_a_file_is_only_read(op: str, tmp_path: Path) -> 
     assert taken.dropped is not None
     assert taken.dropped.op_type == op
     logits = run_onnx(taken.model, split.inputs())
-    np.testing.assert_allclose(taken.as_in_the_file(logits), run_onnx(model, split.inputs()), atol=1e-5)
+    np.testing.assert_allclose(
+        taken.as_in_the_file({"logits": logits})[0], run_onnx(model, split.inputs()), atol=1e-5
+    )
 
 
 def test_a_softmax_over_the_channels_of_one_pixel_is_taken_off(tmp_path: Path) -> None:
@@ -253,7 +255,7 @@ def test_a_softmax_over_the_channels_of_one_pixel_is_taken_off(tmp_path: Path) -
     assert taken.dropped is not None
     assert not any(node.op_type == "Softmax" for node in taken.model.graph.node)
     inputs = task(20, seed=1).inputs()
-    shares = taken.as_in_the_file(run_onnx(taken.model, inputs))
+    (shares,) = taken.as_in_the_file({"logits": run_onnx(taken.model, inputs)})
     np.testing.assert_allclose(shares, run_onnx(model, inputs), atol=1e-5)
 
 

@@ -35,7 +35,7 @@ def loaded(folder: Path, model: str, runtime: str) -> list[dict[str, object]]:
     return [
         {"do": "start", "runtime": runtime},
         {"do": "load", "model": str(folder / model), "threads": 1},
-        {"do": "inputs", "path": str(folder / "images.npy"), "layout": "auto"},
+        {"do": "inputs", "files": {"input": str(folder / "images.npy")}},
     ]
 
 
@@ -45,14 +45,14 @@ def test_it_loads_times_and_predicts(small_models, tmp_path):
         *loaded(small_models, "int8.tflite", "tflite"),
         {"do": "time", "runs": 7},
         {"do": "stats"},
-        {"do": "predict", "outputs": str(target)},
+        {"do": "predict", "outputs": [str(target)]},
         {"do": "quit"},
     )
     start, load, inputs, times, stats, predict, end = answers
     assert [inputs, predict, end] == [{"samples": 40}, {"predicted": 40, "samples": 40}, {}]
     assert start["pid"] > 0
-    assert load["output"]["dtype"] == "int8"
-    assert load["output"]["scale"] > 0
+    assert load["outputs"][0]["dtype"] == "int8"
+    assert load["outputs"][0]["scale"] > 0
     assert len(times["durations_ns"]) == 7
     assert stats["idle_memory_bytes"] <= stats["peak_memory_bytes"]
     outputs = np.load(target)
@@ -63,9 +63,9 @@ def test_it_predicts_in_parts(small_models, tmp_path):
     whole, part, rest = (tmp_path / f"{name}.npy" for name in ("whole", "part", "rest"))
     *_, one, others = ask(
         *loaded(small_models, "int8.tflite", "tflite"),
-        {"do": "predict", "outputs": str(whole)},
-        {"do": "predict", "outputs": str(part), "seconds": 0},
-        {"do": "predict", "outputs": str(rest), "first": 1},
+        {"do": "predict", "outputs": [str(whole)]},
+        {"do": "predict", "outputs": [str(part)], "seconds": 0},
+        {"do": "predict", "outputs": [str(rest)], "first": 1},
     )
     assert (one["predicted"], others["predicted"]) == (1, 39)
     np.testing.assert_array_equal(np.concatenate([np.load(part), np.load(rest)]), np.load(whole))
@@ -100,8 +100,8 @@ def test_it_can_be_asked_what_a_machine_is_where_numpy_is_absent(tmp_path):
 
 
 def test_a_float_output_made_of_codes_tells_their_scale(small_models):
-    own = ask(*loaded(small_models, "int8.tflite", "tflite"))[1]["output"]
-    dequantised = ask(*loaded(small_models, "int8_float_io.tflite", "tflite"))[1]["output"]
+    own = ask(*loaded(small_models, "int8.tflite", "tflite"))[1]["outputs"][0]
+    dequantised = ask(*loaded(small_models, "int8_float_io.tflite", "tflite"))[1]["outputs"][0]
     assert dequantised == {**own, "dtype": "float32"}
 
 
@@ -127,7 +127,10 @@ def test_errors_are_answers_and_the_program_lives_on(small_models):
 
 @pytest.mark.parametrize(("runtime", "model"), [("tflite", "int8.tflite"), ("onnxruntime", "int8.onnx")])
 def test_it_imports_neither_a_framework_nor_this_project(small_models, tmp_path, runtime, model):
-    requests = [*loaded(small_models, model, runtime), {"do": "predict", "outputs": str(tmp_path / "o.npy")}]
+    requests = [
+        *loaded(small_models, model, runtime),
+        {"do": "predict", "outputs": [str(tmp_path / "o.npy")]},
+    ]
     code = (
         "import json, sys\n"
         "sys.path.insert(0, sys.argv[1])\n"

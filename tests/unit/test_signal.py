@@ -111,9 +111,12 @@ def test_noise_that_drowns_what_differs_between_samples_is_told():
     assert not measured(expected + 1e-3, expected).drowned
 
 
-def test_top1_is_the_share_of_equal_classes_of_vectors_alone():
+def test_top1_is_the_share_of_rows_with_the_same_largest_element():
     expected = np.array([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0], [3.0, 0.0]])
     assert measured(expected[:, ::-1], expected).top1 == 0
     assert measured(np.where(expected == 3, -1, expected), expected).top1 == 0.75
-    assert measured(np.ones((2, 2, 2)), np.ones((2, 2, 2))).top1 is None
+    tokens = np.eye(4)[[[0, 1, 2], [3, 3, 1]]]  # (samples, tokens, classes)
+    assert measured(tokens[:, ::-1], tokens).top1 == pytest.approx(1 / 3)
+    assert measured(np.ones((2, 2, 2, 2)), np.ones((2, 2, 2, 2))).top1 is None
+    assert measured(np.ones((2, 2), int), np.ones((2, 2), int)).top1 is None
     assert measured(np.ones((2, 1)), np.ones((2, 1))).top1 is None

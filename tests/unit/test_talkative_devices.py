@@ -31,7 +31,7 @@ from edgepress.provision.named import configuration
 from edgepress.provision.setup import _note
 
 START = '{"pid": 7}'
-TENSOR = {"dims": [1, 4], "dtype": "float32", "scale": None, "zero_point": None}
+TENSOR = {"name": "t", "dims": [1, 3], "dtype": "float32", "scale": None, "zero_point": None}
 
 
 class Talker(LocalConnection):
@@ -109,7 +109,11 @@ BY_VERB = {
     "inputs": ('{"samples": 1e400}', {}, "'samples' is inf; expected a count"),
     "predict": ('{"predicted": 0, "samples": 9}', {}, "'predicted' is 0; expected a count from 1"),
     "stats": (START, {}, "no 'peak_memory_bytes' in it"),
-    "load": (json.dumps({"load_ms": 1, "input": TENSOR, "output": {}}), {}, "'output' is .*; expected a"),
+    "load": (
+        json.dumps({"load_ms": 1, "inputs": [TENSOR], "outputs": [{}]}),
+        {},
+        "'outputs' is .*; expected tensors",
+    ),
     "conditions": ('{"cpus": 1}', {}, "no 'governor' in it"),
     "sustain": (
         '{"inferences": 1, "begin_s": 5, "end_s": 5, "first_p50_ms": 1, "last_p50_ms": 1}',
@@ -233,15 +237,16 @@ def test_only_the_last_words_of_a_log_are_read(tmp_path: Path) -> None:
 def test_outputs_must_be_as_many_as_the_device_says(
     content: "np.ndarray | bytes", samples: int, message: str | None, tmp_path: Path
 ) -> None:
-    path = tmp_path / "outputs.npy"
+    path = tmp_path / "outputs-0.npy"
     path.write_bytes(content) if isinstance(content, bytes) else np.save(path, content)
     there = Talker(saying(START, '{"predicted": 2, "samples": 2}'), tmp_path)
     with start_runner(there, "tflite", Path("m"), XNNPACK, 20) as runner:
         if message is None:
-            assert outputs_of(runner, there, samples).shape == (2, 3)
+            (found,), count = outputs_of(runner, there, [TENSOR], samples)
+            assert (found.shape, count) == ((2, 3), samples)
         else:
             with pytest.raises(DeviceError, match=message):
-                outputs_of(runner, there, samples)
+                outputs_of(runner, there, [TENSOR], samples)
 
 
 class Somewhere(Host):

@@ -7,8 +7,10 @@ import onnx
 import onnxruntime as ort
 
 from edgepress.datasets.prepared import Array
+from edgepress.datasets.samples import Inputs, as_samples
 from edgepress.errors import UnsupportedModelError, setting
 from edgepress.graph.view import copy, initializers
+from edgepress.measure.entries import declared_entries
 
 Range = tuple[float, float]
 
@@ -20,8 +22,8 @@ class Activations:
     mean over the batch for one, others would change what each of them makes.
     """
 
-    def __init__(self, model: onnx.ModelProto, inputs: Array, names: Sequence[str] = ()) -> None:
-        self._entry, self.inputs = model.graph.input[0], inputs
+    def __init__(self, model: onnx.ModelProto, inputs: Inputs, names: Sequence[str] = ()) -> None:
+        self._entries, self._samples = declared_entries(model), as_samples(inputs)
         shown = copy(model)
         named = {output.name for output in model.graph.output}
         made = names or dict.fromkeys(name for node in model.graph.node for name in node.output if name)
@@ -36,12 +38,19 @@ class Activations:
         wanted = (end for end in self._session.get_outputs() if not names or end.name in names)
         self._names = [end.name for end in wanted if end.type == "tensor(float)"]
 
+    def entries(self) -> Iterator[Mapping[str, Array]]:
+        """The inputs that are floats, of each inference, without running it."""
+        for fed in self._samples.feeds(self._entries):
+            yield _floats(fed)
+
     def __iter__(self) -> Iterator[Mapping[str, Array]]:
-        """The tensors of each input in turn, by name, the input itself among them."""
-        batch = self._entry.type.tensor_type.shape.dim[0].dim_value or 1
-        for start in range(0, len(self.inputs), batch):
-            fed = {self._entry.name: self.inputs[start : start + batch]}
-            yield fed | dict(zip(self._names, self._session.run(self._names, fed), strict=True))
+        """The tensors of each input in turn, by name, the inputs that are floats among them."""
+        for fed in self._samples.feeds(self._entries):
+            yield _floats(fed) | dict(zip(self._names, self._session.run(self._names, fed), strict=True))
+
+
+def _floats(tensors: Mapping[str, Array]) -> dict[str, Array]:
+    return {name: values for name, values in tensors.items() if values.dtype == np.float32}
 
 
 def constant_ranges(model: onnx.ModelProto) -> dict[str, Range]:

@@ -13,7 +13,7 @@ from edgepress.compress.quantisation.saturation import saturated
 from edgepress.compress.quantisation.separated import WORD, faint, nodes_around, separated, tensors_of
 from edgepress.compress.quantisation.words import tensors_of_unit_range, unquantised_words
 from edgepress.config.quant import Calibration
-from edgepress.datasets.prepared import Array
+from edgepress.datasets.samples import Inputs
 from edgepress.errors import UnsupportedModelError, setting
 from edgepress.graph.view import initializers
 from edgepress.graph.weights import KERNEL_OPS
@@ -47,13 +47,13 @@ class Calibrated:
         )
 
 
-def calibrate(model: onnx.ModelProto, config: Calibration, inputs: Array) -> Calibrated:
-    """Find the range of each activation over raw inputs (n, C, H, W).
+def calibrate(model: onnx.ModelProto, config: Calibration, inputs: Inputs) -> Calibrated:
+    """Find the range of each activation over raw inputs.
 
     Args:
         model: float32, from `prepared`.
         config: which elements a range has to hold.
-        inputs: float32.
+        inputs: by name, or those of the only one (n, ...).
 
     Raises:
         UnsupportedModelError: a constant holds NaN, a weight infinity, or an activation becomes NaN.
@@ -72,7 +72,7 @@ def calibrate(model: onnx.ModelProto, config: Calibration, inputs: Array) -> Cal
     return Calibrated(cut.model, ranges, settled, tuple(apart), tuple(around))
 
 
-def calibrate_words(model: onnx.ModelProto, config: Calibration, inputs: Array) -> Calibrated:
+def calibrate_words(model: onnx.ModelProto, config: Calibration, inputs: Inputs) -> Calibrated:
     """As `calibrate`, for codes of 16 bits: what saturates in 8 does not in these, so no range is cut."""
     _check_constants(model)
     activations, floats = Activations(model, inputs), unquantised_words(model)

@@ -7,6 +7,7 @@ import onnx
 
 from edgepress.compress.quantisation.activations import Activations
 from edgepress.datasets.prepared import Array
+from edgepress.datasets.samples import Inputs
 
 _TELLING = 0.5
 """Of a dB: less is nothing to speak of."""
@@ -14,7 +15,7 @@ _TELLING = 0.5
 
 def warn_if_worse(
     model: onnx.ModelProto,
-    inputs: Array,
+    inputs: Inputs,
     chosen: onnx.ModelProto,
     plain: onnx.ModelProto,
     method: str,
@@ -24,7 +25,7 @@ def warn_if_worse(
 
     Args:
         model: float32.
-        inputs: of the calibration split, float32 (n, C, H, W).
+        inputs: of the calibration split.
         chosen: quantised, calibrated by `method`.
         plain: quantised, calibrated by minmax.
         method: as in the configuration.
@@ -38,10 +39,10 @@ def warn_if_worse(
         )
 
 
-def signal_to_noise_db(model: onnx.ModelProto, quantised: onnx.ModelProto, inputs: Array) -> float:
+def signal_to_noise_db(model: onnx.ModelProto, quantised: onnx.ModelProto, inputs: Inputs) -> float:
     """Of the outputs of a quantised model, that in which the float model's variance is least above the error.
 
-    In dB, over inputs (n, C, H, W) that run through both one by one; infinite where nothing differs.
+    In dB, over inputs that run through both one by one; infinite where nothing differs.
     """
     names = [output.name for output in model.graph.output]
     pairs = zip(Activations(model, inputs, names), Activations(quantised, inputs, names), strict=True)

@@ -18,6 +18,7 @@ import onnx
 from edgepress.compress.quantisation.activations import Activations
 from edgepress.compress.quantisation.kernel_codes import codes
 from edgepress.datasets.prepared import Array
+from edgepress.datasets.samples import Inputs
 from edgepress.graph.view import attributes
 from edgepress.graph.weights import Kernel
 
@@ -36,16 +37,16 @@ class LayerInputs:
     products: Array
 
 
-def layer_inputs(model: onnx.ModelProto, layers: Sequence[Kernel], inputs: Array) -> dict[str, LayerInputs]:
-    """What layers read when calibration inputs (n, C, H, W) run through a float model, by initializer.
+def layer_inputs(model: onnx.ModelProto, layers: Sequence[Kernel], inputs: Inputs) -> dict[str, LayerInputs]:
+    """What layers read when calibration inputs run through a float model, by initializer.
 
     Layers of more than 2400 inputs, and those whose padding is not written out, are left out.
     """
     taken = [kernel for kernel in layers if _is_taken(kernel)]
     sums = {kernel.initializer: _Sums() for kernel in taken}
     names = list(dict.fromkeys(kernel.node.input[0] for kernel in taken))
-    entry = model.graph.input[0].name
-    for tensors in Activations(model, inputs, [n for n in names if n != entry]) if taken else ():
+    entries = {entry.name for entry in model.graph.input}
+    for tensors in Activations(model, inputs, [n for n in names if n not in entries]) if taken else ():
         for kernel in taken:
             rows = _rows(kernel, tensors[kernel.node.input[0]]).astype(np.float64)
             sums[kernel.initializer].add(rows)

@@ -12,16 +12,25 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from edgepress.compress.quantisation.qdq import without_advice
 from edgepress.compress.quantisation.registry import Sources
 from edgepress.config.quant import Dynamic
+from edgepress.errors import UnsupportedModelError
 from edgepress.graph.batchnorm import fold_batchnorm
 from edgepress.graph.formats import number_format
 
 
 def quantise(model: onnx.ModelProto, config: Dynamic, sources: Sources) -> onnx.ModelProto:
-    """Ensures: the result quantises its activations dynamically."""
+    """Ensures: the result quantises its activations dynamically.
+
+    Raises:
+        UnsupportedModelError: nothing in the network can be quantised so.
+    """
     with tempfile.TemporaryDirectory() as folder, without_advice():
         source, target = Path(folder, "float.onnx"), Path(folder, "dynamic.onnx")
         onnx.save(fold_batchnorm(model), source)
         quantize_dynamic(source, target, per_channel=True, weight_type=QuantType.QInt8)
         quantised = onnx.load(target)
-    assert number_format(quantised) == "dynamic"
+    if number_format(quantised) != "dynamic":
+        raise UnsupportedModelError(
+            "quant=dynamic: the network has no layer with constant weights of which ONNX Runtime makes "
+            "integers, outside of branches and loops; choose another quant"
+        )
     return quantised

@@ -15,6 +15,7 @@ from edgepress.compress.quantisation.preparing import prepared, rewritten
 from edgepress.compress.quantisation.ptq import quantise_folded
 from edgepress.compress.quantisation.registry import Sources
 from edgepress.config.quant import Int4Weights
+from edgepress.datasets.samples import Inputs
 from edgepress.errors import UnsupportedModelError
 from edgepress.graph.batchnorm import fold_batchnorm
 from edgepress.graph.normalise.native import raise_opset
@@ -62,7 +63,7 @@ def quantise(model: onnx.ModelProto, config: Int4Weights, sources: Sources) -> o
 
 
 def _rounded(
-    model: onnx.ModelProto, chosen: list[Kernel], inputs: Array
+    model: onnx.ModelProto, chosen: list[Kernel], inputs: Inputs
 ) -> tuple[onnx.ModelProto, dict[str, Array]]:
     """The model with these kernels rounded to 4 bits and biases that make up for it, and the scales."""
     coarse, scales, read = copy(model), dict[str, Array](), layer_inputs(model, chosen, inputs)

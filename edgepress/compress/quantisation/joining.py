@@ -26,9 +26,10 @@ from edgepress.compress.quantisation.rounding import decibels, step_noise
 from edgepress.compress.quantisation.scales import UNIT, unit_range
 from edgepress.compress.quantisation.sharing import Ranges, constant_ranges, scale_groups
 from edgepress.compress.quantisation.trial import Tensors, Trial
-from edgepress.datasets.prepared import Array
+from edgepress.datasets.samples import Inputs, as_samples
 from edgepress.graph.kept_floats import follow, joined_ranges, keep_float, stays_float
 from edgepress.graph.view import consumers, copy, initializers, replace_nodes, set_initializer
+from edgepress.measure.entries import declared_entries
 
 _LOSS = 1.0
 """dB by which a range may raise the noise: as one 12% wider does where there is no other noise."""
@@ -49,14 +50,14 @@ Bounds = tuple[float, float]
 
 
 def with_joins(
-    model: onnx.ModelProto, ranges: Ranges, inputs: Array
+    model: onnx.ModelProto, ranges: Ranges, inputs: Inputs
 ) -> tuple[onnx.ModelProto, dict[str, Bounds]]:
     """Mark the nodes that stay in floats, and put an Identity where an operand is requantised.
 
     Args:
         model: float32, from `prepared`.
         ranges: of its activations by tensor name.
-        inputs: (n, ...) float32, from which those to measure with are taken.
+        inputs: from which those to measure with are taken.
 
     Returns:
         The model and the ranges of its tensors; the same ones where no operand's range differs from a join's.
@@ -67,7 +68,7 @@ def with_joins(
     own, found = own_ranges(groups, known), find_joins(model, known)
     if not any(_apart(own[name], join.bounds(own)) for join in found for name in join.operands):
         return model, dict(ranges)
-    decided, trial = copy(model), Trial(model, own, _feeds(model.graph.input[0], inputs))
+    decided, trial = copy(model), Trial(model, own, _feeds(model, inputs))
     trial.watch({name for join in found for name in (*join.operands, join.result)})
     mark(decided, _in_floats(model, found, own, trial))
     _keep_input(decided)
@@ -75,11 +76,13 @@ def with_joins(
     return decided, {**ranges, **fresh}
 
 
-def _feeds(entry: onnx.ValueInfoProto, inputs: Array) -> list[Tensors]:
+def _feeds(model: onnx.ModelProto, inputs: Inputs) -> list[Tensors]:
     """Inputs from all over, one by one or as many as the model wants at once."""
-    batch = entry.type.tensor_type.shape.dim[0].dim_value or 1
-    starts = np.linspace(0, len(inputs) - batch, min(_INPUTS, max(len(inputs) // batch, 1))).astype(int)
-    return [{entry.name: inputs[start : start + batch]} for start in starts]
+    entries, samples = declared_entries(model), as_samples(inputs)
+    batch = samples.group(entries)
+    count = min(_INPUTS, max(len(samples) // batch, 1))
+    starts = np.linspace(0, max(len(samples) - batch, 0), count).astype(int)
+    return [next(samples[start : start + batch].feeds(entries)) for start in starts]
 
 
 def _apart(own: Bounds, shared: Bounds) -> bool:
@@ -136,13 +139,14 @@ def mark(model: onnx.ModelProto, reasons: Mapping[str, str]) -> None:
 
 def _keep_input(model: onnx.ModelProto) -> None:
     """An input that floats alone read is quantised all the same: so it has its range, in codes or not."""
-    name = model.graph.input[0].name
-    readers = consumers(model)[name]
-    if readers and all(stays_float(node) for node in readers):
-        codes = f"{JOINED}.{name}"
-        for node in readers:
-            node.input[:] = [codes if one == name else one for one in node.input]
-        replace_nodes(model, [onnx.helper.make_node("Identity", [name], [codes], codes), *model.graph.node])
+    for entry in declared_entries(model):
+        readers = consumers(model)[entry.name]
+        if entry.dtype == "float32" and readers and all(stays_float(node) for node in readers):
+            name, codes = entry.name, f"{JOINED}.{entry.name}"
+            for node in readers:
+                node.input[:] = [codes if one == name else one for one in node.input]
+            identity = onnx.helper.make_node("Identity", [name], [codes], codes)
+            replace_nodes(model, [identity, *model.graph.node])
 
 
 def _requantised(

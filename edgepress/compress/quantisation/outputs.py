@@ -7,6 +7,7 @@ import onnx
 
 from edgepress.compress.quantisation.activations import Activations
 from edgepress.datasets.prepared import Array
+from edgepress.datasets.samples import Inputs
 from edgepress.graph.kept_floats import blur, blurred_outputs, float_joins
 
 _INPUTS = 16
@@ -14,14 +15,14 @@ _CODES = 255
 
 
 def tell_outputs(
-    model: onnx.ModelProto, quantised: onnx.ModelProto, inputs: Array, tell: Callable[[str], None]
+    model: onnx.ModelProto, quantised: onnx.ModelProto, inputs: Inputs, tell: Callable[[str], None]
 ) -> None:
     """Say what stays in floats because of what is joined, and which outputs have one code for all inputs.
 
     Args:
         model: float32.
         quantised: the same in int8, on which the latter is noted.
-        inputs: (n, ...) float32, of which a few are tried.
+        inputs: of which a few are tried.
         tell: takes each line.
     """
     chosen = inputs[:: max(len(inputs) // _INPUTS, 1)]
@@ -36,7 +37,7 @@ def tell_outputs(
         tell(line)
 
 
-def _values(model: onnx.ModelProto, inputs: Array, names: Sequence[str]) -> dict[str, Array]:
+def _values(model: onnx.ModelProto, inputs: Inputs, names: Sequence[str]) -> dict[str, Array]:
     rows = list(Activations(model, inputs, names))
     return {
         name: np.concatenate([np.atleast_1d(row[name]) for row in rows]) for name in names if name in rows[0]

@@ -15,6 +15,7 @@ from edgepress.compress.quantisation.qdq import int8_scales, write_qdq
 from edgepress.compress.quantisation.registry import Sources
 from edgepress.config.quant import Calibration, Int8
 from edgepress.datasets.prepared import Array
+from edgepress.datasets.samples import Inputs
 from edgepress.graph.batchnorm import fold_batchnorm
 
 
@@ -36,7 +37,7 @@ def quantise(model: onnx.ModelProto, config: Int8, sources: Sources) -> onnx.Mod
 def quantise_folded(
     model: onnx.ModelProto,
     calibration: Calibration,
-    inputs: Array,
+    inputs: Inputs,
     scales: Mapping[str, Array],
     tell: Callable[[str], None],
     exact: onnx.ModelProto,
@@ -47,7 +48,7 @@ def quantise_folded(
     Args:
         model: float32, from `prepared`.
         calibration: how ranges are found.
-        inputs: what they are found in, float32 (n, C, H, W).
+        inputs: what they are found in.
         scales: as in `write_qdq`.
         tell: takes lines that whoever runs it should read.
         exact: the network that is to be approximated.

@@ -23,9 +23,11 @@ from edgepress.compress.quantisation.scales import UNIT, scale_and_zero_point, u
 from edgepress.compress.quantisation.sharing import Ranges, shared_ranges
 from edgepress.compress.quantisation.unscaling import unscaled
 from edgepress.datasets.prepared import Array
+from edgepress.datasets.samples import Inputs, as_samples
 from edgepress.graph.input_scaling import Coded
 from edgepress.graph.view import initializers, producers
 from edgepress.graph.weights import kernels
+from edgepress.measure.entries import declared_entries
 
 _FIXED_RANGES = {"Sigmoid": (0.0, 255 / 256), "Softmax": (0.0, 255 / 256), "Tanh": (-1.0, 127 / 128)}
 """TFLite's int8 kernels of these demand exactly these output scales: 1/256 and 1/128."""
@@ -52,8 +54,8 @@ def without_advice() -> Iterator[None]:
 class _OneBatch(CalibrationDataReader):
     """What onnxruntime wants to calibrate with; ranges are given, so what it finds is not used."""
 
-    def __init__(self, name: str, inputs: Array) -> None:
-        self._batches = iter([{name: inputs}])
+    def __init__(self, model: onnx.ModelProto, sample: Inputs) -> None:
+        self._batches = as_samples(sample).feeds(declared_entries(model))
 
     def get_next(self) -> dict[str, Array] | None:
         return next(self._batches, None)
@@ -69,7 +71,7 @@ def write_qdq(
     ranges: Ranges,
     per_channel: bool,
     kernel_scales: Mapping[str, Array],
-    sample: Array,
+    sample: Inputs,
     floats: Collection[str] = (),
 ) -> onnx.ModelProto:
     """Quantise a float model to int8 QDQ.
@@ -80,7 +82,7 @@ def write_qdq(
         per_channel: one scale for each output channel of a kernel instead of one for each kernel.
         kernel_scales: scales (channels,) for kernels whose codes must come out as given; others get
             theirs from their largest magnitude.
-        sample: one input (1, C, H, W) float32, for onnxruntime's own calibration, whose result is not used.
+        sample: one of each input, for onnxruntime's own calibration, whose result is not used.
         floats: names of nodes that stay in floats, besides those that always do; what they read or make, and
             nothing else does, needs no range.
 
@@ -111,7 +113,7 @@ def write_qdq(
         quantize_static(
             source,
             target,
-            _OneBatch(model.graph.input[0].name, sample),
+            _OneBatch(model, sample),
             quant_format=QuantFormat.QDQ,
             per_channel=per_channel,
             activation_type=QuantType.QUInt8,
@@ -128,7 +130,7 @@ def write_qdq(
 
 def _activations(model: onnx.ModelProto) -> list[str]:
     made = (name for node in model.graph.node for name in node.output if name)
-    return [model.graph.input[0].name, *made]
+    return [*(entry.name for entry in declared_entries(model) if entry.dtype == "float32"), *made]
 
 
 def op_types(model: onnx.ModelProto) -> list[str]:

@@ -18,18 +18,19 @@ from edgepress.config.quant import (
     Int16x8,
     QuantConfig,
 )
-from edgepress.datasets.prepared import Array
+from edgepress.datasets.samples import Inputs
 
 
 @dataclass(frozen=True)
 class Sources:
     """What a quantiser may read, fetched only when it does.
 
-    `calibration(n)` gives n raw inputs (n, C, H, W) float32. `clusters` is the size of the codebook that
-    the kernels share and that must survive, 0 if none. `tell` takes a line that whoever runs it should read.
+    `calibration(n)` gives n raw inputs, by name or those of an only one (n, ...). `clusters` is the size of
+    the codebook that the kernels share and that must survive, 0 if none. `tell` takes a line that whoever
+    runs it should read.
     """
 
-    calibration: Callable[[int], Array]
+    calibration: Callable[[int], Inputs]
     tuning: Callable[[], TuningData]
     clusters: int
     tell: Callable[[str], None] = print

@@ -39,14 +39,15 @@ def separated(
         floats: the names of nodes that get no quantisation.
         steps: BYTE or WORD.
     """
-    entry = model.graph.input[0].name
-    places = {entry: _Places(ranges[entry], steps)}
-    places[entry].add(activations.inputs)
-    if suspects := dict.fromkeys(_suspects(model, ranges, floats, steps)):
-        places |= {name: _Places(ranges[name], steps) for name in suspects}
-        for tensors in activations:
-            for name in suspects:
-                places[name].add(tensors[name])
+    entries = [entry.name for entry in model.graph.input if entry.name in ranges]
+    suspects = dict.fromkeys(_suspects(model, ranges, floats, steps))
+    places = {name: _Places(ranges[name], steps) for name in (*entries, *suspects)}
+    for tensors in activations.entries():
+        for name in entries:
+            places[name].add(tensors[name])
+    for tensors in activations if suspects else ():
+        for name in suspects:
+            places[name].add(tensors[name])
     found = {name for name, each in places.items() if each.are_apart}
     return [name for name, bounds in ranges.items() if name in found or _is_far(bounds, steps)]
 

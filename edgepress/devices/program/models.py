@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from edgepress.devices.program.tensors import Array, Tensor
 
@@ -27,13 +27,17 @@ class Kernels(NamedTuple):
 class Model(Protocol):
     """A model in its runtime."""
 
-    input: Tensor
-    output: Tensor
+    inputs: list[Tensor]
+    outputs: list[Tensor]
     load_ns: int | None = None
     """How long the runtime took to load it, without what this program asked it then."""
 
-    def run(self, tensor: Array) -> Array:
-        """One inference."""
+    def run(self, tensors: Sequence[Array]) -> list[Array]:
+        """One inference: the outputs for these inputs, each in the model's order."""
+
+    def fit(self, tensors: Sequence[Array]) -> None:
+        """Take inputs of these sizes from now on, where the model leaves some open."""
+        return  # most need not be told
 
     def resize(self, batch: int) -> None:
         """Take and give that many samples at a time."""

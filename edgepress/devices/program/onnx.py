@@ -9,19 +9,27 @@ from typing import TYPE_CHECKING, Any
 
 from edgepress.devices.program.answers import Answer, RequestError
 from edgepress.devices.program.models import CPU, Kernels, Model
-from edgepress.devices.program.tensors import Tensor, choose, show, single
+from edgepress.devices.program.tensors import Tensor, show
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edgepress.devices.program.tensors import Array
 
-_ONNX_TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
+_ONNX_TYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(bool)": "bool",
+    **{f"tensor({kind}{bits})": f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
+}
 _KERNEL = "_kernel_time"
 
 
 class OnnxModel(Model):
     """An `.onnx` in ONNX Runtime."""
 
-    def __init__(self, library: Any, path: str, threads: int, output: int | None, kernels: Kernels) -> None:
+    def __init__(self, library: Any, path: str, threads: int, kernels: Kernels) -> None:
         available = library.get_available_providers()
         if kernels.provider not in available:
             raise RequestError(
@@ -36,21 +44,20 @@ class OnnxModel(Model):
         self._session = library.InferenceSession(path, options, providers=[kernels.provider])
         self.load_ns = time.perf_counter_ns() - begin
         self._resolver = kernels.provider if kernels.provider == CPU else self._assigned(kernels.provider)
-        chosen = choose(self._session.get_outputs(), output)
-        self._names = [chosen.name]
-        self._input = single(self._session.get_inputs(), "inputs").name
-        self.input = _onnx_tensor(self._session.get_inputs()[0])
-        self.output = _onnx_tensor(chosen)
+        self.inputs = [_onnx_tensor(each) for each in self._session.get_inputs()]
+        self.outputs = [_onnx_tensor(each) for each in self._session.get_outputs()]
+        self._names = [each.name for each in self.inputs]
 
-    def run(self, tensor: Array) -> Array:
+    def run(self, tensors: Sequence[Array]) -> list[Array]:
         """One inference."""
-        result: Array = self._session.run(self._names, {self._input: tensor})[0]
-        return result
+        results: list[Array] = self._session.run(None, dict(zip(self._names, tensors, strict=True)))
+        return results
 
     def resize(self, batch: int) -> None:
         """Take and give that many samples at a time."""
-        if self.input.dims[0] not in (None, batch):
-            raise ValueError(f"it takes inputs {show(self.input.dims)}")
+        for each in self.inputs:
+            if each.dims[0] not in (None, batch):
+                raise ValueError(f"it takes inputs {show(each.dims)}")
 
     def op_resolver(self) -> str:
         """The execution provider whose kernels run."""
@@ -134,4 +141,4 @@ def _onnx_tensor(value: Any) -> Tensor:
             "model", f"{value.name} is a {value.type}; expected one of: {', '.join(_ONNX_TYPES)}"
         )
     dims = [length if isinstance(length, int) else None for length in value.shape]
-    return Tensor(dims, _ONNX_TYPES[value.type], None, None)
+    return Tensor(dims, _ONNX_TYPES[value.type], None, None, value.name)

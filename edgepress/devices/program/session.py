@@ -19,7 +19,7 @@ from edgepress.devices.program.bare import Bare
 from edgepress.devices.program.machine import conditions, emulated, keep_to, machine, peak_memory_bytes
 from edgepress.devices.program.models import Kernels, Model, Runtime
 from edgepress.devices.program.onnx import OnnxModel, by_node
-from edgepress.devices.program.tensors import axes, blame_model, show, to_model_type
+from edgepress.devices.program.tensors import Feed, blame_model, feed, joined, matched, show
 from edgepress.devices.program.tflite import TfliteModel, beginning
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _ALIKE = 0.05
 """Warm are bursts whose medians differ by no more than this share."""
+_MOST_BYTES = 64 << 20
+"""Of outputs that are held before they are written: a device has little memory."""
 _SAME = 0.02
 """A batch gives what its samples give if no output is further off than this share of the outputs' range."""
 
@@ -53,8 +55,8 @@ class Session(Bare):
         self._library: Any = None
         self._model: Model | None = None
         self._cuts = list[TfliteModel]()
-        self._samples: Array | None = None
-        self._axes: tuple[int, ...] = ()
+        self._feeds = list[Feed]()
+        self._count = 0
         self._batch = 1
         self._idle_memory = 0
 
@@ -81,36 +83,47 @@ class Session(Bare):
         self,
         model: str,
         threads: int,
-        output: int | None = None,
         kernels: Mapping[str, Any] | None = None,
     ) -> Answer:
         """Make a model ready to run; `load_ms` is the time that takes."""
         if self._runtime is None:
             raise RequestError("request", "load before start")
         with blame_model():
-            self._model = self._runtime.model(
-                self._library, model, threads, output, Kernels(**(kernels or {}))
-            )
-        tensors = {"input": self._model.input._asdict(), "output": self._model.output._asdict()}
+            self._model = self._runtime.model(self._library, model, threads, Kernels(**(kernels or {})))
         load_ns = self._model.load_ns
-        return {"load_ms": None if load_ns is None else load_ns / 1e6, **tensors}
+        return {"load_ms": None if load_ns is None else load_ns / 1e6, **ends(self._model)}
 
-    def inputs(self, path: str, layout: str) -> Answer:
+    def inputs(self, files: Mapping[str, str], orders: Mapping[str, list[int]] | None = None) -> Answer:
         """Open samples (N, …), memory-mapped, and settle how their axes map to the model's."""
-        self._samples = np.load(path, mmap_mode="r", allow_pickle=False)
-        if len(self._samples) == 0:
-            raise RequestError("request", f"{path} holds no sample")
-        self._axes = axes(layout, self._samples.shape[1:], self._loaded().input.dims)
-        return {"samples": len(self._samples)}
+        inputs = self._loaded().inputs
+        names = matched(inputs, list(files))
+        opened = [np.load(files[name], mmap_mode="r", allow_pickle=False) for name in names]
+        self._count = len(opened[0])
+        if any(len(each) != self._count or not self._count for each in opened):
+            counts = ", ".join(
+                f"{files[name]}: {len(each)}" for name, each in zip(names, opened, strict=True)
+            )
+            raise RequestError("request", f"expected the same number of samples in all, and some: {counts}")
+        self._feeds = [
+            feed(tensor, samples, None if orders is None else orders.get(name, [*range(len(tensor.dims))]))
+            for tensor, samples, name in zip(inputs, opened, names, strict=True)
+        ]
+        if any(each.whole for each in self._feeds):
+            self._batch = 1
+        else:
+            self._batch = max((each.tensor.dims[0] or 1 for each in self._feeds), default=1)
+        with blame_model():
+            self._loaded().fit(self._tensors(0, self._batch))
+        return {"samples": self._count}
 
     def time(self, runs: int) -> Answer:
         """Run the first sample, or batch, over and over, and report how long each run took."""
-        run, tensor, clock = self._loaded().run, self._tensor(0, self._batch), time.perf_counter_ns
+        run, tensors, clock = self._loaded().run, self._tensors(0, self._batch), time.perf_counter_ns
         durations = []
         with blame_model():
             for _ in range(runs):
                 begin = clock()
-                run(tensor)
+                run(tensors)
                 durations.append(clock() - begin)
         return {"durations_ns": durations}
 
@@ -127,31 +140,36 @@ class Session(Bare):
     def batch(self, size: int) -> Answer:
         """Take batches from now on, if the model gives for them what it gives for their samples alone."""
         model = self._loaded()
+        if self._batch > 1 or any(each.whole or not each.tensor.dims for each in self._feeds):
+            return {
+                "fault": "its batch is built in: not each sample has all axes of the inputs but the first"
+            }
         with blame_model():
-            rows = [model.run(self._tensor(index)) for index in range(size)]
-        alone = np.concatenate(rows).astype(np.float64)
+            rows = [model.run(self._tensors(index)) for index in range(size)]
         try:
             model.resize(size)
-            together = model.run(self._tensor(0, size))
+            batched = model.run(self._tensors(0, size))
         except (ValueError, RuntimeError) as error:
             return {"fault": f"its batch is built in: {' '.join(str(error).split())[:200]}"}
-        if together.shape != alone.shape:
-            return {"fault": f"its batch is built in: {size} inputs give {show([*together.shape])}"}
-        if np.abs(together - alone).max() > _SAME * np.ptp(alone):
-            return {"fault": f"{size} inputs at a time give other outputs than one by one"}
+        for together, *ones in zip(batched, *rows, strict=True):
+            alone = joined(ones).astype(np.float64)
+            if together.shape != alone.shape:
+                return {"fault": f"its batch is built in: {size} inputs give {show([*together.shape])}"}
+            if np.abs(together - alone).max(initial=0) > _SAME * (np.ptp(alone) if alone.size else 0):
+                return {"fault": f"{size} inputs at a time give other outputs than one by one"}
         self._batch = size
         return {"fault": None}
 
     def sustain(self, seconds: float) -> Answer:
         """Run without pause, and tell the medians of the first and the last tenth of the time."""
-        run, tensor, clock = self._loaded().run, self._tensor(0, self._batch), time.perf_counter_ns
+        run, tensors, clock = self._loaded().run, self._tensors(0, self._batch), time.perf_counter_ns
         tenths, count = (array("q"), array("q")), 0
         since, begin = time.time(), clock()
         early, late, end = (begin + int(share * seconds * 1e9) for share in (0.1, 0.9, 1))
         now = begin
         with blame_model():
             while now < end or not all(tenths):
-                run(tensor)
+                run(tensors)
                 last, now, count = now, clock(), count + 1
                 if last <= early or last >= late:
                     tenths[last >= late].append(now - last)
@@ -186,21 +204,28 @@ class Session(Bare):
             "emulated": emulated(),
         }
 
-    def predict(self, outputs: str, first: int = 0, seconds: float = math.inf) -> Answer:
-        """Write the outputs of as many samples as the time allows, one at least, joined on the first axis."""
-        run = self._loaded().run
-        assert self._samples is not None
-        rows, end = [], time.monotonic() + seconds
+    def predict(self, outputs: list[str], first: int = 0, seconds: float = math.inf) -> Answer:
+        """Write the outputs of as many samples as time and memory allow, of one inference at least."""
+        run, batch, held = self._loaded().run, self._batch, 0
+        rows: list[list[Array]] = []
+        end = time.monotonic() + seconds
         with blame_model():
-            for index in range(first, len(self._samples)):
-                rows.append(np.atleast_1d(run(self._tensor(index))))
-                if time.monotonic() > end:
+            for index in range(first, self._count, batch):
+                rows.append(run(self._tensors(index, batch)))
+                held += sum(row.nbytes for row in rows[-1])
+                if time.monotonic() > end or held > _MOST_BYTES:
                     break
+        done = min(len(rows) * batch, self._count - first)
+        for path, *own in zip(outputs, *rows, strict=True):
+            values = joined(own)
+            self._write(path, values[:done] if len(values) == len(rows) * batch else values)
+        return {"predicted": done, "samples": self._count}
+
+    def _write(self, path: str, values: Array) -> None:
         try:
-            np.save(outputs, np.concatenate(rows), allow_pickle=False)
+            np.save(path, values, allow_pickle=False)
         except OSError as error:
-            raise RequestError("disk", f"its outputs cannot be written to {outputs}: {error}") from error
-        return {"predicted": len(rows), "samples": len(self._samples)}
+            raise RequestError("disk", f"its outputs cannot be written to {path}: {error}") from error
 
     def cuts(
         self,
@@ -220,7 +245,7 @@ class Session(Bare):
                 raise RequestError("disk", f"{scratch} cannot be written: {error}") from error
             with blame_model():
                 computes = Kernels(**(kernels or {}))
-                cut = TfliteModel(self._library, scratch, threads, 0, computes, beginning=True)
+                cut = TfliteModel(self._library, scratch, threads, computes, beginning=True)
             self._cuts.append(cut)
             Path(scratch).unlink()
         self._model = self._cuts[0]
@@ -228,9 +253,9 @@ class Session(Bare):
 
     def time_cuts(self, runs: int) -> Answer:
         """Invoke each with the first sample; first once more, in caches that the one before has filled."""
-        tensor = self._tensor(0)
+        tensors = self._tensors(0, self._batch)
         with blame_model():
-            durations = [[cut.invoke_ns(tensor) for _ in range(runs + 1)][1:] for cut in self._cuts]
+            durations = [[cut.invoke_ns(tensors) for _ in range(runs + 1)][1:] for cut in self._cuts]
         return {"durations_ns": durations}
 
     def nodes(self) -> Answer:
@@ -245,9 +270,15 @@ class Session(Bare):
             raise RequestError("request", "no model is loaded")
         return self._model
 
-    def _tensor(self, index: int, count: int = 1) -> Array:
+    def _tensors(self, index: int, count: int = 1) -> list[Array]:
         """So many samples from one on, and from the first again, as the model takes them."""
-        if self._samples is None:
+        if not self._feeds:
             raise RequestError("request", "no inputs are open")
-        samples = self._samples[np.arange(index, index + count) % len(self._samples)]
-        return to_model_type(np.transpose(samples, (0, *(1 + i for i in self._axes))), self._loaded().input)
+        indices = np.arange(index, index + count) % self._count
+        return [each.take(indices) for each in self._feeds]
+
+
+def ends(model: Model) -> Answer:
+    """The inputs and outputs of a model, in its order."""
+    ends = (("inputs", model.inputs), ("outputs", model.outputs))
+    return {name: [each._asdict() for each in tensors] for name, tensors in ends}

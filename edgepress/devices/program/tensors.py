@@ -10,7 +10,7 @@ import numpy as np
 from edgepress.devices.program.answers import RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -28,6 +28,70 @@ class Tensor(NamedTuple):
     dtype: str
     scale: float | None
     zero_point: int | None
+    name: str = ""
+
+
+class Feed(NamedTuple):
+    """The samples (N, ...) for an input, and the order in which it has their axes.
+
+    Where samples are `whole`, each has all axes of the input; else the first axis counts them, as the input's
+    first does.
+    """
+
+    tensor: Tensor
+    samples: Array
+    order: tuple[int, ...]
+    whole: bool
+
+    def take(self, indices: Array) -> Array:
+        """Some samples as the model takes them."""
+        chosen = self.samples[indices[0]] if self.whole else self.samples[indices]
+        return to_model_type(np.transpose(chosen, self.order), self.tensor)
+
+
+def feed(tensor: Tensor, samples: Array, order: list[int] | None) -> Feed:
+    """How samples become an input; without an order, images (C, H, W) have the axes that fit the model.
+
+    Raises:
+        RequestError: their shape does not fit.
+    """
+    whole = samples.ndim == len(tensor.dims) + 1
+    if order is None and not whole and samples.ndim > 1:
+        moved = axes("auto", samples.shape[1:], tensor.dims)
+        return Feed(tensor, samples, (0, *(1 + axis for axis in moved)), whole)
+    chosen = tuple(range(len(tensor.dims))) if order is None else tuple(order)
+    sample = [*samples.shape[1:]] if whole else [None, *samples.shape[1:]]
+    fits = sorted(chosen) == [*range(len(tensor.dims))] and len(sample) == len(chosen)
+    if not fits or any(
+        want is not None and sample[axis] not in (None, want)
+        for want, axis in zip(tensor.dims, chosen, strict=True)
+    ):
+        what = f"input {tensor.name!r} is {show(tensor.dims)} and the samples for it are {show(sample)}"
+        raise RequestError("model", f"{what}, in the order {list(chosen)}: these do not fit")
+    return Feed(tensor, samples, chosen, whole)
+
+
+def matched(inputs: Sequence[Tensor], names: Sequence[str]) -> list[str]:
+    """The name of the file for each input; an only one is for an only input, whatever that is called.
+
+    Raises:
+        RequestError: an input has none.
+    """
+    if len(inputs) == len(names) == 1:
+        return list(names)
+    absent = [each.name for each in inputs if each.name not in names]
+    if absent:
+        known = ", ".join(names)
+        raise RequestError("model", f"its input {absent[0]!r} has no samples; there are those of: {known}")
+    return [each.name for each in inputs]
+
+
+def joined(rows: list[Array]) -> Array:
+    """Outputs of several inferences on the first axis; where sizes differ, all elements in a row."""
+    rows = [np.atleast_1d(row) for row in rows]
+    if len({row.shape[1:] for row in rows}) > 1:
+        rows = [row.reshape(-1) for row in rows]
+    return np.concatenate(rows)
 
 
 def axes(layout: str, sample: tuple[int, ...], dims: Dims) -> tuple[int, ...]:
@@ -49,14 +113,18 @@ def axes(layout: str, sample: tuple[int, ...], dims: Dims) -> tuple[int, ...]:
 
 
 def to_model_type(values: Array, tensor: Tensor) -> Array:
-    """Values as the model takes them; codes are round(value / scale) + zero point, half to even, clipped."""
-    if tensor.dtype not in ("int8", "uint8", "int16"):
-        return np.ascontiguousarray(values, tensor.dtype)
-    if tensor.scale is None or tensor.zero_point is None:
-        raise RequestError("model", f"its {tensor.dtype} input has no scale")
+    """Values as the model takes them; where it takes codes, round(value / scale) + zero point.
+
+    Rounded half to even, and clipped. Without a scale, integers and truth values are what they are.
+    """
+    integer = np.dtype(tensor.dtype).kind in "iub"
+    if not integer or tensor.scale is None or tensor.zero_point is None:
+        if integer and values.dtype.kind == "f":
+            raise RequestError("model", f"its {tensor.dtype} input has no scale, but the samples are floats")
+        return np.asarray(values, tensor.dtype, order="C")
     codes = np.rint(np.asarray(values, np.float32) / np.float32(tensor.scale)) + tensor.zero_point
     limits = np.iinfo(tensor.dtype)
-    return np.ascontiguousarray(np.clip(codes, limits.min, limits.max), tensor.dtype)
+    return np.asarray(np.clip(codes, limits.min, limits.max), tensor.dtype, order="C")
 
 
 def _fits(shape: list[int], dims: Dims) -> bool:
@@ -67,22 +135,6 @@ def _fits(shape: list[int], dims: Dims) -> bool:
 def show(dims: Dims) -> str:
     """A shape as a reader knows it."""
     return "(" + ", ".join("N" if length is None else str(length) for length in dims) + ")"
-
-
-def choose(outputs: Any, index: int | None) -> Any:
-    """The output of that number, or the only one."""
-    return single(outputs, "outputs") if index is None else outputs[index]
-
-
-def single(values: Any, what: str) -> Any:
-    """The only one.
-
-    Raises:
-        RequestError: there are more, or none.
-    """
-    if len(values) != 1:
-        raise RequestError("model", f"it has {len(values)} {what}; expected 1")
-    return values[0]
 
 
 @contextmanager

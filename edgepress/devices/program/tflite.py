@@ -11,10 +11,10 @@ import numpy as np
 
 from edgepress.devices.program.answers import RequestError
 from edgepress.devices.program.models import Kernels, Model
-from edgepress.devices.program.tensors import Tensor, choose, single
+from edgepress.devices.program.tensors import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from edgepress.devices.program.tensors import Array
 
@@ -27,7 +27,6 @@ class TfliteModel(Model):
         library: Any,
         path: str,
         threads: int,
-        output: int | None,
         kernels: Kernels,
         beginning: bool = False,
     ) -> None:
@@ -51,25 +50,40 @@ class TfliteModel(Model):
         self._nodes = self._interpreter._get_ops_details()
         if kernels.delegate and not beginning and self._taken() == 0:
             raise RequestError("device", f"delegate {kernels.delegate} took no operator of the model")
-        self._input = single(self._interpreter.get_input_details(), "inputs")
-        self._output = choose(self._interpreter.get_output_details(), output)
-        self.input, self.output = tflite_tensor(self._input), self._describe_output()
+        taken, given = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        self._inputs, self._outputs = ([each["index"] for each in ends] for ends in (taken, given))
+        signed = self._signed()
+        self.inputs = [tflite_tensor(each, signed["inputs"].get(each["index"])) for each in taken]
+        self.outputs = [self._output(each, signed["outputs"].get(each["index"])) for each in given]
 
-    def run(self, tensor: Array) -> Array:
+    def run(self, tensors: Sequence[Array]) -> list[Array]:
         """One inference."""
-        self._interpreter.set_tensor(self._input["index"], tensor)
-        self._interpreter.invoke()
-        result: Array = self._interpreter.get_tensor(self._output["index"])
-        return result
+        interpreter = self._interpreter
+        for index, tensor in zip(self._inputs, tensors, strict=True):
+            interpreter.set_tensor(index, tensor)
+        interpreter.invoke()
+        return [interpreter.get_tensor(index) for index in self._outputs]
 
     def resize(self, batch: int) -> None:
         """Take and give that many samples at a time."""
-        self._interpreter.resize_tensor_input(self._input["index"], [batch, *self.input.dims[1:]])
+        shapes = [[int(size) for size in each["shape"]] for each in self._interpreter.get_input_details()]
+        self._resize([[batch, *shape[1:]] for shape in shapes])
+
+    def fit(self, tensors: Sequence[Array]) -> None:
+        """Take inputs of these sizes from now on, where the model leaves some open."""
+        shapes = [[int(size) for size in each["shape"]] for each in self._interpreter.get_input_details()]
+        if shapes != [[*tensor.shape] for tensor in tensors]:
+            self._resize([[*tensor.shape] for tensor in tensors])
+
+    def _resize(self, shapes: Sequence[Sequence[int]]) -> None:
+        for index, shape in zip(self._inputs, shapes, strict=True):
+            self._interpreter.resize_tensor_input(index, shape)
         self._interpreter.allocate_tensors()
 
-    def invoke_ns(self, tensor: Array) -> int:
-        """How long the operators alone take, without their input and output being copied."""
-        self._interpreter.set_tensor(self._input["index"], tensor)
+    def invoke_ns(self, tensors: Sequence[Array]) -> int:
+        """How long the operators alone take, without inputs and outputs being copied."""
+        for index, tensor in zip(self._inputs, tensors, strict=True):
+            self._interpreter.set_tensor(index, tensor)
         begin = time.perf_counter_ns()
         self._interpreter.invoke()
         return time.perf_counter_ns() - begin
@@ -99,15 +113,25 @@ class TfliteModel(Model):
                 wanted.extend(map(int, node["inputs"]))
         return sum(node["index"] not in running for node in self._operators())
 
-    def _describe_output(self) -> Tensor:
-        """The output; a float one that a last DEQUANTIZE makes gets that operator's scale."""
-        own = tflite_tensor(self._output)
-        makers = [node for node in self._operators() if self._output["index"] in node["outputs"]]
+    def _signed(self) -> dict[str, dict[int, str]]:
+        """What the file's first signature calls inputs and outputs, by the indices of their tensors."""
+        found: dict[str, dict[str, Any]] = next(
+            iter(self._interpreter._get_full_signature_list().values()), {}
+        )
+        return {
+            ends: {int(index): name for name, index in found.get(ends, {}).items()}
+            for ends in ("inputs", "outputs")
+        }
+
+    def _output(self, details: Mapping[str, Any], name: str | None) -> Tensor:
+        """An output; a float one that a last DEQUANTIZE makes gets that operator's scale."""
+        own = tflite_tensor(details, name)
+        makers = [node for node in self._operators() if details["index"] in node["outputs"]]
         if not makers or makers[-1]["op_name"] != "DEQUANTIZE":
             return own
         source = int(makers[-1]["inputs"][0])
-        details = next(t for t in self._interpreter.get_tensor_details() if t["index"] == source)
-        return own._replace(**_quantization(details))
+        quantised = next(t for t in self._interpreter.get_tensor_details() if t["index"] == source)
+        return own._replace(**_quantization(quantised))
 
 
 def beginning(content: bytes, places: Mapping[str, int], operators: int, outputs: list[int]) -> bytearray:
@@ -126,13 +150,20 @@ def beginning(content: bytes, places: Mapping[str, int], operators: int, outputs
     return cut + struct.pack(f"<I{len(outputs)}i", len(outputs), *outputs)
 
 
-def tflite_tensor(details: Mapping[str, Any]) -> Tensor:
-    """A tensor from its details as an interpreter gives them."""
+def tflite_tensor(details: Mapping[str, Any], name: str | None = None) -> Tensor:
+    """A tensor from its details as an interpreter gives them; `name` is the signature's, if it has one."""
     return Tensor(
-        [None if length < 0 else int(length) for length in details["shape"]],
+        [None if length < 0 else int(length) for length in _open_shape(details)],
         np.dtype(details["dtype"]).name,
         **_quantization(details),
+        name=name or details.get("name", ""),
     )
+
+
+def _open_shape(details: Mapping[str, Any]) -> Any:
+    """The sizes of a tensor, −1 where the model leaves one open."""
+    signature = details.get("shape_signature", ())
+    return signature if len(signature) else details["shape"]
 
 
 def _quantization(details: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,8 +51,8 @@ class Entry:
         for node in nodes:
             node.name = node.output[0]
         replace_nodes(model, [*nodes, *model.graph.node])
-        batch = entry.type.tensor_type.shape.dim[0].dim_param
-        sizes = [batch, *input_shape]
+        batch = entry.type.tensor_type.shape.dim[0]
+        sizes = [batch.dim_value if batch.HasField("dim_value") else batch.dim_param, *input_shape]
         entry.CopyFrom(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, sizes))
 
     def _undone(self, model: onnx.ModelProto, name: str, input_shape: tuple[int, ...]) -> bool:

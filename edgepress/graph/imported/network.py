@@ -1,8 +1,10 @@
-"""A trained classifier from an ONNX file as the pipeline's stages take it."""
+"""A trained network from an ONNX file as the pipeline's stages take it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import onnx
 
 from edgepress.config.model import Onnx
@@ -13,14 +15,16 @@ from edgepress.graph.formats import number_format
 from edgepress.graph.imported.ending import activated, drop_activation
 from edgepress.graph.imported.entry import Entry, find_entry, fits_both
 from edgepress.graph.imported.layers import plain_layers
+from edgepress.graph.imported.named import Described, have_the_batch, sizes_of_data
+from edgepress.graph.imported.renaming import names_of, rename
 from edgepress.graph.imported.tokens import pad_for_tokens
 from edgepress.graph.normalise.files import external_files, read_onnx
-from edgepress.graph.normalise.names import make_names_valid
 from edgepress.graph.normalise.native import check, inferred
-from edgepress.graph.normalise.normalise import normalise
+from edgepress.graph.normalise.normalise import normalise, note_shapes, with_sizes
 from edgepress.graph.normalise.structure import tidy_structure
 from edgepress.graph.shapes import BATCH
-from edgepress.graph.view import Array, copy, initializers, nested_graphs
+from edgepress.graph.view import Array, copy, nested_graphs
+from edgepress.text import listed
 
 INPUT, OUTPUT = "input", "logits"
 
@@ -29,19 +33,29 @@ _QUANTISED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QL
 
 @dataclass(frozen=True)
 class ImportedNetwork:
-    """`model` maps raw inputs (batch, C, H, W) called `input` to `logits` (batch, classes), float32.
+    """`model` takes raw inputs, and gives `logits` (batch, classes), float32, if it is a `classifier`.
 
-    It computes what the file does for what `entry` feeds it, but for a Softmax or the like at the end: stages
-    train on logits, so it is `dropped`.
+    Images and vectors (batch, C, H, W) go to an `input`; other inputs have the names, types and shapes that
+    they have in the file, as outputs have that are no logits. It computes what the file does for what `feed`
+    makes of raw inputs, but for a Softmax or the like at the end of a classifier: stages train on logits, so
+    it is `dropped`.
     """
 
     model: onnx.ModelProto
-    entry: Entry
+    entry: Entry | None
+    classifier: bool
     dropped: onnx.NodeProto | None = None
 
-    def as_in_the_file(self, logits: Array) -> Array:
-        """What the file's network gives where `model` gives these logits (N, classes)."""
-        return logits if self.dropped is None else activated(self.dropped, logits)
+    def feed(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """What the file's network takes for raw inputs (n, ...) by name."""
+        if self.entry is None:
+            return dict(inputs)
+        return {INPUT: self.entry.feed(np.asarray(inputs[INPUT], np.float32))}
+
+    def as_in_the_file(self, outputs: Mapping[str, Array]) -> list[Array]:
+        """What the file's network gives, in its order, where `model` gives these outputs."""
+        found = list(outputs.values())
+        return found if self.dropped is None else [activated(self.dropped, found[0])]
 
 
 def read_source(config: Onnx) -> onnx.ModelProto:
@@ -62,51 +76,93 @@ def read_source(config: Onnx) -> onnx.ModelProto:
 
 
 def imported(
-    original: onnx.ModelProto, config: Onnx, input_shape: tuple[int, ...], classes: int
+    original: onnx.ModelProto,
+    config: Onnx,
+    input_shape: tuple[int, ...],
+    classes: int,
+    inputs: Mapping[str, Described] | None = None,
 ) -> ImportedNetwork:
-    """Normalise a file's network and fit it to data of a shape (C, H, W) and a number of classes, 0 for none.
+    """Normalise a file's network and fit it to data.
 
-    Ensures: one input `input`, raw and (batch, *input_shape), one output `logits`; opset 15, or newer where
-    onnx cannot lower it; each layer's weights are initializers that it alone reads; `original` stays.
+    Args:
+        original: the file's network, which stays as it is.
+        config: how images or vectors become its input.
+        input_shape: of images or vectors (C, H, W); empty where the data has the network's own inputs.
+        classes: how many the data has, 0 for none.
+        inputs: the data's arrays where they are the network's own inputs by their names.
+
+    Ensures: see `ImportedNetwork`; opset 15, or newer where onnx cannot lower it; each layer's weights are
+    initializers that it alone reads.
 
     Raises:
-        UnsupportedModelError: it is broken, quantised, no classifier, or does not fit the data; in one line.
-        ConfigError: `model.mean` or `model.std` does not fit the data's channels.
+        UnsupportedModelError: it is broken, quantised, or does not fit the data; in one line.
+        ConfigError: `model.mean` or `model.std` does not fit the data's channels, or is of no use to it.
     """
     try:
-        return _imported(copy(original), config, input_shape, classes)
+        if not input_shape:
+            return _of_names(copy(original), config, classes, inputs or {})
+        return _of_images(copy(original), config, input_shape, classes)
     except UnsupportedModelError as error:
         raise UnsupportedModelError(f"model.path is {config.path!r}: {error}") from error
 
 
-def _imported(
+def _of_images(
     model: onnx.ModelProto, config: Onnx, input_shape: tuple[int, ...], classes: int
 ) -> ImportedNetwork:
     entry = _entry(model, config, input_shape)
     normal = normalise(model)
-    _refuse_control_flow(normal)
-    make_names_valid(normal)
     _check_format(normal, config)
-    _check_batch(normal, config)
-    _check_output(normal, classes, config)
     entry.put_before(normal, input_shape)
-    dropped = drop_activation(normal)
-    pad_for_tokens(normal)
-    _rename_ends(normal)
-    plain_layers(normal)
-    _infer_shapes(normal)
-    normal.graph.name = normal.graph.name or "network"
-    onnx.checker.check_model(normal)
-    return ImportedNetwork(normal, entry, dropped)
+    _rename(normal, {normal.graph.input[0].name: INPUT})
+    return _finished(normal, entry, classes)
+
+
+def _of_names(
+    model: onnx.ModelProto, config: Onnx, classes: int, inputs: Mapping[str, Described]
+) -> ImportedNetwork:
+    if config.mean or config.std:
+        raise ConfigError(
+            "model.mean and model.std scale images and vectors, but data.layout is 'named', of which each "
+            "input is taken as it is; expected [] for both. Set it in conf/model/ or with -S."
+        )
+    normal = normalise(model)
+    _check_format(normal, config)
+    if sizes := sizes_of_data(normal, inputs):
+        normal = with_sizes(normal, sizes)
+    return _finished(normal, None, classes, not have_the_batch(normal, inputs))
+
+
+def _finished(
+    model: onnx.ModelProto, entry: Entry | None, classes: int, may_classify: bool = True
+) -> ImportedNetwork:
+    """The network as compression takes it."""
+    classifier, dropped = may_classify and _is_classifier(model, classes), None
+    if not any(nested_graphs(node) for node in model.graph.node):
+        dropped = drop_activation(model) if classifier else None
+        pad_for_tokens(model)
+    if classifier:
+        _rename(model, {model.graph.output[0].name: OUTPUT})
+    plain_layers(model)
+    note_shapes(model)
+    for output in model.graph.output if classifier else ():
+        batch = output.type.tensor_type.shape.dim[0]
+        if not batch.HasField("dim_value"):
+            batch.dim_param = BATCH
+    model.graph.name = model.graph.name or "network"
+    onnx.checker.check_model(model)
+    return ImportedNetwork(model, entry, classifier, dropped)
 
 
 def _entry(model: onnx.ModelProto, config: Onnx, input_shape: tuple[int, ...]) -> Entry:
     """How the data fits; sizes that the file leaves open are set, in place, to those of the data."""
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = [info for info in model.graph.input if info.name not in constants]
-    if len(inputs) != 1:
+    if len(inputs) != 1 or not inputs[0].type.tensor_type.shape.dim:
+        names = listed([info.name for info in inputs])
         raise UnsupportedModelError(
-            f"the network has {len(inputs)} inputs; expected one, an image or a vector"
+            f"the network has the inputs {names or 'none'}, but the data is one image or vector for each "
+            "sample; expected an input for it. Give arrays by the names of the inputs: -S data=inputs "
+            "-S data.layout=named"
         )
     dims = inputs[0].type.tensor_type.shape.dim[1:]
     sizes = [dim.dim_value if dim.HasField("dim_value") else dim.dim_param for dim in dims]
@@ -125,14 +181,6 @@ def _channels(model: onnx.ModelProto) -> Place:
     return channels_of(sound, inferred(sound)).of(sound.graph.input[0].name)
 
 
-def _refuse_control_flow(model: onnx.ModelProto) -> None:
-    for node in model.graph.node:
-        if nested_graphs(node):
-            raise UnsupportedModelError(
-                f"node {node.name!r} ({node.op_type}) holds a graph of its own; export without control flow"
-            )
-
-
 def _check_format(model: onnx.ModelProto, config: Onnx) -> None:
     ops = {node.op_type for node in model.graph.node}
     if ops & set(_QUANTISED) or number_format(model) != "float32":
@@ -142,48 +190,26 @@ def _check_format(model: onnx.ModelProto, config: Onnx) -> None:
         )
 
 
-def _check_batch(model: onnx.ModelProto, config: Onnx) -> None:
-    if not model.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
+def _is_classifier(model: onnx.ModelProto, classes: int) -> bool:
+    """Whether the network's only output is of classes (batch, K), float32.
+
+    Raises:
+        UnsupportedModelError: it tells apart another number of classes than the data has.
+    """
+    (first, *others), kinds = model.graph.output, onnx.TensorProto
+    dims = first.type.tensor_type.shape.dim
+    if others or len(dims) != 2 or first.type.tensor_type.elem_type != kinds.FLOAT:
+        return False
+    if classes and dims[1].HasField("dim_value") and dims[1].dim_value != classes:
         raise UnsupportedModelError(
-            "the network is built for a batch of 1; expected one of any size. Export it with a dynamic "
-            f"batch, or convert it as it is: edgepress convert {config.path} -o model.tflite"
+            f"the network tells {dims[1].dim_value} classes apart, but the data has {classes}; expected the "
+            "same. Bring its data: -S data=image_folder -S data.path=FOLDER"
         )
+    return True
 
 
-def _check_output(model: onnx.ModelProto, classes: int, config: Onnx) -> None:
-    outputs = model.graph.output
-    sizes = [[dim.dim_value for dim in output.type.tensor_type.shape.dim[1:]] for output in outputs]
-    kinds = {output.type.tensor_type.elem_type for output in outputs}
-    if len(outputs) != 1 or len(sizes[0]) != 1 or kinds != {onnx.TensorProto.FLOAT}:
-        names = ", ".join(f"{o.name} {('batch', *s)}" for o, s in zip(outputs, sizes, strict=True))
-        raise UnsupportedModelError(
-            f"the network gives {names[:200]}; expected one output (batch, classes), float32. "
-            f"To convert a network of another kind: edgepress convert {config.path} -o model.tflite"
-        )
-    if classes and sizes[0] != [classes]:
-        raise UnsupportedModelError(
-            f"the network tells {sizes[0][0]} classes apart, but the data has {classes}; expected the same. "
-            "Bring its data: -S data=image_folder -S data.path=FOLDER"
-        )
-
-
-def _rename_ends(model: onnx.ModelProto) -> None:
-    """Call the ends `input` and `logits`, in place; what was called so before gives way."""
-    graph = model.graph
-    names = {graph.input[0].name: INPUT, graph.output[0].name: OUTPUT}
-    inner = {*initializers(model), *(name for node in graph.node for name in node.output)}
-    names |= {name: f"{name}.inner" for name in (INPUT, OUTPUT) if name in inner and name not in names}
-    for node in graph.node:
-        for field in (node.input, node.output):
-            field[:] = [names.get(name, name) for name in field]
-    for entry in (*graph.input, *graph.output, *graph.initializer):
-        entry.name = names.get(entry.name, entry.name)
-
-
-def _infer_shapes(model: onnx.ModelProto) -> None:
-    """Write down the shape of each tensor between the ends, in place, and the batch of the output."""
-    model.graph.output[0].type.tensor_type.shape.dim[0].dim_param = BATCH
-    ends = {entry.name for entry in (*model.graph.input, *model.graph.output)}
-    del model.graph.value_info[:]
-    shapes = inferred(model, strict=True)
-    model.graph.value_info.extend(info for name, info in shapes.items() if name not in ends)
+def _rename(model: onnx.ModelProto, names: dict[str, str]) -> None:
+    """Give tensors new names, in place; what was called so before gives way."""
+    taken = names_of(model.graph)
+    names |= {name: f"{name}.inner" for name in names.values() if name in taken and name not in names}
+    rename(model.graph, names)

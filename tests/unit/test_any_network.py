@@ -1,0 +1,356 @@
+"""Networks with any inputs and outputs: their data, what stages make of them, how devices run them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from edgepress.compress.quantisation.registry import Sources, quantiser
+from edgepress.config.convert import Nhwc
+from edgepress.config.data import Inputs, Npz, Splits
+from edgepress.config.model import Onnx
+from edgepress.config.quant import Calibration, Dynamic, Fp16, Int8, Int16x8, QuantConfig
+from edgepress.convert.registry import convert_pair, pipeline_orders
+from edgepress.datasets import inputs as unlabelled
+from edgepress.datasets import npz as labelled
+from edgepress.datasets.identical import find_identical
+from edgepress.datasets.prepared import (
+    Description,
+    Split,
+    input_files,
+    load_description,
+    load_split,
+    save_description,
+    save_split,
+)
+from edgepress.datasets.samples import Entry, Samples
+from edgepress.datasets.splits import describe, save, split
+from edgepress.devices.base import Pair
+from edgepress.devices.linux import LinuxDevice
+from edgepress.devices.local import LocalHost
+from edgepress.devices.prediction import REFERENCE, predict
+from edgepress.devices.tflm import TflmDevice
+from edgepress.errors import ConfigError, DataError, UnsupportedModelError
+from edgepress.graph.imported.network import ImportedNetwork, imported
+from edgepress.measure.agreement import agreement, agreement_metrics
+from edgepress.measure.inference import outputs_in_memory
+from edgepress.report import evaluation
+from tests.any_networks import NETWORKS, SAMPLES, Arrays, parsed
+
+SPLITS = Splits(0.25, 0.15, 10)
+CALIBRATION = Calibration("minmax", 32, 2048, 99.99)
+RAW = Onnx("net.onnx", "net.onnx")
+CONVERTED = [name for name in NETWORKS if name != "control flow"]
+
+
+def described(data: Arrays) -> Description:
+    """What the stages know of these arrays."""
+    named = unlabelled.Dataset(None, unlabelled.unknown_classes(SAMPLES), (), (0.0, 0.0), "", "", named=data)
+    parts = split(named, SPLITS, 0)
+    return describe("inputs", named, parts, None)
+
+
+def taken(name: str) -> tuple[ImportedNetwork, Samples]:
+    """A network as the stages take it, and its data."""
+    model, data = NETWORKS[name]()
+    return imported(model, RAW, (), 0, described(data).inputs), Samples(data)
+
+
+ARRAYS = {
+    "serving_default_ids:0": np.arange(60).reshape(20, 3),
+    "/state": np.random.default_rng(0).normal(size=(20, 2, 1, 4)).astype(np.float32),
+    "flag": np.arange(20) % 3 == 0,
+    "y": np.arange(20, dtype=np.uint8),
+    "half": np.random.default_rng(1).normal(size=(20, 2)).astype(np.float16),
+    "double": np.random.default_rng(2).normal(size=(20, 1)),
+}
+
+
+class TestData:
+    def test_arrays_keep_names_types_and_shapes_on_their_way(self, tmp_path: Path) -> None:
+        np.savez(tmp_path / "inputs.npz", **ARRAYS)
+        dataset = unlabelled.load(Inputs(str(tmp_path / "inputs.npz"), "", "", "named", SPLITS))
+        parts = split(dataset, SPLITS, 0)
+        assert save(dataset, parts, tmp_path / "prepared") is None
+        save_description(tmp_path / "d.json", describe("inputs", dataset, parts, None))
+        description = load_description(tmp_path / "d.json")
+        assert description.named and description.classes == 0
+        assert description.inputs["/state"].shape == (2, 1, 4)
+        assert description.inputs["serving_default_ids:0"].limits == (0, 59)
+        part = load_split(tmp_path / "prepared/test")
+        assert set(part.named) == set(ARRAYS) == set(input_files(tmp_path / "prepared/test"))
+        for name, values in ARRAYS.items():
+            np.testing.assert_allclose(part.named[name], values[parts["test"]], rtol=1e-6)
+            assert part.named[name].dtype == (np.float32 if name == "double" else values.dtype)
+            assert description.inputs[name].dtype == part.named[name].dtype.name
+
+    def test_a_folder_has_a_file_for_each_input(self, tmp_path: Path) -> None:
+        for name in ("flag", "double"):
+            np.save(tmp_path / f"{name}.npy", ARRAYS[name])
+        dataset = unlabelled.load(Inputs(str(tmp_path), "", "", "named", SPLITS))
+        assert {name: rows.shape for name, rows in dataset.arrays.items()} == {
+            "flag": (20,),
+            "double": (20, 1),
+        }
+
+    def test_with_classes_all_but_y_and_their_names_are_inputs(self, tmp_path: Path) -> None:
+        arrays = {"a": np.zeros((20, 3)), "b": np.arange(20), "y": np.arange(20) % 2}
+        np.savez(tmp_path / "data.npz", **arrays, class_names=["no", "yes"])
+        dataset = labelled.load(Npz(str(tmp_path / "data.npz"), "", "", "named", SPLITS))
+        assert (list(dataset.arrays), dataset.class_names) == (["a", "b"], ("no", "yes"))
+
+    @pytest.mark.parametrize(
+        ("arrays", "message"),
+        [
+            ({"a": np.zeros((4, 2)), "b": np.zeros(3)}, "numbers of samples: a has 4, b has 3; expected the"),
+            ({"a": np.array(["x"] * 4)}, "a in .* is of type <U1; expected numbers or truth values"),
+            ({"a": np.zeros((4, 0))}, r"a in .* has shape \(4, 0\); expected samples \(N, ...\)"),
+            ({"a": np.full((4, 2), np.nan)}, "a in .* is NaN or infinite, as float32, in sample 0; expected"),
+            ({"a": np.float32(3)}, r"has shape \(1,\).*|samples"),
+        ],
+    )
+    def test_what_is_no_input_is_refused(self, arrays: Arrays, message: str, tmp_path: Path) -> None:
+        np.savez(tmp_path / "inputs.npz", **arrays)
+        with pytest.raises(DataError, match=message):
+            found = unlabelled.load(Inputs(str(tmp_path / "inputs.npz"), "", "", "named", SPLITS))
+            split(found, SPLITS, 0)
+
+    def test_samples_are_the_same_if_all_of_their_inputs_are(self) -> None:
+        data = {"a": np.array([1, 1, 2, 1]), "b": np.array([[5], [6], [5], [5]])}
+        dataset = unlabelled.Dataset(None, unlabelled.unknown_classes(4), (), (0.0, 0.0), "", "", named=data)
+        np.testing.assert_array_equal(find_identical(dataset).groups, [0, 1, 2, 0])
+
+
+class TestSamples:
+    def test_the_batch_is_the_first_axis_or_before_all_axes(self) -> None:
+        samples = Samples(
+            {"x": np.arange(6).reshape(3, 2), "state": np.zeros((3, 2, 1, 4)), "step": np.arange(3)}
+        )
+        entries = [
+            Entry("x", "int32", (None, 2)),
+            Entry("state", "float32", (2, 1, 4)),
+            Entry("step", "int64", ()),
+        ]
+        feeds = list(samples.feeds(entries))
+        assert [each["step"].item() for each in feeds] == [0, 1, 2]
+        assert {name: (one.shape, one.dtype.name) for name, one in feeds[1].items()} == {
+            "x": ((1, 2), "int32"),
+            "state": ((2, 1, 4), "float32"),
+            "step": ((), "int64"),
+        }
+
+    def test_a_batch_that_is_built_in_is_filled_up(self) -> None:
+        samples = Samples({"x": np.arange(5)})
+        feeds = [each["y"].tolist() for each in samples.feeds([Entry("y", "float32", (2,))])]
+        assert feeds == [[0, 1], [2, 3], [4, 0]]
+
+    @pytest.mark.parametrize(
+        ("dims", "name", "message"),
+        [
+            ((None, 2), "z", "has no array named z; it has: x, y"),
+            ((1, 2, 3, 4), "x", "has 4 axes, but the data"),
+        ],
+    )
+    def test_what_does_not_fit_is_refused(self, dims: tuple[int, ...], name: str, message: str) -> None:
+        samples = Samples({"x": np.zeros((5, 2)), "y": np.zeros(5)})
+        with pytest.raises(DataError, match=message):
+            list(samples.feeds([Entry("y", "float32", ()), Entry(name, "float32", dims)]))
+
+
+class TestImported:
+    @pytest.mark.parametrize("name", NETWORKS)
+    def test_computes_what_the_file_does_under_its_names(self, name: str) -> None:
+        model, _ = NETWORKS[name]()
+        network, samples = taken(name)
+        assert [one.name for one in network.model.graph.input] == [one.name for one in model.graph.input]
+        expected = outputs_in_memory(model, samples[:20], 1).outputs
+        actual = outputs_in_memory(network.model, samples[:20], 1).outputs
+        if not network.classifier:
+            assert list(actual) == list(expected)
+        for ours, theirs in zip(actual.values(), expected.values(), strict=True):
+            assert theirs.std() > 0.01
+            np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max())
+
+    def test_images_from_a_folder_go_to_a_network_with_several_outputs(self) -> None:
+        model, data = NETWORKS["detection heads"]()
+        network = imported(model, Onnx("n.onnx", "n.onnx", (10.0,), (2.0,)), (3, 16, 16), 7)
+        assert [one.name for one in network.model.graph.input] == ["input"]
+        images = data["images"][:5]
+        expected = outputs_in_memory(model, Samples({"images": (images - np.float32(10)) / 2}), 1).outputs
+        for name, ours in outputs_in_memory(network.model, images, 1).outputs.items():
+            np.testing.assert_allclose(ours, expected[name], atol=1e-4)
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            (
+                {"input_ids": np.zeros((SAMPLES, 6))},
+                "is int64, but the data holds float32 from 0 to 0; expected w",
+            ),
+            (
+                {"input_ids": np.zeros((SAMPLES, 5), int)},
+                r"'input_ids' is \(batch, 6\), but a sample .* \(5,\)",
+            ),
+            ({"input_ids": None}, "has no array named input_ids; it has: attention_mask"),
+        ],
+    )
+    def test_data_that_does_not_fit_is_refused_in_one_line(self, changes: Arrays, message: str) -> None:
+        model, data = NETWORKS["tokens"]()
+        changed = {
+            name: np.asarray(values, np.float32 if values.dtype.kind == "f" else values.dtype)
+            for name, values in (data | changes).items()
+            if values is not None
+        }
+        with pytest.raises(UnsupportedModelError, match=message):
+            imported(model, RAW, (), 0, described(changed).inputs)
+
+    def test_integers_beyond_the_networks_type_are_refused(self) -> None:
+        model = parsed("small (int8[n, 2] x) => (float[n, 2] y) { y = Cast <to = 1> (x) }")
+        data = {"x": np.full((SAMPLES, 2), 128) + np.arange(SAMPLES)[:, None]}
+        with pytest.raises(UnsupportedModelError, match="is int8, but the data holds int64 from 128 to 247"):
+            imported(model, RAW, (), 0, described(data).inputs)
+
+    def test_sizes_that_are_open_become_those_of_the_data(self) -> None:
+        model = parsed(
+            "open (float[n, t, 4] x, int64[n, t] mask) => (float[n, t, 4] y) "
+            "{ m = Cast <to = 1> (mask) u = Unsqueeze (m, last) y = Mul (x, u) }",
+            last=np.array([-1]),
+        )
+        data = {"x": np.zeros((SAMPLES, 7, 4), np.float32), "mask": np.ones((SAMPLES, 7), int)}
+        data["x"] += np.arange(SAMPLES)[:, None, None]
+        network = imported(model, RAW, (), 0, described(data).inputs).model
+        sizes = [
+            [d.dim_param or d.dim_value for d in e.type.tensor_type.shape.dim] for e in network.graph.input
+        ]
+        assert sizes == [["batch", 7, 4], ["batch", 7]]
+        data["mask"] = np.ones((SAMPLES, 6), int)
+        with pytest.raises(UnsupportedModelError, match=r"where .* is 7"):
+            imported(model, RAW, (), 0, described(data).inputs)
+
+    def test_a_mean_is_of_no_use_to_named_inputs(self) -> None:
+        model, data = NETWORKS["two inputs"]()
+        with pytest.raises(ConfigError, match=r"model\.mean and model\.std scale images and vectors"):
+            imported(model, Onnx("n.onnx", "n.onnx", (1.0,)), (), 0, described(data).inputs)
+
+
+def converted(
+    folder: Path, name: str, quant: QuantConfig | None = None
+) -> tuple[Pair, Pair, dict[str, Path]]:
+    """What the stages make of a network: a pair for LiteRT, one for ONNX Runtime, and files of its inputs."""
+    network, samples = taken(name)
+    quantised = network.model
+    if quant is not None:
+        sources = Sources(lambda n: samples[:n], lambda: pytest.fail("it trains"), 0, lambda _: None)
+        quantised = quantiser(quant)(network.model, quant, sources)
+    config = Nhwc("auto", metadata=False)
+    orders = pipeline_orders(network.model, config, images=False)
+    pair = convert_pair(quantised, network.model, config, np.zeros((0, 0)), orders)
+    pair.candidate.save(folder / "model.tflite")
+    pair.baseline.save(folder / "baseline.tflite")
+    onnx.save(quantised, folder / "model.onnx")
+    onnx.save(network.model, folder / "baseline.onnx")
+    save_split(folder / "test", Split(np.zeros((40, 0)), np.full(40, -1), samples[:40].arrays))
+    tflite = Pair("tflite", folder / "model.tflite", folder / "baseline.tflite", orders)
+    in_onnx = Pair("onnxruntime", folder / "model.onnx", folder / "baseline.onnx")
+    return tflite, in_onnx, input_files(folder / "test")
+
+
+@pytest.mark.parametrize(
+    ("name", "quant", "least_db"),
+    [
+        ("two inputs", None, 100),
+        ("two inputs", Int8(True, CALIBRATION), 25),
+        ("two inputs", Dynamic(), 25),
+        ("two inputs", Fp16(), 50),
+        ("a state", None, 100),
+        ("a state", Int8(True, CALIBRATION), 20),
+        ("a state", Int16x8(CALIBRATION), 40),
+        ("a fixed batch", Int8(True, CALIBRATION), 20),
+        ("detection heads", Int8(True, CALIBRATION), 25),
+    ],
+)
+def test_devices_run_them_and_agreement_is_told_by_output(
+    name: str, quant: QuantConfig | None, least_db: float, tmp_path: Path
+) -> None:
+    tflite, in_onnx, files = converted(tmp_path, name, quant)
+    device = LinuxDevice(LocalHost(), REFERENCE, None)
+    measured = {pair.runtime: device.measure(pair, files) for pair in (tflite, in_onnx)}
+    for measurement in measured.values():
+        evaluation.check_outputs(measurement, 0)
+    report = evaluation.accuracy_report(measured, np.full(40, -1))
+    json.dumps(report, allow_nan=False)
+    assert report["samples"] == 40
+    for runtime in ("tflite", "onnxruntime"):
+        found = report[runtime]["baseline_agreement"]
+        assert found["min_snr_db"] > least_db
+        outputs = measured[runtime].baseline.values
+        assert set(found["outputs"]) == set(outputs)
+        assert all(values.std() > 0.01 for values in outputs.values())
+    both = [measured[runtime].candidate.values for runtime in ("tflite", "onnxruntime")]
+    assert agreement_metrics(agreement(*both, samples=40))["min_snr_db"] > least_db
+    floats = {*both[1]} == {*measured["onnxruntime"].baseline.values}
+    assert floats
+
+
+def test_integers_reach_the_network_in_their_own_type(tmp_path: Path) -> None:
+    """Token 39 of 40 in int8 would be another one, if it was ever scaled; float32 loses ids beyond 2²⁴."""
+    large = 2**24 + 1
+    model = parsed(
+        "ids (int32[n, 2] ids, float[n, 2] x) => (int32[n, 2] next, float[n, 2] y) "
+        "{ next = Add (ids, one) y = Mul (x, two) }",
+        one=np.ones((), np.int32),
+        two=np.float32(2),
+    )
+    data = {"ids": large + np.arange(80).reshape(40, 2), "x": np.arange(80.0).reshape(40, 2)}
+    onnx.save(model, tmp_path / "net.onnx")
+    save_split(tmp_path, Split(np.zeros((40, 0)), np.zeros(40), data))
+    run = LinuxDevice(LocalHost(), REFERENCE, None).measure(
+        Pair("onnxruntime", tmp_path / "net.onnx", tmp_path / "net.onnx"), input_files(tmp_path)
+    )
+    np.testing.assert_array_equal(run.candidate.values["next"], data["ids"] + 1)
+    assert run.candidate.values["next"].dtype == np.int32
+
+
+def test_microcontroller_kernels_take_several_inputs_too(tmp_path: Path) -> None:
+    tflite, _, files = converted(tmp_path, "two inputs", Int8(True, CALIBRATION))
+    found = TflmDevice().measure(tflite, files)
+    reference = predict(tflite.candidate, files, 1, tflite.orders)
+    np.testing.assert_allclose(found.candidate.logits, reference.logits, atol=0.2)
+    assert found.candidate.figures["reference_agreement"]["identical"] == 1
+
+
+def test_outputs_of_other_sizes_from_sample_to_sample_are_no_fault() -> None:
+    model = parsed("found (float[n, 6] x) => (int64[2, m] places) { places = NonZero (x) }")
+    data = np.maximum(np.random.default_rng(0).normal(size=(9, 6)), 0).astype(np.float32)
+    found = outputs_in_memory(model, Samples({"x": data}), 1)
+    assert found.outputs["places"].size == 2 * (data > 0).sum()
+    other = outputs_in_memory(model, Samples({"x": data[:, ::-1] + (data > 1)}), 1)
+    compared = agreement_metrics(agreement(other.outputs, found.outputs, 9))
+    assert compared == {
+        "min_snr_db": -200.0,
+        "outputs": {"places": {"snr_db": None, "max_relative_diff": None, "top1": None}},
+    }
+    assert agreement_metrics(agreement(found.outputs, found.outputs, 9))["min_snr_db"] == 200.0
+
+
+def test_weights_of_branches_are_their_own_names() -> None:
+    """What a branch calls `input` stays, where the network's own input becomes that."""
+    inner = helper.make_tensor_value_info("input", onnx.TensorProto.FLOAT, None)
+    nodes = [helper.make_node("Neg", ["x"], ["input"])]
+    branches = [helper.make_graph(nodes, name, [], [inner]) for name in ("a", "b")]
+    made = [
+        helper.make_node("ReduceSum", ["x"], ["s"], keepdims=0),
+        helper.make_node("Greater", ["s", "zero"], ["c"]),
+        helper.make_node("If", ["c"], ["y"], then_branch=branches[0], else_branch=branches[1]),
+    ]
+    ends = [
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", 3, 2, 2]) for name in ("x", "y")
+    ]
+    graph = helper.make_graph(made, "g", ends[:1], ends[1:], [numpy_helper.from_array(np.float32(0), "zero")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    network = imported(model, RAW, (3, 2, 2), 0).model
+    images = np.random.default_rng(0).normal(size=(4, 3, 2, 2)).astype(np.float32)
+    np.testing.assert_array_equal(outputs_in_memory(network, images, 1).outputs["y"], -images)
