@@ -136,7 +136,7 @@ def _convert_once(bench: Bench, converter: str, model: Path, target: Path) -> di
 
 def _latencies(bench: Bench, targets: list[Path]) -> list[float]:
     """Median milliseconds of an inference with each of two models, timed in turns."""
-    measured = open_device(bench.device()).measure(Pair("tflite", *targets), bench.test_inputs)
+    measured = open_device(bench.device()).measure(Pair("tflite", targets[0], targets[1]), bench.test_inputs)
     timings = [run.timings for run in (measured.candidate, measured.baseline)]
     return [float(np.median(each.durations_ms)) for each in timings if each is not None]
 

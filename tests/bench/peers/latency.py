@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from edgepress.convert.flatbuffer import read_tflite
 from edgepress.devices.client import Runner
 from edgepress.devices.prediction import predict, tflite_runner
 
@@ -35,15 +34,10 @@ def _sitting(models: dict[str, Path], inputs: Path, rounds: int, runs: int) -> d
 
 
 def _loaded(stack: ExitStack, model: Path, inputs: Path) -> Runner:
-    runner, _ = stack.enter_context(tflite_runner(model, inputs, 1, "auto"))
+    runner, _, _ = stack.enter_context(tflite_runner(model, inputs, 1))
     return runner
 
 
 def outputs(model: Path, inputs: Path) -> np.ndarray:
     """What a classifier gives for all inputs (N, C, H, W), as numbers where it gives integer codes."""
-    codes = predict(model, inputs, 1)
-    graph = read_tflite(model).graphs[0]
-    tensor = graph.tensors[graph.outputs[0]]
-    if codes.dtype.kind != "i":
-        return codes
-    return np.asarray((codes.astype(np.float32) - tensor.zero_points[0]) * tensor.scales[0])
+    return predict(model, inputs, 1).logits
