@@ -399,6 +399,12 @@ FORMS: dict[str, list[Maker]] = {
         recurrent(3, ways=2, direction="bidirectional", linear_before_reset=1),
         recurrent(3, read=1),
     ],
+    "RNN": [
+        recurrent(1),
+        recurrent(1, direction="reverse", state=1),
+        recurrent(1, ways=2, direction="bidirectional"),
+        recurrent(1, read=1),
+    ],
     "Gather": [
         plain(np.array([2, 0]), axis=1),
         plain(np.array([[0, 2], [1, 1]]), axis=2),
@@ -583,7 +589,7 @@ FORMS = {op: makers or [plain()] for op, makers in FORMS.items()}
 
 POSITIVE = ("Log", "Sqrt", "ReduceLogSum", "Reciprocal", "Pow")
 LOGICAL = ("And", "Or", "Xor", "Not", "Equal", "Where")
-RECURRENT = ("GRU", "LSTM")
+RECURRENT = ("GRU", "LSTM", "RNN")
 WHOLE = ("QuantizeLinear", "DequantizeLinear")
 
 

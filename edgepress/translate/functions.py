@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from edgepress.translate.courses import Course, recurrent
 from edgepress.translate.operations import activations, arithmetic, moving, reductions, windows
 from edgepress.translate.operations.base import Operation, Tensor, constant
 from edgepress.translate.operations.tensors import TensorArithmetic
 from edgepress.translate.plan import Plan, Step
 from edgepress.translate.tensorflow_setup import tf
-from edgepress.translate.unrolled import recurrent
 
 
 def apply_step(step: Step, inputs: list[Tensor]) -> Tensor:
@@ -94,6 +94,29 @@ def _while(step: Step, inputs: list[Tensor]) -> Any:
     )
 
 
+def _recurrent(step: Step, inputs: list[Tensor]) -> Any:
+    made = recurrent(TensorArithmetic(), step, inputs, _looped)
+    return made if step.others else made[0]
+
+
+def _looped(course: Course, fed: Tensor, states: Any, rows: bool) -> tuple[Tensor, Any]:
+    """Of all steps, in TensorFlow's own loop, which has a gradient."""
+    arithmetic, turn = TensorArithmetic(), [0] if course.backwards else []
+    nothing = tf.zeros((tf.shape(fed)[1], course.cell.size))
+    count = 2 if course.cell.kind == "LSTM" else 1
+    places = tf.range(tf.shape(fed)[0])
+
+    def advance(before: Any, each: Any) -> Any:
+        row, place = each
+        made, after = course.step(arithmetic, row, before[1:], tf.cast(place, tf.float32))
+        return (made, *after)
+
+    turned = (tf.reverse(fed, turn), tf.reverse(places, turn))
+    known = tuple(tf.convert_to_tensor(each, tf.float32) for each in states) or (nothing,) * count
+    made, *ends = tf.scan(advance, turned, (nothing, *known))
+    return tf.reverse(made, turn), tuple(each[-1] for each in ends)
+
+
 OPERATIONS: Mapping[str, Operation] = {
     "conv": _conv,
     "depthwise_conv": _depthwise_conv,
@@ -107,5 +130,5 @@ OPERATIONS: Mapping[str, Operation] = {
     **reductions.OPERATIONS,
     **windows.OPERATIONS,
     **moving.OPERATIONS,
-    "recurrent": lambda step, inputs: recurrent(TensorArithmetic(), step, inputs[0]),
+    "recurrent": _recurrent,
 }

@@ -84,6 +84,7 @@ class Planner:
         self.constants = {name: Constant(v, name) for name, v in initializers(model).items()}
         self.opset_import = list(model.opset_import)
         self.plan_nodes: PlanNodes = _none_planned
+        self.open_shapes: Mapping[str, Shape] = {}
         self.opset = next(e.version for e in model.opset_import if e.domain in ("", "ai.onnx"))
         infos = inferred_infos(model)
         self._shapes = {name: tensor_shape(info) for name, info in infos.items()}
@@ -137,6 +138,11 @@ class Planner:
         kind = self._types.get(name) or onnx.TensorProto.FLOAT
         dtype: npt.DTypeLike = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind))
         return dtype
+
+    def is_open(self, name: str, axis: int) -> bool:
+        """Whether the model leaves a size open that may have a number here."""
+        sizes = self.open_shapes.get(name)
+        return sizes is not None and sizes[axis] is None
 
     def elem_type(self, name: str) -> int:
         """ONNX's number of the type of a tensor's elements; 0 where it is no tensor."""

@@ -10,14 +10,14 @@ import onnx
 from edgepress.graph.aside import release_files
 from edgepress.graph.constants import fold_constants
 from edgepress.graph.normalise.trials import Trial
-from edgepress.graph.shapes import sized_nodes
+from edgepress.graph.shapes import inferred_infos, sized_nodes
 from edgepress.graph.view import attributes, copy
 from edgepress.translate.grouping import find_group_norms
 from edgepress.translate.layout import Layout, Order, channels_last
 from edgepress.translate.ops.table import PLANNERS
 from edgepress.translate.plan import Entry, Plan
 from edgepress.translate.planner import Node, OpPlanner, Planner, RefusedNodeError, Value
-from edgepress.translate.reading import inputs_of, name_nodes, refuse_several
+from edgepress.translate.reading import inputs_of, name_nodes, refuse_several, tensor_shape
 
 
 def make_plan(model: onnx.ModelProto) -> Plan:
@@ -51,6 +51,8 @@ def plan_graph(
     find_group_norms(folded)
     nodes = [_node(proto) for proto in folded.graph.node]
     planner = Planner(folded, given, trial is not None)
+    if trial:
+        planner.open_shapes = {name: tensor_shape(info) for name, info in inferred_infos(model).items()}
     planner.plan_nodes = partial(_plan_nodes, planners=PLANNERS)
     own = {tensor.name for tensor in model.graph.initializer}
     for name in planner.constants.keys() - own:

@@ -297,13 +297,15 @@ def test_a_max_pool_of_codes_is_padded_with_the_lowest_code():
     assert [values.item() for values in lowest] == [-128]
 
 
+@pytest.mark.parametrize("length", [3, 21], ids=["written_out", "looped"])
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
 @pytest.mark.parametrize(
-    ("op", "gates", "options"), [("LSTM", 4, {}), ("GRU", 3, {}), ("GRU", 3, {"linear_before_reset": 1})]
+    ("op", "gates", "options"),
+    [("RNN", 1, {}), ("LSTM", 4, {}), ("GRU", 3, {}), ("GRU", 3, {"linear_before_reset": 1})],
 )
-def test_recurrent_layers(op, gates, options, direction):
+def test_recurrent_layers(op, gates, options, direction, length):
     ways = 2 if direction == "bidirectional" else 1
-    graph = Graph(3, 4)
+    graph = Graph(length, 4)
     sequence = graph.add("Transpose", "input", perm=[1, 0, 2])
     weights = [random(ways, gates * 5, size) for size in (4, 5)] + [random(ways, gates * 10)]
     graph.add(op, sequence, *weights, hidden_size=5, direction=direction, **options)
@@ -311,9 +313,10 @@ def test_recurrent_layers(op, gates, options, direction):
     assert_faces_agree(graph.model())
 
 
-def test_recurrent_layers_with_other_activations_are_refused():
+def test_recurrent_layers_with_unknown_activations_are_refused():
     graph = Graph(3, 4)
     weights = [random(1, 15, size) for size in (4, 5)]
-    graph.add("GRU", "input", *weights, hidden_size=5, activations=["Sigmoid", "Relu"])
-    with pytest.raises(UnsupportedModelError, match="activations"):
+    sequence = graph.add("Transpose", "input", perm=[1, 0, 2])
+    graph.add("GRU", sequence, *weights, hidden_size=5, activations=["Sigmoid", "Sine"])
+    with pytest.raises(UnsupportedModelError, match="activation 'Sine'"):
         make_plan(graph.model())

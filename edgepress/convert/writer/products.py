@@ -1,4 +1,4 @@
-"""Products of computed matrices, Einstein's sums, and recurrent layers."""
+"""Products of computed matrices, and Einstein's sums."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,6 @@ from edgepress.convert.writer.builder import Builder
 from edgepress.convert.writer.graph import Tensor
 from edgepress.convert.writer.lowering import Lowering, Rule
 from edgepress.translate.plan import Step
-from edgepress.translate.unrolled import recurrent
 
 
 def _matmul(low: Lowering, step: Step) -> Tensor:
@@ -118,14 +117,8 @@ def _grouped(build: Builder, term: Labelled, groups: Sequence[Sequence[str]]) ->
     return build.reshape(turned, [*(shape[label] for label in batch), *joined])
 
 
-def _recurrent(low: Lowering, step: Step) -> Tensor:
-    made: Tensor = recurrent(low.build, step, low.number(step.inputs[0]))
-    return made
-
-
 RULES = {
     "matmul": Rule(_matmul, _coded_matmul),
     "gemm": Rule(_gemm),
     "einsum": Rule(_einsum),
-    "recurrent": Rule(_recurrent),
 }

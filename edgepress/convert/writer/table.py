@@ -4,7 +4,16 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from edgepress.convert.pieces import Pieces
-from edgepress.convert.writer import activations, control, elementwise, layers, moving, products, reductions
+from edgepress.convert.writer import (
+    activations,
+    control,
+    elementwise,
+    layers,
+    moving,
+    products,
+    recurrent,
+    reductions,
+)
 from edgepress.convert.writer.file import to_pieces
 from edgepress.convert.writer.graph import Graph
 from edgepress.convert.writer.halves import halved
@@ -23,6 +32,7 @@ RULES: dict[str, Rule] = {
     **reductions.RULES,
     **products.RULES,
     **control.RULES,
+    **recurrent.RULES,
 }
 
 

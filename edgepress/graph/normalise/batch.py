@@ -10,8 +10,8 @@ from edgepress.errors import UnsupportedModelError
 from edgepress.graph.normalise.limits import listed, refuse
 from edgepress.graph.normalise.native import inferred
 from edgepress.graph.normalise.structure import check_shape
-from edgepress.graph.shapes import BATCH, set_sizes
-from edgepress.graph.view import remove_unused_initializers, set_initializer
+from edgepress.graph.shapes import BATCH, open_sizes, set_sizes
+from edgepress.graph.view import attributes, remove_unused_initializers, set_initializer
 
 _TAKEN = (
     TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE, TensorProto.BOOL,
@@ -86,6 +86,7 @@ def free_batch(model: onnx.ModelProto) -> bool:
     Returns:
         Whether it is open now.
     """
+    _name_steps(model)
     entries = model.graph.input
     first = entries[0].type.tensor_type.shape.dim[:1]
     given = first[0].dim_value if first and first[0].HasField("dim_value") else None
@@ -93,6 +94,38 @@ def free_batch(model: onnx.ModelProto) -> bool:
         return _stays_open(model)
     alone = len(entries) == 1 and len(entries[0].type.tensor_type.shape.dim) > 1
     return alone and _opened(model, given)
+
+
+def _name_steps(model: onnx.ModelProto) -> None:
+    """Call an open size by another name than the batch's, in place, that is the length of a sequence."""
+    if BATCH in open_sizes(model) and BATCH in _lengths(model, inferred(model)):
+        for entry in model.graph.input:
+            for dim in entry.type.tensor_type.shape.dim:
+                if dim.dim_param == BATCH:
+                    dim.dim_param = _STEPS
+
+
+_STEPS = "steps"
+_RECURRENT = ("LSTM", "GRU", "RNN")
+
+
+def _lengths(model: onnx.ModelProto, infos: dict[str, onnx.ValueInfoProto]) -> set[str]:
+    """The names of open sizes that are lengths of sequences, which a recurrent layer or a Scan goes along."""
+    found = set[str]()
+    for node in model.graph.node:
+        given = attributes(node)
+        if node.op_type in _RECURRENT:
+            axes = {node.input[0]: 1 if given.get("layout", 0) else 0}
+        elif node.op_type == "Scan" and "num_scan_inputs" in given:
+            count = given["num_scan_inputs"]
+            axes = dict(zip(node.input[-count:], given.get("scan_input_axes", [0] * count), strict=False))
+        else:
+            continue
+        for name, axis in axes.items():
+            dims = infos[name].type.tensor_type.shape.dim if name in infos else []
+            if -len(dims) <= axis < len(dims):
+                found.add(dims[axis].dim_param)
+    return found
 
 
 def _stays_open(model: onnx.ModelProto) -> bool:
@@ -118,6 +151,8 @@ def _opened(model: onnx.ModelProto, given: int) -> bool:
     try:
         infos = inferred(model, strict=True)
         _require_batch_first(model, infos)
+        if BATCH in _lengths(model, infos):
+            refuse("its first axis is the length of sequences")
     except UnsupportedModelError:
         dim.dim_value = given
         for node, shape in changed:

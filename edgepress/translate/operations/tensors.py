@@ -54,6 +54,9 @@ class TensorArithmetic:
     def without(self, x: Tensor, axes: Sequence[int]) -> Tensor:
         return tf.squeeze(x, axes)
 
+    def constant(self, values: Any) -> Tensor:
+        return tf.convert_to_tensor(values)
+
     def split(self, x: Tensor, count: int, axis: int) -> list[Tensor]:
         parts: list[Tensor] = tf.split(x, count, axis)
         return parts
