@@ -28,6 +28,7 @@ def main() -> None:
 
     from edgepress.datasets.prepared import load_description, load_split
     from edgepress.graph.about import say
+    from edgepress.graph.imported.network import gives_classes
     from edgepress.graph.io import save_model
     from edgepress.measure.inference import outputs, told
     from edgepress.measure.model_metrics import model_metrics
@@ -40,7 +41,8 @@ def main() -> None:
     else:
         model, reference, scaling = _trained(config, description, validation, runtime)
     path = model_path(STAGE)
-    say(model, _about(config, description, scaling))
+    named = description.class_names if gives_classes(model, description.classes) else ()
+    say(model, _about(config, description, scaling, named))
     save_model(path, model)
     exported = outputs(path, validation, runtime.threads)
     compared = parity(reference, exported.outputs, exported.samples)
@@ -50,7 +52,9 @@ def main() -> None:
     print(f"{STAGE}: validation {accuracy}, outputs within {difference:.2g} of {reference.origin.name}")
 
 
-def _about(config: ModelConfig, description: "Description", scaling: "Scaling") -> dict[str, str]:
+def _about(
+    config: ModelConfig, description: "Description", scaling: "Scaling", class_names: Sequence[str]
+) -> dict[str, str]:
     """What the network says of itself from here on."""
     from edgepress.graph.about import classifier
 
@@ -58,7 +62,9 @@ def _about(config: ModelConfig, description: "Description", scaling: "Scaling") 
     trained = {} if isinstance(config, Onnx) else read_json(model_path("train", "parameters.json"))
     data = {"name": description.name, "samples": description.samples, "licence": description.licence}
     made_by = {"data": data, "model": {"name": name, **asdict(config)}, **trained}
-    return classifier(description.name, description.class_names, description.value_range, scaling, made_by)
+    each = {name: one.limits for name, one in description.inputs.items()}
+    limits = each if description.named else description.value_range
+    return classifier(description.name, class_names, limits, scaling, made_by)
 
 
 def _trained(

@@ -2,7 +2,7 @@
 
     name, version, description     of the network; the version is a digest of all that made it
     input                          JSON: range of raw values, mean and std that the network scales them by,
-                                   colour of images
+                                   colour of images; or ranges, of several inputs by name
     labels                         JSON: the names of the classes, in the order of the logits
     output                         what the output means
     made_by                        JSON: the data, and the parameters of each stage, or what converted it
@@ -56,7 +56,7 @@ def say(model: onnx.ModelProto, entries: Mapping[str, str]) -> None:
 def classifier(
     data: str,
     classes: Sequence[str],
-    limits: tuple[float, float],
+    limits: tuple[float, float] | Mapping[str, tuple[float, float]],
     scaling: tuple[Sequence[float], Sequence[float]],
     made_by: Mapping[str, Any],
 ) -> dict[str, str]:
@@ -64,13 +64,16 @@ def classifier(
 
     Args:
         data: the name of the data set.
-        classes: the names of its classes, none where it has none.
-        limits: between which raw values lie.
+        classes: the names of its classes, none where it has none, or gives none.
+        limits: between which raw values lie, of named inputs each.
         scaling: mean and standard deviation per channel with which the network itself scales them; empty if
             it does not.
         made_by: the data, and the parameters of the stages so far.
     """
-    known: dict[str, Any] = {"range": list(limits), "mean": _rounded(scaling[0]), "std": _rounded(scaling[1])}
+    ranges: dict[str, Any] = {"range": limits}
+    if isinstance(limits, Mapping):
+        ranges = {"ranges": {name: list(each) for name, each in limits.items()}}
+    known = {**ranges, "mean": _rounded(scaling[0]), "std": _rounded(scaling[1])}
     if data in COLOURED:
         known["color"] = "grayscale" if len(scaling[0]) == 1 else "rgb"
     made = plain(made_by)

@@ -9,12 +9,14 @@ from onnx.numpy_helper import to_array
 
 from edgepress.graph.codes import code_limits, dequantise
 from edgepress.graph.dynamic_codes import dequantise_integer_products, refuse_other_readers
+from edgepress.graph.renaming import rename_reads
 from edgepress.graph.stored_codes import has_four_bits, stored_codes, with_dequantize
 from edgepress.graph.view import (
     Array,
     attributes,
     copy,
     initializers,
+    operands,
     remove_unused_initializers,
     replace_nodes,
     set_initializer,
@@ -156,8 +158,7 @@ def _drop_activation_quantisation(model: onnx.ModelProto) -> None:
     constants, renamed, wide = initializers(model), dict[str, str](), _wide_codes(model)
     kept = []
     for node in model.graph.node:
-        for i, name in enumerate(node.input):
-            node.input[i] = renamed.get(name, name)
+        rename_reads(node, renamed)
         quantises = node.op_type == "QuantizeLinear" and node.input[0] not in constants
         if node.op_type == "DynamicQuantizeLinear":
             renamed[node.output[0]] = node.input[0]
@@ -204,7 +205,7 @@ def _keep_output_names(model: onnx.ModelProto, renamed: dict[str, str]) -> None:
             continue
         written[inner] = output.name
         for node in model.graph.node:
-            node.input[:] = [output.name if name == inner else name for name in node.input]
+            rename_reads(node, {inner: output.name})
             node.output[:] = [output.name if name == inner else name for name in node.output]
 
 
@@ -233,7 +234,7 @@ def _evaluate(node: onnx.NodeProto, operands: list[Array]) -> Array:
 def _drop_unread_nodes(model: onnx.ModelProto) -> None:
     outputs = {output.name for output in model.graph.output}
     while True:
-        read = outputs | {name for node in model.graph.node for name in node.input}
+        read = outputs | {name for node in model.graph.node for name in operands(node)}
         kept = [node for node in model.graph.node if any(name in read for name in node.output)]
         if len(kept) == len(model.graph.node):
             return

@@ -122,7 +122,7 @@ class _Metadata:
             options = self._table(2, [self._floats_field(0, [0.0]), self._floats_field(1, [1.0])])
             unit = self._table(2, [_byte_field(0, _NORMALISATION), _offset_field(1, options)])
             fields.append(self._vector_field(4, [unit]))
-        limits = known.get("range")
+        limits = (known.get("ranges") or {}).get(name, known.get("range"))
         if isinstance(limits, list) and len(limits) == 2 and all(isinstance(v, int | float) for v in limits):
             low, high = limits
             stats = self._table(2, [self._floats_field(0, [high]), self._floats_field(1, [low])])

@@ -16,12 +16,12 @@ from edgepress.graph.imported.ending import activated, drop_activation
 from edgepress.graph.imported.entry import Entry, find_entry, fits_both
 from edgepress.graph.imported.layers import plain_layers
 from edgepress.graph.imported.named import Described, have_the_batch, sizes_of_data
-from edgepress.graph.imported.renaming import names_of, rename
 from edgepress.graph.imported.tokens import pad_for_tokens
 from edgepress.graph.normalise.files import external_files, read_onnx
 from edgepress.graph.normalise.native import check, inferred
 from edgepress.graph.normalise.normalise import normalise, note_shapes, with_sizes
 from edgepress.graph.normalise.structure import tidy_structure
+from edgepress.graph.renaming import names_of, rename
 from edgepress.graph.shapes import BATCH
 from edgepress.graph.view import Array, copy, nested_graphs
 from edgepress.text import listed
@@ -136,7 +136,7 @@ def _finished(
     model: onnx.ModelProto, entry: Entry | None, classes: int, may_classify: bool = True
 ) -> ImportedNetwork:
     """The network as compression takes it."""
-    classifier, dropped = may_classify and _is_classifier(model, classes), None
+    classifier, dropped = may_classify and gives_classes(model, classes), None
     if not any(nested_graphs(node) for node in model.graph.node):
         dropped = drop_activation(model) if classifier else None
         pad_for_tokens(model)
@@ -190,7 +190,7 @@ def _check_format(model: onnx.ModelProto, config: Onnx) -> None:
         )
 
 
-def _is_classifier(model: onnx.ModelProto, classes: int) -> bool:
+def gives_classes(model: onnx.ModelProto, classes: int) -> bool:
     """Whether the network's only output is of classes (batch, K), float32.
 
     Raises:

@@ -20,9 +20,14 @@ def names_of(graph: onnx.GraphProto) -> set[str]:
 def rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
     """Give tensors new names, in place, in a graph and in the graphs within it: no name is twice in them."""
     for node in graph.node:
-        for field in (node.input, node.output):
-            field[:] = [names.get(name, name) for name in field]
-        for nested in nested_graphs(node):
-            rename(nested, names)
+        rename_reads(node, names)
+        node.output[:] = [names.get(name, name) for name in node.output]
     for entry in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
         entry.name = names.get(entry.name, entry.name)
+
+
+def rename_reads(node: onnx.NodeProto, names: Mapping[str, str]) -> None:
+    """Let a node, and the graphs within it, read tensors under new names, in place."""
+    node.input[:] = [names.get(name, name) for name in node.input]
+    for nested in nested_graphs(node):
+        rename(nested, names)
