@@ -163,17 +163,25 @@ def detection_heads() -> tuple[onnx.ModelProto, Arrays]:
 
 
 def control_flow() -> tuple[onnx.ModelProto, Arrays]:
-    """A vector goes through one of two layers, by its sum."""
+    """A vector goes through one of two layers, by its sum; one has what TFLite does not."""
     random = _random()
     text = """flow (float[n, 6] x) => (float[n, 4] y) {
         s = ReduceSum <keepdims = 0> (x)
         c = Greater (s, zero)
+        xt = Transpose <perm = [1, 0]> (x)
         y = If (c) <
             then_branch = left () => (float[n, 4] r) { r = MatMul (x, wa) },
-            else_branch = right () => (float[n, 4] r) { r = MatMul (x, wb) }
+            else_branch = right () => (float[n, 4] r) {
+                q = MatMul (xt, x)
+                e = Add (q, eye)
+                d = Det (e)
+                p = MatMul (x, wb)
+                r = Div (p, d)
+            }
         >
     }"""
-    weights = {"wa": random.normal(size=(6, 4)), "wb": random.normal(size=(6, 4)), "zero": np.float32(0)}
+    weights = {"wa": random.normal(size=(6, 4)), "wb": random.normal(size=(6, 4)), "eye": np.eye(6)}
+    weights |= {"zero": np.float32(0)}
     return parsed(text, **weights), {"x": random.normal(size=(SAMPLES, 6)).astype(np.float32)}
 
 

@@ -56,7 +56,7 @@ def prune(model: onnx.ModelProto, config: Magnitude | MByN, data: TuningData) ->
             at_once=lambda: _prune_at_once(tuned, last),
             complete=lambda: all(int(layer.pruning_step) >= last for layer in _pruned_layers(tuned)),
         )
-        fitting = suited_data(model, data, config.fine_tune, "prune")
+        fitting = suited_data(model, plan, data, config.fine_tune, "prune")
         fine_tune(tuned, fitting, config.fine_tune, "prune", teacher, ramp)
     return suited.folded(write_back(suited.model, network, network.values()))
 

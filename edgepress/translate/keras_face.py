@@ -12,7 +12,7 @@ import onnx
 
 from edgepress.graph.view import copy, set_initializer
 from edgepress.translate.functions import apply_step
-from edgepress.translate.plan import Array, Plan, Step, Weight
+from edgepress.translate.plan import Array, Entry, Plan, Step, Weight
 from edgepress.translate.tensorflow_setup import keras
 from edgepress.translate.trainable import WEIGHTS, weights_are_own
 
@@ -24,7 +24,7 @@ Wrap = Callable[[Any, Step], Any]
 
 @dataclass(frozen=True)
 class KerasNetwork:
-    """`model` takes (N, *plan.input_shape) and gives logits.
+    """`model` takes what the plan's entries say, in their order, and gives its outputs.
 
     `variables` are the trainable weights and BatchNormalization's statistics by (step output, part);
     `weights` say for the same keys which initializer each came from.
@@ -61,9 +61,14 @@ def build_keras(
     `never_negative` are initializers of BatchNormalization's gammas: each step of training sets what would be
     negative in them to 0.
     """
-    entry = keras.Input(plan.input_shape, name="input")
-    source = Step("input", (), plan.input, "input")
-    tensors = {plan.input: wrap(keras.layers.Activation("linear", name=layer_name(source)), source)(entry)}
+    entries = [
+        _input(entry, "input" if not number else f"input_{number}")
+        for number, entry in enumerate(plan.entries)
+    ]
+    tensors: dict[str, Any] = {}
+    for entry, each in zip(plan.entries, entries, strict=True):
+        source = Step("input", (), entry.name, "input")
+        tensors[entry.name] = wrap(keras.layers.Activation("linear", name=layer_name(source)), source)(each)
     variables: dict[tuple[str, str], Any] = {}
     weights: dict[tuple[str, str], Weight] = {}
     for step in plan.steps:
@@ -75,9 +80,15 @@ def build_keras(
             variables[step.output, part] = variable
             weights[step.output, part] = step.weights[part]
         # Keras calls a layer on something, so a constant is called on the entry, which it does not read.
-        made = wrap(layer, step)(inputs if len(inputs) > 1 else (inputs or [entry])[0])
+        made = wrap(layer, step)(inputs if len(inputs) > 1 else (inputs or entries)[0])
         tensors.update(zip(step.outputs, made if step.others else [made], strict=True))
-    return KerasNetwork(keras.Model(entry, tensors[plan.output]), variables, weights)
+    outputs = [tensors[name] for name in plan.outputs]
+    model = keras.Model(*(each if len(each) > 1 else each[0] for each in (entries, outputs)))
+    return KerasNetwork(model, variables, weights)
+
+
+def _input(entry: Entry, name: str) -> Any:
+    return keras.Input(batch_shape=entry.shape, dtype=entry.dtype, name=name)
 
 
 def _loaded(layer: Any, step: Step, inputs: list[Any]) -> list[tuple[str, Any]]:

@@ -17,16 +17,15 @@ from edgepress.translate.layout import Layout, Order, channels_last
 from edgepress.translate.ops.table import PLANNERS
 from edgepress.translate.plan import Entry, Plan
 from edgepress.translate.planner import Node, OpPlanner, Planner, RefusedNodeError, Value
-from edgepress.translate.reading import inputs_of, name_nodes, refuse_several, tensor_shape
+from edgepress.translate.reading import inputs_of, name_nodes, tensor_shape
 
 
 def make_plan(model: onnx.ModelProto) -> Plan:
-    """Plan a network with one image (N, C, H, W) or vector (N, F) input, batch first, and one output.
+    """Plan a network whose images (N, C, H, W), batch first, are stored with their channels last.
 
     Raises:
         UnsupportedModelError: nodes that have no translation; all are named at once.
     """
-    refuse_several(model)
     return plan_graph(model)
 
 

@@ -2,8 +2,6 @@
 
 import onnx
 
-from edgepress.errors import UnsupportedModelError
-
 Shape = tuple[int | None, ...]
 
 
@@ -17,16 +15,6 @@ def inputs_of(model: onnx.ModelProto) -> list[str]:
     """The names of the inputs that are not initializers with a default."""
     constants = {tensor.name for tensor in model.graph.initializer}
     return [entry.name for entry in model.graph.input if entry.name not in constants]
-
-
-def refuse_several(model: onnx.ModelProto) -> None:
-    """The pipeline's rule: one input, one output."""
-    outputs = [output.name for output in model.graph.output]
-    for kind, names in (("inputs", inputs_of(model)), ("outputs", outputs)):
-        if len(names) != 1:
-            raise UnsupportedModelError(
-                f"the model has {len(names)} {kind} ({', '.join(names)}); expected one"
-            )
 
 
 def tensor_shape(info: onnx.ValueInfoProto) -> Shape:

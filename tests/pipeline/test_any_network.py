@@ -42,7 +42,7 @@ def test_it_goes_through_the_whole_pipeline(ran: Project, name: str, tmp_path: P
     if "convert=none" in choices:
         assert not (project.folder / "models/convert-tflite/model.tflite").exists()
         for reason in (_metrics(project, "convert-tflite")["reason"], accuracy["without_tflite"]):
-            assert reason.startswith("convert=none asks for none; ") and "(If)" in reason
+            assert reason.startswith("convert=none asks for none; ") and "(Det)" in reason
         assert "There is no .tflite: convert=none asks for none; " in told
 
 
@@ -76,7 +76,7 @@ def test_what_cannot_be_a_tflite_is_refused_before_the_work_with_what_works(
     result = project.dvc("repro", check=False)
     assert stages_run(result)[-1] == "rehearse"
     (line,) = error_lines(result)
-    assert "(If)" in line and line.endswith("-S convert=none")
+    assert "(Det)" in line and line.endswith("-S convert=none")
 
 
 @pytest.mark.parametrize(

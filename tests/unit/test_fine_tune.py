@@ -311,11 +311,14 @@ class TestSuiting:
         flat = task(200, seed=4)
         even = replace(flat, x=np.broadcast_to(flat.x.mean((2, 3), keepdims=True), flat.x.shape))
         data = replace(tuning(64), validation=even, augment=Augment(2, True))
-        assert suited_data(network(), data, fine_tuning(), "prune") is data
+        fitting = suited_data(network(), make_plan(network()), data, fine_tuning(), "prune")
+        assert fitting.augment == data.augment
 
     def test_a_teacher_alone_says_what_is_right_of_augmented_inputs_too(self):
         data = data_for("0...255", shift=2)
-        assert suited_data(unscaled("0...255"), data, fine_tuning(distillation=1.0), "prune") is data
+        model = unscaled("0...255")
+        fitting = suited_data(model, make_plan(model), data, fine_tuning(distillation=1.0), "prune")
+        assert fitting.augment == data.augment
 
 
 class TestQuantisationAwareTraining:

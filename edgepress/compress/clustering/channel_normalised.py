@@ -51,7 +51,7 @@ def cluster(model: onnx.ModelProto, config: ChannelNormalised, data: TuningData)
 
     network = build_keras(plan, wrap, never_negative=folded_gammas(suited.model))
     teacher = build_keras(plan).model if config.fine_tune.distillation else None
-    fitting = suited_data(model, data, config.fine_tune, "cluster")
+    fitting = suited_data(model, plan, data, config.fine_tune, "cluster")
     fine_tune(network.model, fitting, config.fine_tune, "cluster", teacher)
     clustered = suited.folded(write_back(suited.model, network, computed_values(network)))
     found = [kernel for kernel in kernels(clustered) if kernel.initializer in matrices]

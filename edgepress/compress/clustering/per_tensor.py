@@ -46,7 +46,7 @@ def cluster(model: onnx.ModelProto, config: PerTensor, data: TuningData) -> onnx
 
     network = build_keras(plan, wrap, never_negative=folded_gammas(positive))
     teacher = build_keras(plan).model if config.fine_tune.distillation else None
-    fitting = suited_data(model, data, config.fine_tune, "cluster")
+    fitting = suited_data(model, plan, data, config.fine_tune, "cluster")
     fine_tune(network.model, fitting, config.fine_tune, "cluster", teacher)
     stripped = tfmot.clustering.keras.strip_clustering(network.model)
     values = network.values()

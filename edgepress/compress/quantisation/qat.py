@@ -124,7 +124,7 @@ def quantise(model: onnx.ModelProto, config: Int8Qat, sources: Sources) -> onnx.
     network = _network(plan, outputs, config.per_channel, coded)
     teacher = build_keras(plan).model if config.fine_tune.distillation else None
     data = sources.tuning()
-    fitting = suited_data(joined, data, config.fine_tune, "quant")
+    fitting = suited_data(joined, plan, data, config.fine_tune, "quant")
     fine_tune(network.model, fitting, config.fine_tune, "quant", teacher)
     trained = write_back(joined, network, computed_values(network))
     reached = {name: output.range() for name, output in outputs.items() if output.bounds}

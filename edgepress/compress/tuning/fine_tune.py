@@ -2,8 +2,6 @@
 
 What is kept is the best state on the validation split, which may be the one before any training: so
 fine-tuning never ends below where it began.
-
-Distillation: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", arXiv:1503.02531.
 """
 
 import math
@@ -16,12 +14,12 @@ from tqdm import tqdm
 
 from edgepress.compress.tuning.data import TuningData
 from edgepress.compress.tuning.judging import Judge, Score
+from edgepress.compress.tuning.objectives import objective
 from edgepress.compress.tuning.recalibrating import recalibrate
 from edgepress.compress.tuning.steps import Batch, State, Training, suitable_rate
 from edgepress.config.fine_tune import FineTune
-from edgepress.datasets.prepared import Array
 from edgepress.errors import TrainingError
-from edgepress.translate.tensorflow_setup import keras, tf
+from edgepress.translate.tensorflow_setup import keras
 
 _NO_DIFFERENCE = 0.05
 """Of two losses, relative; less than that is chance."""
@@ -52,7 +50,9 @@ def fine_tune(
     teacher: Any | None = None,
     ramp: Ramp | None = None,
 ) -> None:
-    """Train `model` (NHWC in, logits out) in place: Adam, cosine schedule to zero, progress on stderr.
+    """Train `model`, of a plan, in place: Adam, cosine schedule to zero, progress on stderr.
+
+    Without classes, or where the network gives none, `teacher` says what is right.
 
     The rate is `config.learning_rate`, or less or more where that suits (see `suitable_rate`). After each
     epoch the network is scored on the validation split; the best state is kept, and `data.course` says which.
@@ -64,8 +64,8 @@ def fine_tune(
     """
     if not config.epochs:
         return
-    targets, loss = _Targets(model, teacher), _loss(config)
-    judge, training = Judge(data.validation, targets, loss), Training(model, targets, loss)
+    wanted = objective(model, teacher, config)
+    judge, training = Judge(data, wanted), Training(model, wanted)
     first = State(model)
     if ramp:
         ramp.at_once()
@@ -164,35 +164,3 @@ def _schedule(peak: float, steps: int) -> Iterator[float]:
     """The rate of each step, falling to zero along a cosine."""
     falling = keras.optimizers.schedules.CosineDecay(peak, steps)
     return (float(falling(step)) for step in range(steps))
-
-
-class _Targets:
-    """One-hot classes (n, K) and, with a teacher, its logits beside them (n, 2K); of no class, zeros."""
-
-    def __init__(self, model: Any, teacher: Any | None) -> None:
-        classes = model.output_shape[-1]
-        self._one_hot = np.concatenate([np.eye(classes), np.zeros((1, classes))]).astype(np.float32)
-        self._teacher = teacher
-
-    def __call__(self, inputs: Array, classes: Array) -> Array:
-        one_hot = self._one_hot[classes]
-        if self._teacher is None:
-            return one_hot
-        return np.concatenate([one_hot, self._teacher(inputs, training=False).numpy()], axis=1)
-
-
-def _loss(config: FineTune) -> Any:
-    """(1 − a)·cross-entropy + a·T²·KL(teacher ‖ student), both softened by the temperature T."""
-    share, temperature = config.distillation, config.temperature
-
-    def loss(targets: Any, logits: Any) -> Any:
-        classes = logits.shape[-1]
-        hard = tf.nn.softmax_cross_entropy_with_logits(targets[:, :classes], logits)
-        if share == 0:
-            return hard
-        softened = tf.nn.softmax(targets[:, classes:] / temperature)
-        soft = tf.nn.softmax_cross_entropy_with_logits(softened, logits / temperature)
-        entropy = tf.nn.softmax_cross_entropy_with_logits(softened, targets[:, classes:] / temperature)
-        return (1 - share) * hard + share * temperature**2 * (soft - entropy)
-
-    return loss

@@ -1,21 +1,22 @@
 """How good a network is while it is fine-tuned: its loss and accuracy on the validation split."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from edgepress.compress.tuning.data import channels_last
-from edgepress.datasets.prepared import Array, Split
+from edgepress.compress.tuning.data import TuningData
+from edgepress.compress.tuning.objectives import Given, Objective
+from edgepress.datasets.prepared import Array
 
 BATCH = 256
 
 
 @dataclass(frozen=True)
 class Score:
-    """The share of samples whose class is right, and the mean loss."""
+    """The share of samples whose class is right, or of outputs that are explained, and the mean loss."""
 
     accuracy: float
     loss: float
@@ -36,34 +37,35 @@ class Score:
 UNUSABLE = Score(0.0, math.inf)
 """The score of a network whose outputs are not numbers."""
 
-Targets = Callable[[Array, Array], Array]
-"""From inputs (n, H, W, C) and classes (n,) to what the loss compares the logits with."""
-
 
 class Judge:
-    """Scores networks on one split, always in the same way.
+    """Scores networks on the validation split, always in the same way.
 
-    What the loss compares with, which a teacher may have a part in, is computed once. Without classes, a
-    sample's right class is its teacher's.
+    What the objective compares with, which a teacher may have a part in, is computed once.
     """
 
-    def __init__(self, split: Split, targets: Targets, loss: Callable[[Array, Array], Any]) -> None:
-        self._split, self._loss = split, loss
-        self._targets = [targets(inputs, classes) for inputs, classes in self._batches()]
+    def __init__(self, data: TuningData, objective: Objective) -> None:
+        self._data, self._objective = data, objective
+        self._targets = [objective.targets(inputs, classes) for inputs, classes in self._batches()]
 
     def score(self, model: Any) -> Score:
         """Score a Keras network in inference mode."""
-        losses, right = list[float](), 0
+        losses, right = list[float](), 0.0
         for (inputs, classes), targets in zip(self._batches(), self._targets, strict=True):
-            logits = model.predict_on_batch(inputs)
-            if not np.isfinite(logits).all():
+            outputs = model.predict_on_batch(inputs)
+            if not all(np.isfinite(each).all() for each in _listed(outputs)):
                 return UNUSABLE
-            losses.extend(np.asarray(self._loss(targets, logits)).tolist())
-            wanted = classes if self._split.has_classes else targets[:, logits.shape[1] :].argmax(axis=1)
-            right += int((logits.argmax(axis=1) == wanted).sum())
-        return Score(right / len(self._split), float(np.mean(losses)))
+            losses.extend(self._objective.losses(targets, outputs).tolist())
+            known = classes if self._data.validation.has_classes else None
+            right += self._objective.right(targets, outputs, known)
+        return Score(right / len(self._data.validation), float(np.mean(losses)))
 
-    def _batches(self) -> Iterator[tuple[Array, Array]]:
-        for start in range(0, len(self._split), BATCH):
+    def _batches(self) -> Iterator[tuple[Given, Array]]:
+        split = self._data.validation
+        for start in range(0, len(split), BATCH):
             part = slice(start, start + BATCH)
-            yield channels_last(self._split.inputs(part)), np.asarray(self._split.y[part])
+            yield self._data.plain(split, part), np.asarray(split.y[part])
+
+
+def _listed(outputs: Given) -> list[Array]:
+    return outputs if isinstance(outputs, list) else [outputs]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.compress.tuning.judging import Targets
+from edgepress.compress.tuning.objectives import Given, Objective
 from edgepress.datasets.prepared import Array
 from edgepress.translate.tensorflow_setup import keras
 
@@ -20,7 +20,7 @@ _LITTLE_LOSS = 0.1
 _CLEARLY = 0.01
 """Of two losses on the same batches, relative."""
 
-Batch = tuple[Array, Array]
+Batch = tuple[Given, Array]
 
 
 class State:
@@ -40,22 +40,23 @@ class State:
 class Training:
     """A network under Adam, whose rate is said at each step."""
 
-    def __init__(self, model: Any, targets: Targets, loss: Any) -> None:
-        self.model, self._targets, self._loss = model, targets, loss
+    def __init__(self, model: Any, objective: Objective) -> None:
+        self.model, self._objective = model, objective
         self._optimiser = keras.optimizers.Adam(1.0)
-        model.compile(self._optimiser, loss)
+        model.compile(self._optimiser, objective.loss)
         self._optimiser.build(model.trainable_variables)
         self._fresh = [(variable, variable.numpy()) for variable in self._optimiser.variables]
 
     def step(self, batch: Batch, rate: float) -> float:
-        """Train on a batch, inputs (n, H, W, C) and classes (n,); the result is the loss before the step."""
+        """Train on a batch, inputs and classes (n,); the result is the loss before the step."""
         self._optimiser.learning_rate = rate
-        return float(self.model.train_on_batch(batch[0], self._targets(*batch)))
+        losses = self.model.train_on_batch(batch[0], self._objective.targets(*batch))
+        return float(np.ravel(losses)[0])  # the first is that of all outputs
 
     def loss(self, batch: Batch) -> float:
         """The loss of a batch in training mode; statistics and ranges move, weights do not."""
-        logits = self.model(batch[0], training=True)
-        return float(np.mean(self._loss(self._targets(*batch), logits)))
+        outputs = self.model(batch[0], training=True)
+        return float(np.mean(self._objective.losses(self._objective.targets(*batch), outputs)))
 
     def forget(self) -> None:
         """Forget the moments of earlier steps."""

@@ -13,6 +13,7 @@ from edgepress.config.fine_tune import FineTune
 from edgepress.config.train import Augment
 from edgepress.datasets.augment import augment
 from edgepress.datasets.prepared import Array, Split
+from edgepress.errors import ConfigError, UnsupportedModelError
 from edgepress.graph.unfolding import (
     Moments,
     Unfolded,
@@ -21,6 +22,9 @@ from edgepress.graph.unfolding import (
     with_usual_kernels,
 )
 from edgepress.graph.view import copy
+from edgepress.measure.entries import session_entries
+from edgepress.measure.inference import outputs_in_memory
+from edgepress.text import shown
 from edgepress.translate.plan import Plan
 from edgepress.translate.trainable import has_own_kernel
 
@@ -47,13 +51,18 @@ def suited_network(model: onnx.ModelProto, plan: Plan, data: TuningData, config:
     return unfold_batchnorm(model, _moments(model, outputs, data.train) if outputs else {})
 
 
-def suited_data(model: onnx.ModelProto, data: TuningData, config: FineTune, stage: str) -> TuningData:
-    """The data, without augmentation where the network was evidently not trained with it.
+def suited_data(
+    model: onnx.ModelProto, plan: Plan, data: TuningData, config: FineTune, stage: str
+) -> TuningData:
+    """The data as the plan takes it, without augmentation where the network was not trained with it.
 
     That is where its accuracy on augmented validation inputs is much below that on plain ones: such a network
     would have to learn far more than what the compression cost. Told in a line. A network that is its only
     teacher keeps the augmentation, since it says itself what is right.
     """
+    if config.epochs:
+        _refuse_what_cannot_be_trained(model, plan, config, stage)
+    data = replace(data, entries=plan.entries)
     if not (config.epochs and config.distillation < 1 and data.augments):
         return data
     classes = data.validation.y[:_SAMPLES]
@@ -69,13 +78,57 @@ def suited_data(model: onnx.ModelProto, data: TuningData, config: FineTune, stag
     return replace(data, augment=Augment(0, False))
 
 
+def _refuse_what_cannot_be_trained(model: onnx.ModelProto, plan: Plan, config: FineTune, stage: str) -> None:
+    """Training goes by batches, towards classes or towards the outputs that the network had.
+
+    Raises:
+        UnsupportedModelError: a batch is built into the network.
+        ConfigError: it gives no classes, but is to learn from such.
+    """
+    key = f"{stage}.fine_tune"
+    shapes = [output.type.tensor_type.shape.dim for output in model.graph.output]
+    fixed = [entry.name for entry in plan.entries if entry.shape[:1] != (None,)]
+    fixed += [
+        output.name
+        for output, dims in zip(model.graph.output, shapes, strict=True)
+        if not dims or dims[0].HasField("dim_value")
+    ]
+    if fixed:
+        raise UnsupportedModelError(
+            f"{stage}: the network has its batch built in ({shown(fixed[0])}), so that it cannot be trained "
+            f"in batches; expected one with an open batch, or {key}.epochs=0"
+        )
+    if config.distillation < 1 and [len(dims) for dims in shapes] != [2]:
+        raise ConfigError(
+            f"{key}.epochs is {config.epochs}, but the network gives no classes to learn; expected 0, or "
+            f"{key}.distillation=1 (the network teaches itself)"
+        )
+
+
 def compared(model: onnx.ModelProto, original: onnx.ModelProto, split: Split) -> Score:
-    """The accuracy and cross-entropy of a model on a whole split; without classes, against the original's."""
+    """The accuracy and cross-entropy of a model on a whole split; without classes, against the original's.
+
+    Of a network that is no classifier, the share of its outputs that the model explains, and what is left.
+    """
+    if len(model.graph.output) > 1 or len(model.graph.output[0].type.tensor_type.shape.dim) != 2:
+        return _explained(model, original, split)
     logits = _outputs(model, split)
     classes = np.asarray(split.y) if split.has_classes else _outputs(original, split).argmax(axis=1)
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(shifted)), classes]
     return Score(float((logits.argmax(axis=1) == classes).mean()), float(losses.mean()))
+
+
+def _explained(model: onnx.ModelProto, original: onnx.ModelProto, split: Split) -> Score:
+    """How far the outputs of two models agree: one less the mean square of differences over the variance."""
+    found, known = (outputs_in_memory(each, split.samples(), 1).outputs for each in (model, original))
+    pairs = [(found[name].astype(np.float64), theirs) for name, theirs in known.items()]
+    left = [
+        float(((ours - theirs) ** 2).mean() / (theirs.astype(np.float64).var() or 1.0))
+        for ours, theirs in pairs
+        if theirs.dtype.kind == "f" and theirs.size
+    ]
+    return Score(max(1 - float(np.mean(left)), 0.0), float(np.sum(left)))
 
 
 def _moments(model: onnx.ModelProto, outputs: Sequence[str], split: Split) -> dict[str, Moments]:
@@ -109,6 +162,7 @@ def _run(model: onnx.ModelProto, extra: Sequence[str], split: Split, most: int) 
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     session = ort.InferenceSession(asked.SerializeToString(), options, ["CPUExecutionProvider"])
-    names, entry = [model.graph.output[0].name, *extra], session.get_inputs()[0].name
+    names, entries = [model.graph.output[0].name, *extra], session_entries(session)
     for start in range(0, min(len(split), most), _BATCH):
-        yield session.run(names, {entry: split.inputs(slice(start, min(start + _BATCH, most)))})
+        part = split.samples(slice(start, min(start + _BATCH, most)))
+        yield session.run(names, part.feed(entries))
