@@ -9,10 +9,19 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
+from edgepress.config.data import Splits
+from edgepress.config.model import Onnx
+from edgepress.datasets.dataset import Dataset, unknown_classes
+from edgepress.datasets.prepared import Description
+from edgepress.datasets.samples import Samples
+from edgepress.datasets.splits import describe, split
+from edgepress.graph.imported.network import ImportedNetwork, imported
+
 Array = npt.NDArray[Any]
 Arrays = dict[str, Array]
 
 SAMPLES = 120
+RAW = Onnx("net.onnx", "net.onnx")
 _HEAD = '<ir_version: 8, opset_import: ["" : 17]> '
 
 
@@ -193,6 +202,19 @@ NETWORKS: dict[str, Callable[[], tuple[onnx.ModelProto, Arrays]]] = {
     "detection heads": detection_heads,
     "control flow": control_flow,
 }
+
+
+def described(data: Arrays) -> Description:
+    """What the stages know of these arrays."""
+    named = Dataset(None, unknown_classes(SAMPLES), (), (0.0, 0.0), "", "", named=data)
+    parts = split(named, Splits(0.25, 0.15, 10), 0)
+    return describe("inputs", named, parts, None)
+
+
+def taken(name: str) -> tuple[ImportedNetwork, Samples]:
+    """A network as the stages take it, and its data."""
+    model, data = NETWORKS[name]()
+    return imported(model, RAW, (), 0, described(data).inputs), Samples(data)
 
 
 def write(name: str, folder: Path) -> tuple[Path, Path]:

@@ -15,7 +15,7 @@ from edgepress.convert.nhwc import planned
 from edgepress.convert.pieces import Pieces
 from edgepress.convert.registry import Orders, convert_single
 from edgepress.convert.tflite_model import TfliteModel
-from edgepress.datasets.samples import Samples
+from edgepress.datasets.samples import Samples, has_whole_shape
 from edgepress.errors import ConfigError, ConversionError, single_file
 from edgepress.graph.about import say
 from edgepress.graph.aside import weights_aside
@@ -25,6 +25,7 @@ from edgepress.graph.kept_floats import blurred_outputs, float_joins
 from edgepress.graph.normalise.files import read_onnx
 from edgepress.graph.normalise.fixing import Fixing
 from edgepress.graph.normalise.normalise import normalise
+from edgepress.graph.shapes import BATCH
 from edgepress.graph.view import copy
 from edgepress.inspection.report import render_operators, render_transposes
 from edgepress.inspection.tflite import tflite_format, transposes
@@ -212,7 +213,16 @@ def _given(calibration: Path, model: onnx.ModelProto, channels: Channels) -> Sam
     """The user's inputs, as the network takes them."""
     entries = declared_entries(model)
     axes = {"first": "channels first", "last": "channels last", "": ""}[channels.of(entries[0].name)]
-    return load_inputs(calibration, entries, SAMPLES, axes if len(entries) == 1 else "")
+    given = load_inputs(calibration, entries, SAMPLES, axes if len(entries) == 1 else "")
+    for entry, info in zip(entries, model.graph.input, strict=True):
+        first, array = info.type.tensor_type.shape.dim[:1], given.arrays[entry.name]
+        open_batch = first and first[0].dim_param == BATCH
+        if open_batch and has_whole_shape(array, entry) and array.shape[1] > 1:
+            raise ConfigError(
+                f"--calibration has {array.shape[1]} samples at once for {entry.name!r}, but the batch is "
+                f"open and so 1 in the .tflite; add --batch {array.shape[1]}"
+            )
+    return given
 
 
 def _converted(request: Request, model: onnx.ModelProto, given: Samples | None, orders: Orders) -> Pieces:

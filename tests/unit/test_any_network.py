@@ -18,7 +18,6 @@ from edgepress.datasets import inputs as unlabelled
 from edgepress.datasets import npz as labelled
 from edgepress.datasets.identical import find_identical
 from edgepress.datasets.prepared import (
-    Description,
     Split,
     input_files,
     load_description,
@@ -34,29 +33,18 @@ from edgepress.devices.local import LocalHost
 from edgepress.devices.prediction import REFERENCE, predict
 from edgepress.devices.tflm import TflmDevice
 from edgepress.errors import ConfigError, DataError, UnsupportedModelError
-from edgepress.graph.imported.network import ImportedNetwork, imported
+from edgepress.graph.imported.network import imported
 from edgepress.measure.agreement import agreement, agreement_metrics
 from edgepress.measure.inference import outputs_in_memory
 from edgepress.report import evaluation
-from tests.any_networks import NETWORKS, SAMPLES, Arrays, parsed
+from edgepress.standalone.convert import convert
+from edgepress.standalone.inputs import draw_inputs, load_inputs
+from edgepress.standalone.request import Request
+from tests.any_networks import NETWORKS, RAW, SAMPLES, Arrays, described, parsed, taken, write
 
 SPLITS = Splits(0.25, 0.15, 10)
 CALIBRATION = Calibration("minmax", 32, 2048, 99.99)
-RAW = Onnx("net.onnx", "net.onnx")
 CONVERTED = [name for name in NETWORKS if name != "control flow"]
-
-
-def described(data: Arrays) -> Description:
-    """What the stages know of these arrays."""
-    named = unlabelled.Dataset(None, unlabelled.unknown_classes(SAMPLES), (), (0.0, 0.0), "", "", named=data)
-    parts = split(named, SPLITS, 0)
-    return describe("inputs", named, parts, None)
-
-
-def taken(name: str) -> tuple[ImportedNetwork, Samples]:
-    """A network as the stages take it, and its data."""
-    model, data = NETWORKS[name]()
-    return imported(model, RAW, (), 0, described(data).inputs), Samples(data)
 
 
 ARRAYS = {
@@ -256,6 +244,96 @@ def converted(
     tflite = Pair("tflite", folder / "model.tflite", folder / "baseline.tflite", orders)
     in_onnx = Pair("onnxruntime", folder / "model.onnx", folder / "baseline.onnx")
     return tflite, in_onnx, input_files(folder / "test")
+
+
+@pytest.mark.parametrize("name", ["two inputs", "a state", "detection heads"])
+def test_convert_takes_and_checks_them_as_single_files(name: str, tmp_path: Path) -> None:
+    path, inputs = write(name, tmp_path)
+    for quant, calibration in (("none", None), ("int8", inputs)):
+        request = Request(path, tmp_path / "m.tflite", quant=quant, calibration=calibration, check=True)
+        check = convert(request, lambda _: None).check
+        assert check is not None and check.passed
+        assert check.drawn == (calibration is None)
+        model = onnx.load(path)
+        assert list(check.outputs) == [output.name for output in model.graph.output]
+        assert all(signal.varies for signal in check.outputs.values())
+
+
+STATES = {"state": np.ones((5, 2, 1, 4))}
+
+
+class TestCalibrationFiles:
+    ENTRIES = (Entry("ids", "int64", (None, 3)), Entry("state", "float32", (2, 1, 4)))
+
+    def test_arrays_are_found_by_name_in_a_file_or_a_folder(self, tmp_path: Path) -> None:
+        arrays = {"ids": np.arange(15).reshape(5, 3), "state": np.ones((5, 2, 1, 4)), "other": np.zeros(7)}
+        np.savez(tmp_path / "inputs.npz", **arrays)
+        (tmp_path / "folder").mkdir()
+        for name, values in arrays.items():
+            np.save(tmp_path / "folder" / f"{name}.npy", values)
+        for path in (tmp_path / "inputs.npz", tmp_path / "folder"):
+            found = load_inputs(path, self.ENTRIES, 4)
+            assert len(found) == 4
+            assert {name: (one.dtype.name, one.shape) for name, one in found.arrays.items()} == {
+                "ids": ("int64", (4, 3)),
+                "state": ("float32", (4, 2, 1, 4)),
+            }
+
+    def test_what_a_network_takes_at_once_is_one_sample(self, tmp_path: Path) -> None:
+        np.savez(tmp_path / "inputs.npz", ids=np.zeros((1, 3), int), state=np.ones((2, 1, 4)))
+        found = load_inputs(tmp_path / "inputs.npz", self.ENTRIES, 9)
+        assert (len(found), found.arrays["state"].shape) == (1, (1, 2, 1, 4))
+
+    @pytest.mark.parametrize(
+        ("arrays", "message"),
+        [
+            ({"ids": np.zeros((5, 3), int)}, "holds the arrays: ids; expected .*: state is not there"),
+            (
+                {"ids": np.zeros((5, 3)), "state": np.ones((5, 2, 1, 4))},
+                "float64 .*; expected integers .* 'ids'",
+            ),
+            (
+                {"ids": np.zeros((5, 3), int), "state": np.ones((4, 2, 1, 4))},
+                "ids has 5, state has 4; expected",
+            ),
+            (
+                {"ids": np.zeros((5, 4), int), "state": np.ones((5, 2, 1, 4))},
+                r"\(5, 4\); expected integers \(n, 3",
+            ),
+        ],
+    )
+    def test_what_does_not_fit_is_refused(self, arrays: Arrays, message: str, tmp_path: Path) -> None:
+        np.savez(tmp_path / "inputs.npz", **arrays)
+        with pytest.raises(DataError, match=message):
+            load_inputs(tmp_path / "inputs.npz", self.ENTRIES, 9)
+
+
+def test_inputs_are_drawn_by_their_types() -> None:
+    model = parsed(
+        """drawn (int64[n, 4] ids, bool[n, 3] keep, uint8[n, 2] bytes, int32[n] attention_mask, float[n, 2] x,
+        float[n, 5] state) => (float[n, 4, 2] y, float[n, 5] next) {
+        i = Cast <to = 6> (ids)
+        y = Gather (table, i)
+        k = Cast <to = 1> (keep)
+        b = Cast <to = 1> (bytes)
+        m = Cast <to = 1> (attention_mask)
+        s = ReduceSum (k)
+        t = ReduceSum (b)
+        u = ReduceSum (m)
+        v = ReduceSum (x)
+        w = Sum (s, t, u, v)
+        next = Add (state, w)
+    }""",
+        table=np.zeros((11, 2)),
+    )
+    drawn, told = draw_inputs(model, 200)
+    found = drawn.arrays
+    assert told == "drawn at random, each by its type"
+    assert set(found["ids"].ravel()) == set(range(11))
+    assert found["keep"].dtype == bool and 0.6 < found["keep"].mean() < 0.95 and found["keep"].any(1).all()
+    assert found["bytes"].dtype == np.uint8 and np.ptp(found["bytes"]) > 200
+    assert set(found["attention_mask"]) == {0, 1}
+    assert found["x"].min() >= 0 and 0 < found["state"].std() < 0.2 and found["state"].min() < 0
 
 
 @pytest.mark.parametrize(

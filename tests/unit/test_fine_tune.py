@@ -18,18 +18,22 @@ from edgepress.compress.tuning.judging import UNUSABLE, Score
 from edgepress.compress.tuning.recalibrating import recalibrate
 from edgepress.compress.tuning.steps import Batch, Training, suitable_rate
 from edgepress.compress.tuning.suiting import compared, suited_data, suited_network
+from edgepress.config.fine_tune import FineTune
 from edgepress.config.model import Onnx
 from edgepress.config.prune import Magnitude
 from edgepress.config.quant import Int8Qat
 from edgepress.config.train import Augment
 from edgepress.datasets.prepared import UNKNOWN, Split
-from edgepress.errors import UnsupportedModelError
+from edgepress.errors import ConfigError, UnsupportedModelError
 from edgepress.graph.batchnorm import fold_batchnorm, rescale_kernels
 from edgepress.graph.imported.network import imported
 from edgepress.graph.unfolding import layers_without_batchnorm
 from edgepress.graph.view import copy, initializers, set_initializer
-from edgepress.graph.weights import kernels
+from edgepress.graph.weights import kernels, weight_statistics
+from edgepress.measure.agreement import agreement, agreement_metrics
+from edgepress.measure.inference import outputs_in_memory
 from edgepress.translate.planning import make_plan
+from tests.any_networks import taken
 from tests.networks import (
     CLASSES,
     FORMATS,
@@ -365,3 +369,38 @@ def test_a_course_as_csv():
     assert Course().metrics() == {}
     course = Course([Epoch(0, 2.0, 1.5, 0.25), Epoch(1, 1.0, 1.25, 0.5)], kept=1)
     assert course.csv().decode() == f"{HEADER}0,2.0,1.5,0.25,0\n1,1.0,1.25,0.5,1\n"
+
+
+class TestAnyOutputs:
+    """Networks that give no classes teach themselves all of their outputs."""
+
+    @staticmethod
+    def data(name: str) -> tuple[onnx.ModelProto, TuningData]:
+        network, samples = taken(name)
+        parts = (samples[:80], samples[80:])
+        splits = [Split(np.zeros((len(each), 0)), np.full(len(each), -1), each.arrays) for each in parts]
+        return network.model, TuningData(*splits, Augment(2, True), 0)
+
+    @pytest.mark.parametrize("name", ["two inputs", "detection heads"])
+    def test_fine_tuning_brings_each_output_back(self, name: str) -> None:
+        model, data = self.data(name)
+        teaching = FineTune(4, 16, 0.005, 1.0, 4.0)
+        ratios = []
+        for epochs in (0, 4):
+            pruned = prune(model, Magnitude(0.5, 0.5, replace(teaching, epochs=epochs)), data)
+            found, known = (outputs_in_memory(each, data.validation.samples(), 1) for each in (pruned, model))
+            ratios.append(agreement_metrics(agreement(found.outputs, known.outputs, known.samples)))
+        assert ratios[1]["min_snr_db"] > ratios[0]["min_snr_db"] + 1
+        assert not data.augments
+
+    def test_without_a_teacher_there_is_nothing_to_learn(self) -> None:
+        model, data = self.data("detection heads")
+        with pytest.raises(ConfigError, match=r"the network gives no classes to learn; expected 0, or"):
+            prune(model, Magnitude(0.5, 0.5, FineTune(1, 16, 0.005, 0.0, 4.0)), data)
+
+    def test_a_batch_that_is_built_in_cannot_be_trained_in_batches(self) -> None:
+        model, data = self.data("a state")
+        with pytest.raises(UnsupportedModelError, match=r"has its batch built in \(frame\), .*epochs=0"):
+            prune(model, Magnitude(0.5, 0.5, FineTune(1, 16, 0.005, 1.0, 4.0)), data)
+        pruned = prune(model, Magnitude(0.5, 0.5, FineTune(0, 16, 0.005, 1.0, 4.0)), data)
+        assert weight_statistics(pruned).sparsity == pytest.approx(0.5, abs=0.02)
