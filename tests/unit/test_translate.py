@@ -7,7 +7,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from edgepress.errors import UnsupportedModelError
+from edgepress.measure.entries import declared_entries
+from edgepress.measure.inference import outputs_in_memory
 from edgepress.translate.planning import make_plan
+from tests.any_networks import taken
 from tests.networks import (
     Graph,
     as_onnx,
@@ -712,25 +715,22 @@ def test_nodes_without_a_name_are_called_by_what_they_make():
         make_plan(graph.model())
 
 
-def test_models_with_two_inputs_are_refused():
-    graph = Graph(4)
-    graph.add("Relu")
-    model = graph.model()
-    model.graph.input.add().CopyFrom(model.graph.input[0])
-    model.graph.input[1].name = "other"
-    with pytest.raises(UnsupportedModelError, match=r"2 inputs \(input, other\); expected one"):
-        make_plan(model)
+@pytest.mark.parametrize("name", ["two inputs", "detection heads", "a state"])
+def test_keras_takes_and_gives_whatever_the_network_does(name: str):
+    tensorflow()
+    from edgepress.translate.keras_face import build_keras
 
-
-def test_models_with_two_outputs_are_refused():
-    graph = Graph(4)
-    graph.add("Relu", "input")
-    graph.add("Tanh", "input")
-    model = graph.model()
-    model.graph.output.add().CopyFrom(model.graph.output[0])
-    model.graph.output[1].name = graph.nodes[0].output[0]
-    with pytest.raises(UnsupportedModelError, match=r"2 outputs .*expected one"):
-        make_plan(model)
+    network, samples = taken(name)
+    plan = make_plan(network.model)
+    model = build_keras(plan).model
+    expected = outputs_in_memory(network.model, samples[:1], 1).outputs
+    (fed,) = samples[:1].feeds(declared_entries(network.model))
+    inputs = [np.transpose(fed[entry.name], entry.order) for entry in plan.entries]
+    found = model(inputs if len(inputs) > 1 else inputs[0], training=False)
+    outputs = found if isinstance(found, list) else [found]
+    for ours, order, theirs in zip(outputs, plan.output_orders, expected.values(), strict=True):
+        assert theirs.std() > 0.01
+        np.testing.assert_allclose(np.transpose(ours, np.argsort(order)), theirs, atol=1e-4)
 
 
 def network_of(model: onnx.ModelProto):
