@@ -71,7 +71,8 @@ fuzz: install
 conformance: install
 	@python -m tests.conformance.conformance $(ARGS)
 
-# 70 architectures of torchvision and timm, float32 and int8, into docs/architectures.md: more than an hour.
+# 70 architectures of torchvision and timm, and small networks of other tasks, float32 and int8, into
+# docs/architectures.md: more than an hour; the latter alone take minutes: make zoo ARGS='--only own'
 zoo: install
 	@python -m tests.zoo.zoo $(ARGS)
 

@@ -108,7 +108,7 @@ def turned(order: Order) -> Order:
 
 def nearest(order: Order, wish: Wish) -> Order:
     """The wished order that moves the least: none, or one whose rows stay together."""
-    return min(wish, key=lambda wished: (wished != order, wished[-1] != order[-1], wished))
+    return min(wish, key=lambda wished: (wished != order, wished[-1:] != order[-1:], wished))
 
 
 def _common(wishes: Iterable[Wish]) -> Wish:

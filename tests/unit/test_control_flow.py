@@ -213,6 +213,16 @@ def test_loops_carry_and_collect_any_type(kind):
     assert_runs_alike(network, {"x": np.array([[0, 1, 0], [1, 0, 1]], kind)})
 
 
+def test_a_loop_carries_a_number_without_axes():
+    nodes = [NODE("Add", ["s", "one"], ["s2"]), NODE("ReduceMax", ["x"], ["most"], keepdims=0)]
+    nodes.append(NODE("Less", ["s2", "most"], ["going"]))
+    rounds = body(nodes, "s", values={"one": np.float32(1)}, going="")
+    outer = [NODE("Loop", ["", "yes", "nought"], ["s9"], body=rounds), NODE("Cast", ["s9"], ["y"], to=INT64)]
+    values = {"yes": np.array(True), "nought": np.float32(0)}
+    network = model(outer, [info("x", [1, 4])], [info("y", [], INT64)], values)
+    assert_runs_alike(network, *({"x": most * np.eye(4, dtype=np.float32)[:1]} for most in (1, 3, 8)))
+
+
 def test_a_loop_over_images_needs_no_transpose_within():
     nodes = [
         NODE("Conv", ["s", "w"], ["k"], pads=[1] * 4),
