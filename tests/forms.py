@@ -544,6 +544,7 @@ FORMS: dict[str, list[Maker]] = {
     ],
     "Selu": [plain(), plain(alpha=1.2, gamma=0.8)],
     "Shape": [plain(), plain(since=15, start=-3, end=3)],
+    "Size": [plain()],
     "Slice": [
         cut(starts=[1, 0], ends=[5, 3], axes=[2, 3]),
         cut(starts=[1, 2, -4], ends=[9, 3, -1], axes=[1, 2, 3]),

@@ -80,6 +80,8 @@ def _div(low: Lowering, step: Step) -> Tensor:
         exact = isinstance(y, np.ndarray) and _are_powers_of_two(y)
         return build.times(x, 1 / np.asarray(y)) if exact else build.over(x, y)
     left, right = (build.constant(each) for each in (x, y))
+    if left.dtype == "int64":  # which none of these operators has
+        small, left, right = "int64", build.cast(left, "int32"), build.cast(right, "int32")
     if small.startswith("u"):
         quotient = build.binary("FLOOR_DIV", left, right)
     else:
@@ -188,6 +190,7 @@ RULES = {
     "sub": Rule(_binary("SUB"), _coded_binary("SUB")),
     "mul": Rule(_binary("MUL"), _coded_binary("MUL")),
     "div": Rule(_div, _coded_div),
+    "floor_mod": Rule(_binary("FLOOR_MOD")),
     "pow": Rule(_pow),
     "max": Rule(_binary("MAXIMUM"), _joining("MAXIMUM"), commutes=True),
     "min": Rule(_binary("MINIMUM"), _joining("MINIMUM"), commutes=True),

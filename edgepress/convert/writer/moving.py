@@ -173,13 +173,7 @@ def _constant(low: Lowering, step: Step) -> Tensor:
     return low.operand(weight) if coded is None else coded
 
 
-def _sizes(low: Lowering, step: Step) -> Tensor:
-    """The sizes of the stored axes at these places, as int64."""
-    return low.build.cast(low.build.sizes(low.stored(step.inputs[0]), step.attributes["places"]), "int64")
-
-
 RULES = {
-    "sizes": Rule(_sizes),
     "constant": Rule(_constant),
     "reshape": _rule(_reshape),
     "transpose": Rule(_transpose, _coded_transpose, commutes=True),

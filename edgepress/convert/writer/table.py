@@ -13,6 +13,7 @@ from edgepress.convert.writer import (
     products,
     recurrent,
     reductions,
+    sized,
 )
 from edgepress.convert.writer.file import to_pieces
 from edgepress.convert.writer.graph import Graph
@@ -31,6 +32,7 @@ RULES: dict[str, Rule] = {
     **moving.RULES,
     **reductions.RULES,
     **products.RULES,
+    **sized.RULES,
     **control.RULES,
     **recurrent.RULES,
 }

@@ -101,6 +101,11 @@ class _Known:
     shapes: Callable[[], dict[str, tuple[int, ...]]]
 
 
+def known_values(model: onnx.ModelProto, sizes: dict[str, int]) -> dict[str, Array]:
+    """What follows from constants and shapes once the open sizes have these numbers, by tensor."""
+    return _known(model, sizes).values
+
+
 def _tried(model: onnx.ModelProto, sizes: dict[str, int]) -> _Known | None:
     """None where a tensor would be too large."""
     try:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import onnx
 
 from edgepress.errors import UnsupportedModelError
+from edgepress.graph.normalise.folding import known_values
 from edgepress.graph.normalise.limits import refuse
 from edgepress.graph.normalise.normalise import with_sizes
 from edgepress.graph.shapes import BATCH, open_sizes, set_sizes
+from edgepress.graph.view import Array
 
 _STEPS = (32, 16, 8, 64, 4, 128, 2, 256, 1, 512)
 """Networks that halve an image again and again, and join what they made of it, want multiples."""
@@ -85,6 +87,14 @@ def _tried(model: onnx.ModelProto, sizes: Mapping[str, int]) -> Trial | None:
         return None
     known = (*fixed.graph.value_info, *fixed.graph.output)
     shapes = tuple(onnx.ValueInfoProto.FromString(info.SerializeToString()) for info in known)
+    told = {info.name for info in shapes}
+    folded = known_values(model, dict(sizes)).items()
+    shapes += tuple(_info(name, values) for name, values in folded if name not in told)
     dims = (dim for info in shapes for dim in info.type.tensor_type.shape.dim)
     empty = any(dim.HasField("dim_value") and not dim.dim_value for dim in dims)
     return None if empty else Trial(sizes, shapes)
+
+
+def _info(name: str, values: Array) -> onnx.ValueInfoProto:
+    kind = onnx.helper.np_dtype_to_tensor_dtype(values.dtype)
+    return onnx.helper.make_tensor_value_info(name, kind, values.shape)

@@ -53,6 +53,7 @@ OPERATIONS: Table = {
     "mul": in_words(binary(tf.multiply)),
     "div": in_words(binary(_divided)),
     "pow": binary(_power),
+    "floor_mod": binary(tf.math.floormod),
     "max": in_words(binary(tf.maximum)),
     "min": in_words(binary(tf.minimum)),
     "equal": in_words(binary(tf.equal)),

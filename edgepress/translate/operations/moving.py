@@ -74,8 +74,35 @@ def _fake_quant(value: Tensor, low: float, high: float, dtype: str, **codes: Any
     return tf.quantization.fake_quant_with_min_max_vars(value, low, high, num_bits=bits)
 
 
-def _sizes(value: Tensor, places: Any) -> Tensor:
-    return tf.gather(tf.shape(value, out_type=tf.int64), list(places))
+def _sizes(value: Tensor, places: Any, dtype: Any = "int64") -> Tensor:
+    return tf.cast(tf.gather(tf.shape(value, out_type=tf.int64), list(places)), dtype)
+
+
+def _vector(step: Step, inputs: list[Tensor]) -> Tensor:
+    """Numbers, and elements of the operands, as int32."""
+    flat = [tf.cast(tf.reshape(value, (-1,)), tf.int32) for value in inputs]
+    parts = step.attributes["parts"]
+    return tf.stack([part if isinstance(part, int) else flat[part[0]][part[1]] for part in parts])
+
+
+def _cut_anywhere(step: Step, inputs: list[Tensor]) -> Tensor:
+    a, (value, begin, end) = step.attributes, inputs
+    whole = sum(1 << axis for axis, each in enumerate(a["whole"]) if each)
+    return tf.strided_slice(value, begin, end, a["strides"], begin_mask=whole, end_mask=whole)
+
+
+def _expanded(step: Step, inputs: list[Tensor]) -> Tensor:
+    return tf.broadcast_to(inputs[0], tf.maximum(inputs[1], tf.shape(inputs[0])))
+
+
+def _padded(step: Step, inputs: list[Tensor]) -> Tensor:
+    pads = tf.reshape(inputs[1], (-1, 2))
+    fill = tf.reshape(inputs[2], ()) if len(inputs) > 2 else tf.zeros((), inputs[0].dtype)
+    return tf.pad(inputs[0], pads, constant_values=fill)
+
+
+def _full(step: Step, inputs: list[Tensor]) -> Tensor:
+    return tf.fill(tf.cast(inputs[0], tf.int32), tf.constant(step.weights["value"].values))
 
 
 def _update(step: Step, inputs: list[Tensor]) -> Tensor:
@@ -86,6 +113,15 @@ def _update(step: Step, inputs: list[Tensor]) -> Tensor:
 
 OPERATIONS: Table = {
     "sizes": unary(_sizes),
+    "elements": unary(lambda value: tf.size(value, out_type=tf.int64)),
+    "vector": _vector,
+    "cut_anywhere": _cut_anywhere,
+    "expanded": _expanded,
+    "tiled": lambda step, inputs: tf.tile(*inputs),
+    "reshaped": lambda step, inputs: tf.reshape(*inputs),
+    "padded": _padded,
+    "range": lambda step, inputs: tf.range(*[tf.reshape(value, ()) for value in inputs]),
+    "full": _full,
     "constant": lambda step, inputs: tf.constant(step.weights["value"].values),
     "pad": in_words(unary(_pad)),
     "mirrored": unary(_mirrored),

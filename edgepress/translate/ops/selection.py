@@ -1,11 +1,14 @@
 """Parts of a tensor, and borders around it."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from edgepress.translate.layout import Layout
+from edgepress.translate.layout import Layout, plain
 from edgepress.translate.ops.broadcast import ranked
+from edgepress.translate.ops.sizes import Part, elements, is_computed, result_sizes, vector
 from edgepress.translate.plan import Array, Weight
 from edgepress.translate.planner import Node, OpPlanner, Planner, Value, unsupported
 
@@ -28,6 +31,9 @@ def plan_slice(node: Node, planner: Planner) -> None:
     """Spans are attributes up to opset 9 and inputs from 10; backwards ones are gathered."""
     value = planner.as_wished(node, ranked(node, planner, planner.value(node.inputs[0])))
     rank = len(value.shape)
+    if any(is_computed(node, planner, index) for index in (1, 2)):
+        _plan_computed_slice(node, planner, value)
+        return
     starts, ends = (_given(node, planner, i, key, []) for i, key in ((1, "starts"), (2, "ends")))
     axes = [axis % rank for axis in _given(node, planner, 3, "axes", list(range(len(starts))))]
     steps = _given(node, planner, 4, "steps", [1] * len(starts))
@@ -37,7 +43,8 @@ def plan_slice(node: Node, planner: Planner) -> None:
         if size is None:
             if (start, step) == (0, 1) and end >= 2**31 - 1:
                 continue
-            raise unsupported(node, f"it cuts axis {axis}, whose size is open")
+            _plan_slice_anywhere(node, planner, value, (starts, ends, axes, steps))
+            return
         first, last, step = slice(start, end, step).indices(size)
         if step < 0:
             indices = np.arange(first, last, step)
@@ -45,6 +52,44 @@ def plan_slice(node: Node, planner: Planner) -> None:
         else:
             spans[axis] = slice(first, max(first, last), step)
     _emit_cut(node, planner, value, spans)
+
+
+def _plan_computed_slice(node: Node, planner: Planner, value: Value) -> None:
+    """Spans whose ends are known only as the network runs."""
+    starts, ends = (elements(node, planner, index) for index in (1, 2))
+    axes = planner.integers(node, 3) if node.has_input(3) else list(range(len(starts)))
+    strides = planner.integers(node, 4) if node.has_input(4) else [1] * len(starts)
+    _plan_slice_anywhere(node, planner, value, (starts, ends, axes, strides))
+
+
+Spans = tuple[Sequence[Part], Sequence[Part], list[int], list[int]]
+"""Starts, ends, axes and steps."""
+
+
+def _plan_slice_anywhere(node: Node, planner: Planner, value: Value, spans: Spans) -> None:
+    starts, ends, axes, strides = spans
+    places = {axis % len(value.shape): place for place, axis in enumerate(axes)}
+    order = value.layout.order
+    begin, end = (
+        vector(node, planner, [_clamped(part) for part in _in_order(parts, places, order)], name)
+        for parts, name in ((starts, "begin"), (ends, "end"))
+    )
+    options: dict[str, Any] = {
+        "strides": tuple(strides[places[axis]] if axis in places else 1 for axis in order),
+        "whole": tuple(axis not in places for axis in order),
+        "shape": result_sizes(planner, node, order),
+    }
+    planner.emit(node, "cut_anywhere", (value, begin, end), value.layout, minimum=value.minimum, **options)
+
+
+def _in_order(parts: Sequence[Part], places: dict[int, int], order: tuple[int, ...]) -> list[Part]:
+    """For each stored axis its part, or 0."""
+    return [parts[places[axis]] if axis in places else 0 for axis in order]
+
+
+def _clamped(part: Part) -> Part:
+    """A number as an int32: what is beyond one is beyond any axis."""
+    return max(min(part, 2**31 - 1), -(2**31) + 1) if isinstance(part, int) else part
 
 
 def _given(node: Node, planner: Planner, index: int, key: str, default: list[int]) -> list[int]:
@@ -61,9 +106,10 @@ def _emit_cut(node: Node, planner: Planner, value: Value, spans: dict[int, slice
 
 
 def plan_gather(node: Node, planner: Planner) -> None:
-    """Elements of one axis at constant indices, or rows of a constant table at computed ones."""
+    """Elements of one axis."""
     if node.inputs[1] not in planner.constants:
-        raise unsupported(node, f"its indices ({node.inputs[1]}) are not a constant")
+        _plan_computed_gather(node, planner)
+        return
     indices = planner.constant(node, 1).values
     value = ranked(node, planner, planner.value(node.inputs[0]))
     value = value if indices.size > 1 else planner.as_wished(node, value)
@@ -75,6 +121,31 @@ def plan_gather(node: Node, planner: Planner) -> None:
     layout = _gathered_layout(value.layout, axis, indices.ndim)
     options = {"axis": value.layout.position(axis)}
     planner.emit(node, "gather", (value,), layout, {"indices": Weight(indices)}, value.minimum, **options)
+
+
+def _plan_computed_gather(node: Node, planner: Planner) -> None:
+    """Elements of one axis at computed places, of which those below 0 count from the end."""
+    value, places = ranked(node, planner, planner.value(node.inputs[0])), planner.value(node.inputs[1])
+    places = planner.stored_as(node, places, plain(len(places.shape)))
+    axis = node.attributes.get("axis", 0) % len(value.shape)
+    if places.minimum is None or places.minimum < 0:
+        places = from_the_start(node, planner, places, value, axis)
+    layout = _gathered_layout(value.layout, axis, len(places.shape))
+    position = value.layout.position(axis)
+    planner.emit(node, "gather", (value, places), layout, minimum=value.minimum, axis=position)
+
+
+def from_the_start(node: Node, planner: Planner, places: Value, value: Value, axis: int) -> Value:
+    """A helper step: computed places along an axis, counted from its start."""
+    size, dtype = value.shape[axis], planner.dtype(node.inputs[1])
+    if size is None or planner.any_size:
+        own = replace(value, shape=())
+        position = (value.layout.position(axis),)
+        sizes = planner.emit_helper(node, "sizes", (value,), "size", own, places=position, dtype=dtype)
+        return planner.emit_helper(node, "floor_mod", (places, sizes), "places", replace(places, minimum=0))
+    operand = {"operand": Weight(np.array(size, dtype))}
+    kept = replace(places, minimum=0)
+    return planner.emit_helper(node, "floor_mod", (places,), "places", kept, operand, constant_first=False)
 
 
 def _gathered_layout(layout: Layout, axis: int, rank: int) -> Layout:
@@ -100,6 +171,9 @@ def gathered(node: Node, planner: Planner, value: Value, axis: int, indices: Arr
 def plan_pad(node: Node, planner: Planner) -> None:
     """Pads and value are attributes up to opset 10 and inputs from 11, axes from 18; negative pads crop."""
     value = ranked(node, planner, planner.value(node.inputs[0]))
+    if any(is_computed(node, planner, index) for index in (1, 2)):
+        _plan_computed_pad(node, planner, value)
+        return
     pads, mode = _pads(node, planner, len(value.shape)), node.attributes.get("mode", "constant")
     if mode in _BORDERS:
         _plan_border(node, planner, value, pads, mode)
@@ -113,6 +187,24 @@ def plan_pad(node: Node, planner: Planner) -> None:
     stored = tuple(pads[axis] for axis in value.layout.order)
     minimum = None if value.minimum is None else min(value.minimum, fill)
     planner.emit(node, "pad", (value,), value.layout, minimum=minimum, pads=stored, fill=fill)
+
+
+def _plan_computed_pad(node: Node, planner: Planner, value: Value) -> None:
+    """With as much as is known only as the network runs, or with a number that is."""
+    mode = node.attributes.get("mode", "constant")
+    if mode != "constant":
+        raise unsupported(node, f"its pads are computed, in mode {mode!r}; expected constant")
+    rank, flat = len(value.shape), elements(node, planner, 1)
+    axes = planner.integers(node, 3) if node.has_input(3) else list(range(rank))
+    pads: dict[int, tuple[Part, Part]] = {
+        axis % rank: (before, after)
+        for axis, before, after in zip(axes, flat[: len(axes)], flat[len(axes) :], strict=True)
+    }
+    parts = [part for axis in value.layout.order for part in pads.get(axis, (0, 0))]
+    fill = planner.value(node.inputs[2]) if node.has_input(2) else None
+    operands = (value, vector(node, planner, parts, "pads"), *([] if fill is None else [fill]))
+    shape = result_sizes(planner, node, value.layout.order)
+    planner.emit(node, "padded", operands, value.layout, shape=shape)
 
 
 def _cropped(node: Node, planner: Planner, value: Value, pads: list[tuple[int, int]]) -> Value:

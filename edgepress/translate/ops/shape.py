@@ -6,6 +6,7 @@ import numpy as np
 
 from edgepress.translate.layout import Layout, channels_last, plain, regrouped
 from edgepress.translate.ops.broadcast import common_layout, ranked
+from edgepress.translate.ops.sizes import elements, is_computed, result_sizes, vector
 from edgepress.translate.planner import (
     Node,
     OpPlanner,
@@ -18,14 +19,6 @@ from edgepress.translate.planner import (
 from edgepress.translate.reading import Shape
 
 
-def plan_shape(node: Node, planner: Planner) -> None:
-    """The sizes of a tensor's axes from `start` to `end`, as they are when the network runs, as int64."""
-    value = ranked(node, planner, planner.value(node.inputs[0]))
-    axes = range(len(value.shape))[node.attributes.get("start", 0) : node.attributes.get("end")]
-    places = tuple(value.layout.position(axis) for axis in axes)
-    planner.emit(node, "sizes", (value,), plain(1), places=places)
-
-
 def plan_reshape(node: Node, planner: Planner) -> None:
     """Flatten, Reshape, Squeeze and Unsqueeze, all by their inferred output shape."""
     if (known := planner.constants.get(node.inputs[0])) is not None:
@@ -36,7 +29,8 @@ def plan_reshape(node: Node, planner: Planner) -> None:
         return
     value, target = planner.value(node.inputs[0]), planner.shape(node.outputs[0])
     if target.count(None) > 1:
-        raise unsupported(node, f"its output shape {target} is not fixed")
+        _plan_computed_reshape(node, planner, value, target)
+        return
     if (image := _flattened_image(value, target)) is not None:
         layout = Layout((0, 1), None if 1 in (image[0], image[1] * image[2]) else image)
         _emit_reshape(node, planner, value, target, layout)
@@ -49,6 +43,17 @@ def plan_reshape(node: Node, planner: Planner) -> None:
         return
     value = planner.stored_as(node, value, Layout(found[0]))
     _emit_reshape(node, planner, value, target, Layout(found[1]))
+
+
+def _plan_computed_reshape(node: Node, planner: Planner, value: Value, target: Shape) -> None:
+    """To sizes that are known only as the network runs."""
+    if node.op != "Reshape" or not is_computed(node, planner, 1) or node.attributes.get("allowzero", 0):
+        raise unsupported(node, f"its output shape {target} is not fixed")
+    value = planner.stored_as(node, value, plain(len(value.shape)))
+    sizes = vector(node, planner, elements(node, planner, 1), "sizes")
+    shape = result_sizes(planner, node, range(len(target)))
+    layout, low = plain(len(target)), value.minimum
+    planner.emit(node, "reshaped", (value, sizes), layout, minimum=low, shape=shape)
 
 
 def _emit_reshape(node: Node, planner: Planner, value: Value, target: Shape, layout: Layout) -> None:
@@ -91,13 +96,32 @@ def plan_expand(node: Node, planner: Planner) -> None:
         value = planner.reshaped(node, value, shape, f"{node.outputs[0]}.wide")
     multiples = [1 if one == to else to for one, to in zip(value.shape, target, strict=True)]
     if None in multiples:
-        raise unsupported(node, f"its output shape {target} is not fixed")
+        _plan_computed_expand(node, planner, value)
+        return
     _emit_tile(node, planner, value, [int(m or 0) for m in multiples])
+
+
+def _plan_computed_expand(node: Node, planner: Planner, value: Value) -> None:
+    """To sizes that are known only as the network runs; where they say 1 the operand's own stay."""
+    value = planner.stored_as(node, value, plain(len(value.shape)))
+    wanted = elements(node, planner, 1)
+    rank = len(value.shape)
+    sizes = vector(node, planner, [*[1] * (rank - len(wanted)), *wanted], "sizes")
+    shape = result_sizes(planner, node, range(rank))
+    planner.emit(node, "expanded", (value, sizes), plain(rank), minimum=value.minimum, shape=shape)
 
 
 def plan_tile(node: Node, planner: Planner) -> None:
     """The whole tensor repeated along its axes."""
-    _emit_tile(node, planner, planner.value(node.inputs[0]), planner.integers(node, 1))
+    value = planner.value(node.inputs[0])
+    if not is_computed(node, planner, 1):
+        _emit_tile(node, planner, value, planner.integers(node, 1))
+        return
+    value = ranked(node, planner, value)
+    counts, order = elements(node, planner, 1), value.layout.order
+    multiples = vector(node, planner, [counts[axis] for axis in order], "multiples")
+    shape = result_sizes(planner, node, order)
+    planner.emit(node, "tiled", (value, multiples), value.layout, minimum=value.minimum, shape=shape)
 
 
 def _emit_tile(node: Node, planner: Planner, value: Value, multiples: list[int]) -> None:
@@ -116,7 +140,6 @@ def _flattened_image(value: Value, target: Shape) -> tuple[int, int, int] | None
 
 PLANNERS: dict[str, OpPlanner] = {
     **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), plan_reshape),
-    "Shape": plan_shape,
     "Transpose": plan_transpose,
     "Concat": plan_concat,
     "Expand": plan_expand,

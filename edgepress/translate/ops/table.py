@@ -15,6 +15,7 @@ from edgepress.translate.ops import (
     resampling,
     selection,
     shape,
+    sizes,
 )
 from edgepress.translate.planner import OpPlanner
 
@@ -28,6 +29,7 @@ _FAMILIES = (
     reduction,
     pooling,
     shape,
+    sizes,
     selection,
     resampling,
     recurrent,
