@@ -1,6 +1,7 @@
 """Networks whose inputs leave sizes open give, resized, what ONNX Runtime gives for each of a few sizes."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import onnx
@@ -126,6 +127,79 @@ def sequence() -> onnx.ModelProto:
     return build(nodes, {"k": weights(8, 4, 5), "w": weights(8, 3)}, shape=("n", 4, "length"))
 
 
+def _length() -> list:
+    """The length of a sequence (n, length, 8) as `length` (1,) and `scalar`."""
+    return [
+        node("Shape", ["x"], ["length"], start=1, end=2),
+        node("Squeeze", ["length"], ["scalar"]),
+    ]
+
+
+SEQUENCE = ("n", "length", 8)
+SEQUENCES = [(1, 32, 8), (1, 20, 8), (1, 51, 8)]
+
+
+def positions(by: str) -> onnx.ModelProto:
+    """A sequence with what is added at each place: rows of a table, cut off, looked up, or from its end."""
+    ways = {
+        "slice": [node("Slice", ["table", "zero", "length", "zero"], ["rows"])],
+        "range": [
+            node("Range", ["none", "scalar", "each"], ["places"]),
+            node("Gather", ["table", "places"], ["rows"]),
+        ],
+        "from the end": [
+            node("Range", ["none", "scalar", "each"], ["places"]),
+            node("Sub", ["places", "scalar"], ["below"]),
+            node("Gather", ["table", "below"], ["rows"]),
+        ],
+        "count": [
+            node("ConstantOfShape", ["length"], ["ones"], value=numpy_helper.from_array(np.ones(1, np.float32))),
+            node("Size", ["ones"], ["size"]),
+            node("Cast", ["size"], ["number"], to=TensorProto.FLOAT),
+            node("Unsqueeze", ["ones", "one"], ["column"]),
+            node("Mul", ["column", "number"], ["rows"]),
+        ],
+    }  # fmt: skip
+    constants = {
+        "table": RANDOM.normal(size=(64, 8)).astype(np.float32), "zero": np.array([0]), "none": np.array(0),
+        "each": np.array(1), "one": np.array([1]),
+    }  # fmt: skip
+    nodes = [*_length(), *ways[by], node("Add", ["x", "rows"], ["y"])]
+    used = {name for each in nodes for name in each.input}
+    return build(nodes, {k: v for k, v in constants.items() if k in used}, shape=SEQUENCE)
+
+
+def laid_out(by: str) -> onnx.ModelProto:
+    """A row repeated as often as the sequence is long, or as much more padding as it has places."""
+    ways = {
+        "expand": [
+            node("Concat", ["length", "eight"], ["sizes"], axis=0),
+            node("Expand", ["row", "sizes"], ["rows"]),
+            node("Add", ["x", "rows"], ["y"]),
+        ],
+        "tile": [
+            node("Concat", ["length", "one"], ["counts"], axis=0),
+            node("Tile", ["row", "counts"], ["rows"]),
+            node("Add", ["x", "rows"], ["y"]),
+        ],
+        "pad": [
+            node("Concat", ["none", "length", "none", "none", "one", "none"], ["pads"], axis=0),
+            node("Pad", ["x", "pads", "border"], ["y"]),
+        ],
+        "halves": [
+            node("Div", ["length", "two"], ["half"]),
+            node("Slice", ["x", "half", "far", "one"], ["y"]),
+        ],
+    }
+    constants = {
+        "row": RANDOM.normal(size=(1, 8)).astype(np.float32), "eight": np.array([8]), "one": np.array([1]),
+        "two": np.array([2]), "none": np.array([0]), "far": np.array([2**63 - 1]), "border": np.float32(0.5),
+    }  # fmt: skip
+    nodes = [*_length(), *ways[by]]
+    used = {name for each in nodes for name in each.input}
+    return build(nodes, {k: v for k, v in constants.items() if k in used}, shape=SEQUENCE)
+
+
 NETWORKS: dict[str, tuple[Callable[[], onnx.ModelProto], list[tuple[int, ...]]]] = {
     "padded strides": (padded_strides, ANY_IMAGES),
     "pooled": (pooled, ANY_IMAGES),
@@ -135,6 +209,11 @@ NETWORKS: dict[str, tuple[Callable[[], onnx.ModelProto], list[tuple[int, ...]]]]
     "patches": (patches, IMAGES),
     "cut": (cut_at_both_ends, ANY_IMAGES),
     "sequence": (sequence, [(1, 4, 32), (3, 4, 20), (1, 4, 51)]),
+    **{
+        f"positions by {by}": (partial(positions, by), SEQUENCES)
+        for by in ("slice", "range", "from the end", "count")
+    },
+    **{by: (partial(laid_out, by), SEQUENCES) for by in ("expand", "tile", "pad", "halves")},
 }
 
 

@@ -148,6 +148,9 @@ _RULES: Mapping[str, Callable[[Operator], int]] = {
     "DEPTH_TO_SPACE": _by_type(int8=2),
     "MIRROR_PAD": _by_type(int8=2, int16=3),
     **dict.fromkeys(("REDUCE_MAX", "REDUCE_MIN"), _by_type(int8=2, int16=3)),
+    "BROADCAST_TO": lambda operator: 3 if _first(operator).dtype in ("int8", "int16") else 2,
+    "FILL": lambda operator: {"int8": 3, "int16": 3, "bool": 2}.get(operator.outputs[0].dtype, 1),
+    "RANGE": _by_type(int64=2),
     **dict.fromkeys(("EQUAL", "NOT_EQUAL"), _by_type(int8=2, bool=3)),
     **dict.fromkeys(("GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL"), _by_type(int8=2)),
 }
