@@ -141,6 +141,7 @@ SEQUENCES = [(1, 32, 8), (1, 20, 8), (1, 51, 8)]
 
 def positions(by: str) -> onnx.ModelProto:
     """A sequence with what is added at each place: rows of a table, cut off, looked up, or from its end."""
+    one = numpy_helper.from_array(np.ones(1, np.float32))
     ways = {
         "slice": [node("Slice", ["table", "zero", "length", "zero"], ["rows"])],
         "range": [
@@ -153,7 +154,7 @@ def positions(by: str) -> onnx.ModelProto:
             node("Gather", ["table", "below"], ["rows"]),
         ],
         "count": [
-            node("ConstantOfShape", ["length"], ["ones"], value=numpy_helper.from_array(np.ones(1, np.float32))),
+            node("ConstantOfShape", ["length"], ["ones"], value=one),
             node("Size", ["ones"], ["size"]),
             node("Cast", ["size"], ["number"], to=TensorProto.FLOAT),
             node("Unsqueeze", ["ones", "one"], ["column"]),
