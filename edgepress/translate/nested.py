@@ -11,6 +11,7 @@ import onnx
 
 from edgepress.graph.constants import fold_constants
 from edgepress.graph.nested import Given, as_model, tell_loop_shapes
+from edgepress.graph.normalise.branches import settle
 from edgepress.graph.view import attributes, outer_names, set_initializer
 from edgepress.translate.grouping import find_group_norms
 from edgepress.translate.layout import Layout, Order, plain
@@ -38,6 +39,8 @@ class Inner:
         name_nodes(model)
         tell_loop_shapes(model)
         fold_constants(model)
+        while settle(model):
+            fold_constants(model)
         find_group_norms(model)
         self.model = model
         self.planner = Planner(model, {}, outer.any_size)

@@ -313,3 +313,51 @@ def test_scan_of_any_length():
     ends = [info("x", ["time", 3])], [info("y"), info("z")]
     network = model([scan], *ends, {"s0": np.zeros(3, np.float32)})
     assert_runs_alike(network, *({"x": random(length, 3)} for length in (5, 9, 1)))
+
+
+# What is known beforehand
+
+
+def test_a_branch_that_is_always_taken_stands_for_the_if():
+    """As TorchScript writes `squeeze` of an axis that has one element: the branches differ in rank."""
+    then = within([NODE("Squeeze", ["x", "axes"], ["t"])], [], [info("t")], {"axes": np.array([1])})
+    other = within([NODE("Relu", ["x"], ["t"])], [], [info("t")])
+    nodes = [
+        NODE("Shape", ["x"], ["sizes"]),
+        NODE("Gather", ["sizes", "one"], ["size"]),
+        NODE("Equal", ["size", "one"], ["single"]),
+        NODE("If", ["single"], ["y"], then_branch=then, else_branch=other),
+        NODE("Relu", ["y"], ["t"]),
+    ]
+    network = model(nodes, [info("x", ["batch", 1, 5])], [info("t")], {"one": np.int64(1)})
+    content = assert_runs_alike(network, *({"x": random(n, 1, 5)} for n in (1, 3)))
+    assert "IF" not in operators(content)
+
+
+def test_a_short_loop_is_written_out():
+    """Names within it are those of other tensors; each round has its own."""
+    nodes = [
+        NODE("MatMul", ["s", "w"], ["k"]),
+        NODE("Cast", ["i"], ["f"], to=FLOAT),
+        NODE("Add", ["k", "f"], ["s2"]),
+        NODE("Relu", ["s2"], ["o"]),
+    ]
+    loop = NODE("Loop", ["n", "", "x"], ["y", "z"], body=body(nodes, "s", "o", {"w": random(3, 3)}))
+    outer = [loop, NODE("Neg", ["y"], ["k"]), NODE("Concat", ["k", "w"], ["out"], axis=0)]
+    values = {"n": np.int64(5), "w": random(1, 3)}
+    network = model(outer, [info("x", [2, 3])], [info("out"), info("z")], values)
+    content = assert_runs_alike(network, {"x": random(2, 3)}, {"x": random(2, 3)})
+    assert "WHILE" not in operators(content)
+
+
+def test_a_branch_within_a_loop_that_is_always_taken():
+    choice = {
+        "then_branch": within([NODE("Add", ["s", "x"], ["t"])], [], [info("t")]),
+        "else_branch": within([NODE("Neg", ["s"], ["e"])], [], [info("e")]),
+    }
+    nodes = [NODE("If", ["yes"], ["s2"], **choice), NODE("Identity", ["s2"], ["o"])]
+    loop = NODE("Loop", ["n", "", "x"], ["y", "z"], body=body(nodes, "s", "o", {"yes": np.array(True)}))
+    network = model([loop], [info("x", [2, 3]), info("n", [], INT64)], [info("y"), info("z")])
+    (step,) = [step for step in planned(normalise(network)).steps if step.op == "while"]
+    assert "if" not in [each.op for each in step.attributes["body"].steps]
+    assert_runs_alike(network, {"x": random(2, 3), "n": 2}, {"x": random(2, 3), "n": 4})

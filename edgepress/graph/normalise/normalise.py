@@ -6,10 +6,10 @@ from pathlib import Path
 import onnx
 
 from edgepress.graph.normalise.batch import check_inputs, free_batch, name_open_sizes, settle_outputs
+from edgepress.graph.normalise.branches import fold_and_settle
 from edgepress.graph.normalise.expanding import expand_computed_clips, expand_group_norms, write_casts
 from edgepress.graph.normalise.files import read_onnx
 from edgepress.graph.normalise.fixing import Fixing, cut_outputs, fix_sizes, require_batch
-from edgepress.graph.normalise.folding import fold_constants
 from edgepress.graph.normalise.names import name_each_node_once
 from edgepress.graph.normalise.native import check, inferred, to_target_opset
 from edgepress.graph.normalise.pools import count_windows
@@ -69,14 +69,14 @@ def normalise(
     given = opset(fresh)
     write_anew(fresh, given)
     to_target_opset(fresh)
-    fold_constants(fresh)
+    fold_and_settle(fresh)
     if given < FIRST_SAMPLING_OPSET:
         sample_as_before(fresh)
     count_windows(fresh)
     expand_computed_clips(fresh)
     free_batch(fresh)
     require_batch(fresh, chosen.batch)
-    fold_constants(fresh)
+    fold_and_settle(fresh)
     name_each_node_once(fresh)
     note_shapes(fresh)
     return fresh
@@ -100,6 +100,6 @@ def with_sizes(model: onnx.ModelProto, sizes: Mapping[str, int]) -> onnx.ModelPr
     fixed = copy(model)
     del fixed.graph.value_info[:]
     set_sizes(fixed, sizes)
-    fold_constants(fixed)
+    fold_and_settle(fixed)
     note_shapes(fixed)
     return fixed
