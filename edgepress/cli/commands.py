@@ -23,6 +23,7 @@ BATCH = "the number of samples, where the file leaves it open"
 INPUT_SHAPE = (
     "sizes of an input that the file leaves open, e.g. image=1,3,224,224; ? keeps one; may be repeated"
 )
+ALLOW_CUSTOM = "write custom operators, which the file's user brings, for what TFLite has no operator for"
 OUTPUTS = "tensors at which the network is to end, in place of its own outputs"
 LAYOUT = "how the .tflite has an input or output: nhwc, nchw or as-is, as the file has it; may be repeated"
 NO_METADATA = "leave out of the .tflite what it is, takes and gives, and what made it"
@@ -95,6 +96,7 @@ def _add_convert(commands: Commands) -> None:
     convert.add_argument("--batch", type=int, metavar="N", help=BATCH)
     convert.add_argument("--input-shape", action="append", default=[], metavar="NAME=SIZES", help=INPUT_SHAPE)
     convert.add_argument("--outputs", nargs="+", default=[], metavar="NAME", help=OUTPUTS)
+    convert.add_argument("--allow-custom", action="store_true", help=ALLOW_CUSTOM)
     convert.add_argument("--keep-shape", action="store_true", help=KEEP_SHAPE)
     convert.add_argument("--layout", action="append", default=[], metavar="NAME=LAYOUT", help=LAYOUT)
     convert.add_argument("--no-metadata", action="store_true", help=NO_METADATA)
@@ -155,6 +157,7 @@ def _convert(options: argparse.Namespace) -> None:
         batch=options.batch,
         input_shapes=tuple(options.input_shape),
         outputs=tuple(options.outputs),
+        allow_custom=options.allow_custom,
     )
     with _loading("edgepress.standalone.convert"):
         from edgepress.standalone.convert import convert

@@ -8,7 +8,7 @@ which bounds how many there may be, and whatever else the accessors raise become
 import math
 import os
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,9 +132,14 @@ class _Reader:
             graphs=tuple(graphs),
             operators=tuple(operator.name for graph in graphs for operator in graph.operators),
             float_tensors=tuple(t.name for graph in graphs for t in graph.tensors if t.dtype in _FLOATS),
-            kernels=tuple(kernel for graph in graphs for kernel in _kernels(graph)),
+            kernels=tuple(_each_once(kernel for graph in graphs for kernel in _kernels(graph))),
             metadata=metadata,
             maker=self._name(self._root.Description() or b""),
+            customs=tuple(
+                name
+                for name, code in zip(self._codes, self._tables(self._root, "OperatorCodes"), strict=True)
+                if _is_custom(code)
+            ),
         )
 
     def _tables(self, table: Any, field: str) -> Iterator[Any]:
@@ -241,6 +246,10 @@ def _nodes(content: bytes) -> dict[int, str]:
     return {int(key): str(told)[:_LONGEST_NAME] for key, told in known if key.isdecimal() and len(key) < 10}
 
 
+def _is_custom(code: Any) -> bool:
+    return bool(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()) == schema.BuiltinOperator.CUSTOM)
+
+
 def _code_name(code: Any) -> str:
     """The operator's name; old files hold its number in an 8-bit field only."""
     name = _BUILTINS[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
@@ -275,6 +284,17 @@ def _unpacked(name: str, data: Array, shape: list[int]) -> Array:
         raise ValueError(f"tensor {name} of shape {shape} and type INT4 has {len(data)} bytes")
     halves = np.stack([data << 4, data & 0xF0], axis=-1).reshape(-1)[:size]
     return (halves.view(np.int8) >> 4).reshape(shape)
+
+
+def _each_once(kernels: Iterable[Kernel]) -> Iterator[Kernel]:
+    """Subgraphs have tensors of their own for what they share."""
+    seen = set[tuple[Any, ...]]()
+    for kernel in kernels:
+        begin = kernel.values.__array_interface__["data"][0]
+        place = (begin, kernel.values.shape, kernel.scales.tobytes())
+        if place not in seen or kernel.dtype == "int4":
+            seen.add(place)
+            yield kernel
 
 
 def _kernels(graph: Graph) -> Iterator[Kernel]:

@@ -102,10 +102,18 @@ class Graph:
     outputs: list[int]
 
 
+_FLEX = "Flex"
+_IN_LITERT = ("TFLite_Detection_PostProcess", "NumericVerify", "Mfcc", "AudioSpectrogram")
+"""Custom operators that LiteRT itself has kernels for (tensorflow/lite/core/kernels/register.cc)."""
+
+
 @dataclass(frozen=True)
 class TfliteModel:
     """A model's subgraphs and, over all of them, the operators in order, the names of the float tensors, and
-    the kernels, each once; `metadata` are the file's entries by name, and `maker` says who wrote it.
+    the kernels, each once.
+
+    `metadata` are the file's entries by name, `maker` says who wrote it, and `customs` are the names of
+    custom operators.
     """
 
     graphs: tuple[Graph, ...]
@@ -114,6 +122,7 @@ class TfliteModel:
     kernels: tuple[Kernel, ...]
     metadata: Mapping[str, bytes]
     maker: str
+    customs: tuple[str, ...] = ()
 
     @property
     def op_counts(self) -> dict[str, int]:
@@ -129,6 +138,15 @@ class TfliteModel:
         if len(sizes) < 2:
             return next(iter(sizes), "none")
         return "; ".join(f"{size / sizes.total():.1%} {what}" for what, size in sizes.most_common())
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What a runtime must have besides TFLite's own operators, in words."""
+        own = [name for name in dict.fromkeys(self.customs) if name not in _IN_LITERT]
+        flex = sorted(name for name in own if name.startswith(_FLEX))
+        others = sorted(name for name in own if not name.startswith(_FLEX))
+        told = [f"needs the Flex delegate: {', '.join(flex)}"] if flex else []
+        return (*told, *([f"needs custom operators: {', '.join(others)}"] if others else []))
 
     @property
     def transpose_ops(self) -> int:

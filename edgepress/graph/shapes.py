@@ -8,6 +8,7 @@ from onnx import TensorProto
 
 from edgepress.graph.aside import LARGE
 from edgepress.graph.nested import tell_loop_shapes
+from edgepress.graph.strangers import forget_outputs
 
 BATCH = "batch"
 """What the open number of samples is called in a normalised model."""
@@ -42,13 +43,15 @@ def open_sizes(model: onnx.ModelProto) -> list[str]:
 
 
 def set_sizes(model: onnx.ModelProto, sizes: Mapping[str, int]) -> None:
-    """Give open sizes of inputs, by name, a number, in place; the outputs' shapes are then unknown."""
-    for entry in model.graph.input:
+    """Give open sizes of inputs, by name, a number, in place; the outputs' shapes are then unknown.
+
+    So do those of what is declared besides.
+    """
+    for entry in (*model.graph.input, *model.graph.value_info, *model.graph.output):
         for dim in entry.type.tensor_type.shape.dim:
             if not dim.HasField("dim_value") and dim.dim_param in sizes:
                 dim.dim_value = sizes[dim.dim_param]
-    for output in model.graph.output:
-        output.type.tensor_type.ClearField("shape")
+    forget_outputs(model)
 
 
 def sized_nodes(model: onnx.ModelProto) -> set[str]:

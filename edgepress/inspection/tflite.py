@@ -61,23 +61,16 @@ def _report(path: Path, model: TfliteModel) -> Report:
         outputs=tuple(_end(graph, index, axes) for index in graph.outputs),
         op_counts=model.op_counts,
         parameters=sum(kernel.values.size + kernel.biases for kernel in model.kernels),
-        macs=_macs(graph),
+        macs=_macs(model),
         sparsity=sum(kernel.zeros for kernel in prunable) / weights if weights else 0.0,
         **sizes,
-        peak_activation_bytes=arena_bytes(
-            lifetimes(
-                [_bytes(tensor) for tensor in graph.tensors],
-                [(_given(op.inputs), _given(op.outputs)) for op in graph.operators],
-                graph.inputs,
-                graph.outputs,
-            )
-        ),
+        peak_activation_bytes=_peak(model),
         weights=model.weights,
         kernels=tuple(kernels),
         transposes=transposes(model),
-        operators=tuple(_operator(graph, operator) for operator in graph.operators),
+        operators=tuple(_operator(each, operator) for each in model.graphs for operator in each.operators),
         about=said_by_tflite(model.metadata),
-        notes=tuple(map(str, tflite_float_joins(graph))),
+        notes=(*model.needs, *map(str, tflite_float_joins(graph))),
     )
 
 
@@ -93,7 +86,7 @@ def _given(indices: list[int]) -> list[int]:
 def tflite_format(model: TfliteModel) -> NumberFormat:
     """The number format, named as in `edgepress.graph.formats`, by the kernels and by what is computed."""
     kernels = {kernel.dtype for kernel in model.kernels}
-    computed = {tensor.dtype for tensor in model.graphs[0].tensors if not tensor.constant}
+    computed = {tensor.dtype for graph in model.graphs for tensor in graph.tensors if not tensor.constant}
     if "int4" in kernels and "INT8" in computed:
         return "int4_weights"
     if not kernels.isdisjoint(("int8", "uint8", "int4")):
@@ -114,8 +107,8 @@ def _end(graph: Graph, index: int, axes: Axes) -> End:
 
 def transposes(model: TfliteModel) -> tuple[TransposeReport, ...]:
     """The transposes of a model and what each stems from."""
-    graph = model.graphs[0]
-    return tuple(_transpose(graph, op) for op in graph.operators if op.name == "TRANSPOSE")
+    found = [(graph, op) for graph in model.graphs for op in graph.operators if op.name == "TRANSPOSE"]
+    return tuple(_transpose(graph, op) for graph, op in found)
 
 
 def _transpose(graph: Graph, transpose: Operator) -> TransposeReport:
@@ -148,7 +141,27 @@ def _bytes(tensor: Tensor) -> int | None:
     return -(-elements * bits // 8) if elements < _LARGEST else None
 
 
-def _macs(graph: Graph) -> int | None:
+def _peak(model: TfliteModel) -> int | None:
+    """The arenas of all subgraphs, each of which has its own."""
+    arenas = [_arena(graph) for graph in model.graphs]
+    known = [arena for arena in arenas if arena is not None]
+    return sum(known) if len(known) == len(arenas) else None
+
+
+def _arena(graph: Graph) -> int | None:
+    sizes = [_bytes(tensor) for tensor in graph.tensors]
+    steps = [(_given(op.inputs), _given(op.outputs)) for op in graph.operators]
+    return arena_bytes(lifetimes(sizes, steps, graph.inputs, graph.outputs))
+
+
+def _macs(model: TfliteModel) -> int | None:
+    """None also where it depends on what the network takes: on a branch, or a number of rounds."""
+    first, *others = model.graphs
+    multiply = any(operator.name in _MACS for graph in others for operator in graph.operators)
+    return None if multiply else _macs_of(first)
+
+
+def _macs_of(graph: Graph) -> int | None:
     total = 0
     for operator in graph.operators:
         if operator.name in _MACS and len(operator.inputs) > 1 and operator.outputs:

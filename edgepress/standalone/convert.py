@@ -26,6 +26,7 @@ from edgepress.graph.normalise.files import read_onnx
 from edgepress.graph.normalise.fixing import Fixing
 from edgepress.graph.normalise.normalise import normalise
 from edgepress.graph.shapes import BATCH
+from edgepress.graph.strangers import strangers_allowed
 from edgepress.graph.view import copy
 from edgepress.inspection.report import render_operators, render_transposes
 from edgepress.inspection.tflite import tflite_format, transposes
@@ -74,7 +75,8 @@ class Outcome:
         )
         known = [each for each in transposes(model) if each.origin]
         weights = [] if model.weights == "float32" else [f"  weights {model.weights}"]
-        told = [line, *weights, *self.moved, *self.notes, *render_transposes(known)]
+        needs = [f"  {each}" for each in model.needs]
+        told = [line, *weights, *needs, *self.moved, *self.notes, *render_transposes(known)]
         if self.check is None:
             return "\n".join(told)
         return "\n".join([*told, "", *self.check.lines(), "", *render_operators(model.op_counts)])
@@ -89,6 +91,7 @@ class Outcome:
             "operators": dict(self.model.op_counts),
             "transposes": self.model.transpose_ops,
             "weights": self.model.weights,
+            "needs": list(self.model.needs),
             "moved": [line.strip() for line in self.moved],
             "size_bytes": self.size,
             "notes": list(self.notes),
@@ -113,7 +116,7 @@ def convert(request: Request, progress: Progress) -> Outcome:
     Raises:
         EdgepressError: whatever the user can cause, with remedies in the words of the command line.
     """
-    with single_file():
+    with single_file(), strangers_allowed(request.allow_custom):
         return _convert(request, progress)
 
 
@@ -191,7 +194,9 @@ def _written(request: Request, progress: Progress, until_read: ExitStack) -> _Ma
     with made.open("wb") as file:
         content.write(file)
     check = None
-    if original is not None:
+    if original is not None and (needs := read_tflite(made).needs):
+        notes.append(f"  not compared: LiteRT by itself cannot run it, since it {' and '.join(needs)}")
+    elif original is not None:
         progress("comparing with ONNX Runtime")
         check = _checked(request, made, original, (model, quantised), given, orders)
     notes += [*map(str, float_joins(quantised)), *blurred_outputs(quantised)]

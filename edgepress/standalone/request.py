@@ -42,8 +42,9 @@ class Request:
     all others have the file's. With `per_tensor` each int8 kernel has one scale, and with `metadata` the
     `.tflite` tells of itself. `batch` and `input_shapes`, `NAME=SIZE,SIZE,…` with ? for a size that stays as
     it is, fix what the file leaves open; `outputs` are the tensors at which the network is to end, none for
-    its own. `min_snr_db` is the signal-to-noise ratio that `check` demands of each output,
-    None for that of the number format in `MIN_SNR_DB`.
+    its own. With `allow_custom` what has no translation becomes a custom operator. `min_snr_db` is the
+    signal-to-noise ratio that `check` demands of each output, None for that of the number format in
+    `MIN_SNR_DB`.
     """
 
     source: Path
@@ -61,6 +62,7 @@ class Request:
     batch: int | None = None
     input_shapes: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    allow_custom: bool = False
 
     def __post_init__(self) -> None:
         for given in self.layouts:
@@ -73,6 +75,11 @@ class Request:
             raise ConfigError(f"--min-snr is {self.min_snr_db}; expected a number of decibels, such as 20")
         if self.min_snr_db is not None and not self.check:
             raise ConfigError("--min-snr is the bound of --check; add --check")
+        if self.allow_custom and (self.converter != "nhwc" or self.quant in CALIBRATED):
+            raise ConfigError(
+                "--allow-custom is for --converter nhwc without calibration, since nothing here can run what "
+                "the custom operators stand for; leave it out, or choose another --converter or --quant"
+            )
         if self.target.suffix != ".tflite":
             raise ConfigError(f"--output is {str(self.target)!r}; expected a name ending in .tflite")
         if self.per_tensor and self.quant != "int8":

@@ -12,6 +12,7 @@ import onnx
 from edgepress.graph.constants import fold_constants
 from edgepress.graph.nested import Given, as_model, tell_loop_shapes
 from edgepress.graph.normalise.branches import settle
+from edgepress.graph.strangers import called
 from edgepress.graph.view import attributes, outer_names, set_initializer
 from edgepress.translate.grouping import find_group_norms
 from edgepress.translate.layout import Layout, Order, plain
@@ -59,7 +60,7 @@ class Inner:
     def plan(self) -> None:
         """Plan its nodes; all inputs have been given by then."""
         nodes = [
-            Node(_op(proto), proto.name, tuple(proto.input), tuple(proto.output), attributes(proto))
+            Node(called(proto), proto.name, tuple(proto.input), tuple(proto.output), attributes(proto))
             for proto in self.model.graph.node
         ]
         self.planner.plan_nodes(nodes, self.planner)
@@ -79,18 +80,13 @@ class Inner:
 
     def finished(self, outputs: Sequence[str], orders: Sequence[Order]) -> Plan:
         """The plan, which gives these tensors."""
-        names = tuple(f"{name}.result" for name in outputs)
-        return Plan(tuple(self.entries), tuple(outputs), tuple(orders), tuple(self.planner.steps), names)
+        return Plan(tuple(self.entries), tuple(outputs), tuple(orders), tuple(self.planner.steps))
 
 
 def whole(node: Node, planner: Planner, value: Value) -> Value:
     """A tensor as one that is not flattened, which is known within a node alone."""
     flat = value.layout.flattened is not None
     return planner.stored_as(node, value, plain(len(value.shape))) if flat else value
-
-
-def _op(proto: onnx.NodeProto) -> str:
-    return proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
 
 
 def captured_from(planner: Planner, node: Node, inner: Inner) -> None:

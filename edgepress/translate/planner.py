@@ -15,7 +15,8 @@ import numpy.typing as npt
 import onnx
 
 from edgepress.errors import UnsupportedModelError, without_translation
-from edgepress.graph.shapes import inferred_infos
+from edgepress.graph.shapes import BATCH, inferred_infos
+from edgepress.graph.strangers import or_allow_custom
 from edgepress.graph.view import consumers, initializers
 from edgepress.translate.layout import Layout, Order, channels_last, flattened_rows, moves_nothing, plain
 from edgepress.translate.plan import Array, Quantisation, Step, Weight
@@ -88,6 +89,7 @@ class Planner:
         self.opset = next(e.version for e in model.opset_import if e.domain in ("", "ai.onnx"))
         infos = inferred_infos(model)
         self._shapes = {name: tensor_shape(info) for name, info in infos.items()}
+        self._sized = {name for name, info in infos.items() if _is_sized(info)}
         self._types = {name: info.type.tensor_type.elem_type for name, info in infos.items()}
         self.readers = consumers(model)
         self.outputs = {output.name: self._order(output.name, orders) for output in model.graph.output}
@@ -149,6 +151,10 @@ class Planner:
         if name in self.constants:
             return int(onnx.helper.np_dtype_to_tensor_dtype(self.constants[name].values.dtype))
         return int(self._types.get(name, 0))
+
+    def has_shape(self, name: str) -> bool:
+        """Whether the sizes of a tensor are known, or that they are those of the batch."""
+        return name in self.constants or name in self._sized
 
     def dtype_name(self, name: str) -> str:
         """numpy's name of the type of a tensor's elements."""
@@ -310,11 +316,19 @@ def _shape(constants: Mapping[str, Constant], inferred: Mapping[str, Shape], nam
     return constants[name].values.shape if name in constants else inferred[name]
 
 
+def _is_sized(info: onnx.ValueInfoProto) -> bool:
+    tensor = info.type.tensor_type
+    known = (dim.HasField("dim_value") or dim.dim_param == BATCH for dim in tensor.shape.dim)
+    return tensor.HasField("shape") and all(known)
+
+
 class RefusedNodeError(UnsupportedModelError):
     """A node that the translator cannot take; `what` names it and says why."""
 
     def __init__(self, what: str) -> None:
-        super().__init__(f"the translator cannot take node {what}. {without_translation()}")
+        super().__init__(
+            f"the translator cannot take node {what}. {without_translation()}{or_allow_custom()}"
+        )
         self.what = what
 
 

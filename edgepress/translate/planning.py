@@ -11,9 +11,12 @@ from edgepress.graph.aside import release_files
 from edgepress.graph.constants import fold_constants
 from edgepress.graph.normalise.trials import Trial
 from edgepress.graph.shapes import inferred_infos, sized_nodes
+from edgepress.graph.strangers import are_strangers_allowed, called
 from edgepress.graph.view import attributes, copy
 from edgepress.translate.grouping import find_group_norms
 from edgepress.translate.layout import Layout, Order, channels_last
+from edgepress.translate.ops.control import PLANNERS as CONTROL
+from edgepress.translate.ops.custom import plan_custom
 from edgepress.translate.ops.table import PLANNERS
 from edgepress.translate.plan import Entry, Plan
 from edgepress.translate.planner import Node, OpPlanner, Planner, RefusedNodeError, Value
@@ -82,13 +85,14 @@ def _output(planner: Planner, name: str) -> Value:
 def _plan_nodes(nodes: list[Node], planner: Planner, planners: Mapping[str, OpPlanner]) -> None:
     """Plan all nodes or name all that cannot be: behind one that cannot, others are still looked at."""
     refusals: list[RefusedNodeError] = []
-    strangers = [node for node in nodes if node.op not in planners]
+    allowed = are_strangers_allowed()
+    strangers = [] if allowed else [node for node in nodes if node.op not in planners]
     for node in nodes:
-        if node.op not in planners:
+        if node.op not in planners and not allowed:
             planner.stand_in(node)
             continue
         try:
-            planners[node.op](node, planner)
+            _plan_node(node, planner, planners, allowed)
         except RefusedNodeError as refusal:
             refusals.append(refusal)
             planner.stand_in(node)
@@ -99,6 +103,19 @@ def _plan_nodes(nodes: list[Node], planner: Planner, planners: Mapping[str, OpPl
     if told := [*_without_translation(strangers), *(refusal.what for refusal in refusals)]:
         more = f"; and {len(told) - _TOLD} more" if len(told) > _TOLD else ""
         raise RefusedNodeError("; node ".join(told[:_TOLD]) + more)
+
+
+def _plan_node(node: Node, planner: Planner, planners: Mapping[str, OpPlanner], allowed: bool) -> None:
+    """Where custom operators are allowed, what has no translation becomes one."""
+    if node.op not in planners:
+        plan_custom(node, planner)
+        return
+    try:
+        planners[node.op](node, planner)
+    except RefusedNodeError:
+        if not allowed or node.op in CONTROL:
+            raise
+        plan_custom(node, planner)
 
 
 _TOLD = 8
@@ -117,5 +134,4 @@ def _without_translation(nodes: list[Node]) -> list[str]:
 
 
 def _node(proto: onnx.NodeProto) -> Node:
-    op = proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
-    return Node(op, proto.name, tuple(proto.input), tuple(proto.output), attributes(proto))
+    return Node(called(proto), proto.name, tuple(proto.input), tuple(proto.output), attributes(proto))

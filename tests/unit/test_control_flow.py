@@ -9,9 +9,11 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 from onnx import TensorProto, helper, numpy_helper
 
+from edgepress.convert.cutting import read_cuts
 from edgepress.convert.nhwc import convert, planned
 from edgepress.errors import UnsupportedModelError
 from edgepress.graph.normalise.normalise import normalise
+from edgepress.inspection.inspect import inspect
 from edgepress.translate.ends import end_orders, network_channels
 
 NODE = helper.make_node
@@ -361,3 +363,30 @@ def test_a_branch_within_a_loop_that_is_always_taken():
     (step,) = [step for step in planned(normalise(network)).steps if step.op == "while"]
     assert "if" not in [each.op for each in step.attributes["body"].steps]
     assert_runs_alike(network, {"x": random(2, 3), "n": 2}, {"x": random(2, 3), "n": 4})
+
+
+# Reports
+
+
+def test_reports_tell_of_all_sub_graphs(tmp_path):
+    (tmp_path / "model.tflite").write_bytes(written(sums(rounds=20)))
+    report = inspect(tmp_path / "model.tflite")
+    assert report.op_counts["WHILE"] == report.op_counts["DYNAMIC_UPDATE_SLICE"] == 1
+    assert len(report.operators) == sum(report.op_counts.values())
+    assert len({each.nodes for each in report.operators if each.operator == "MUL"} & {"o"}) == 1
+    cuts = read_cuts(tmp_path / "model.tflite")
+    assert [each.operator for each in cuts.steps][-1] == "(FILL) + WHILE"
+
+
+def test_weights_within_branches_are_shared(tmp_path):
+    nodes = [NODE("Conv", ["x", "w"], ["a"], pads=[1] * 4), NODE("Relu", ["a"], ["t"])]
+    then, other = within(nodes, [], [info("t")]), within(nodes[:1], [], [info("a")])
+    choice = NODE("If", ["c"], ["y"], then_branch=then, else_branch=other)
+    ends = [info("x", [1, 8, 6, 6]), info("c", [], BOOL)], [info("y")]
+    network = model([choice], *ends, {"w": random(8, 8, 3, 3)})
+    content = assert_runs_alike(
+        network, {"x": random(1, 8, 6, 6), "c": True}, {"x": random(1, 8, 6, 6), "c": False}
+    )
+    assert len(content) < 1.5 * 8 * 8 * 9 * 4 + 4000
+    (tmp_path / "model.tflite").write_bytes(content)
+    assert inspect(tmp_path / "model.tflite").parameters == 8 * 8 * 9 + 8

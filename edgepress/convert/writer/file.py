@@ -31,6 +31,9 @@ from edgepress.convert.writer.versions import version_of
 
 _VERSION = 3
 
+Code = tuple[str, int, str]
+"""An operator's kind and version, and the name of one that is custom."""
+
 
 def to_pieces(graph: Graph, most: int = MOST_BYTES, metadata: Mapping[str, bytes] | None = None) -> Pieces:
     """The finished file; the network is not changed.
@@ -116,7 +119,7 @@ class _Writer:
         schema.MetadataAddBuffer(b, buffer)
         return int(schema.MetadataEnd(b))
 
-    def _subgraph(self, number: int, codes: dict[tuple[str, int], int]) -> int:
+    def _subgraph(self, number: int, codes: dict[Code, int]) -> int:
         b, graph, index = self._builder, self._graphs[number], self._tensors[number].index
         names, places = self._names[number], self._places[number]
         tensors = self._vector(
@@ -170,36 +173,42 @@ class _Writer:
         self._shared[key] = int(schema.QuantizationParametersEnd(b))
         return self._shared[key]
 
-    def _operator_codes(self) -> dict[tuple[str, int], int]:
+    def _operator_codes(self) -> dict[Code, int]:
         """The number of each operator in each version that is used."""
-        codes: dict[tuple[str, int], int] = {}
+        codes: dict[Code, int] = {}
         for operator in (operator for graph in self._graphs for operator in graph.operators):
-            codes.setdefault((operator.kind, version_of(operator)), len(codes))
+            codes.setdefault(_code(operator), len(codes))
         return codes
 
-    def _operator_code(self, kind: str, version: int) -> int:
+    def _operator_code(self, kind: str, version: int, custom: str) -> int:
         """Old runtimes read the number from a field of 8 bits."""
         b, number = self._builder, getattr(schema.BuiltinOperator, kind)
+        text = self._string(custom) if custom else 0
         schema.OperatorCodeStart(b)
         schema.OperatorCodeAddDeprecatedBuiltinCode(b, min(number, 127))
         schema.OperatorCodeAddVersion(b, version)
         schema.OperatorCodeAddBuiltinCode(b, number)
+        if custom:
+            schema.OperatorCodeAddCustomCode(b, text)
         return int(schema.OperatorCodeEnd(b))
 
-    def _operator(self, operator: Operator, index: dict[int, int], codes: dict[tuple[str, int], int]) -> int:
+    def _operator(self, operator: Operator, index: dict[int, int], codes: dict[Code, int]) -> int:
         b = self._builder
         inputs = self._integers([-1 if t is None else index[id(t)] for t in operator.inputs])
         outputs = self._integers([index[id(t)] for t in operator.outputs])
         kind, options = options_of(operator)
         options |= {field: self._numbers_of_graphs[id(graph)] for field, graph in operator.graphs.items()}
         table = self._options(kind, options) if kind else 0
+        content = b.CreateByteVector(operator.content) if operator.content else 0
         schema.OperatorStart(b)
-        schema.OperatorAddOpcodeIndex(b, codes[operator.kind, version_of(operator)])
+        schema.OperatorAddOpcodeIndex(b, codes[_code(operator)])
         schema.OperatorAddInputs(b, inputs)
         schema.OperatorAddOutputs(b, outputs)
         if kind:
             schema.OperatorAddBuiltinOptionsType(b, getattr(schema.BuiltinOptions, kind))
             schema.OperatorAddBuiltinOptions(b, table)
+        if operator.content:
+            schema.OperatorAddCustomOptions(b, content)
         return int(schema.OperatorEnd(b))
 
     def _options(self, kind: str, options: dict[str, Any]) -> int:
@@ -252,6 +261,10 @@ class _Writer:
         for table in reversed(tables):
             b.PrependUOffsetTRelative(table)
         return int(b.EndVector())
+
+
+def _code(operator: Operator) -> Code:
+    return operator.kind, version_of(operator), operator.custom
 
 
 def _tables(graph: Graph) -> int:

@@ -96,6 +96,7 @@ class Tensor:
 @dataclass(eq=False)
 class Operator:
     """`kind` is the schema's name of it, e.g. CONV_2D; None stands for an operand that is left out.
+    A custom one has a name of its own, `custom`, and `content`, which only its kernel reads.
 
     `options` are fields of the operator's options by the schema's names, and `nodes` are the ONNX nodes whose
     work it does; `note` says more of why it is there. `graphs` are networks within it, by the field of the
@@ -109,11 +110,16 @@ class Operator:
     nodes: list[str] = field(default_factory=list)
     note: str = ""
     graphs: dict[str, "Graph"] = field(default_factory=dict)
+    custom: str = ""
+    content: bytes = b""
 
 
 @dataclass
 class Graph:
-    """A whole network; `input_names` and `output_names` are those of its signature, in order."""
+    """A whole network; `input_names` and `output_names` are those of its signature, in order.
+
+    One within an operator has no names of outputs.
+    """
 
     inputs: list[Tensor]
     outputs: list[Tensor]

@@ -50,7 +50,7 @@ class Lowering:
 
     def __init__(self, plan: Plan, rules: Mapping[str, Rule], batch: int = 1, hybrid: bool = False) -> None:
         """With `hybrid`, layers of numbers whose kernels are codes quantise what comes in as they run."""
-        self.plan, self.build, self._rules, self._batch = plan, Builder(), rules, batch
+        self.plan, self.build, self._rules, self.batch = plan, Builder(), rules, batch
         self.hybrid, self._keep_inputs = hybrid, False
         self._numbers: dict[str, Tensor] = {}
         self._codes: dict[str, Tensor] = {}
@@ -82,7 +82,7 @@ class Lowering:
     def _entry(self, number: int, int8_io: bool) -> Tensor:
         entry = self.plan.entries[number]
         codes = self.wanted.get(entry.name) if int8_io else None
-        shape = tuple(self._batch if size is None else size for size in entry.shape)
+        shape = tuple(self.batch if size is None else size for size in entry.shape)
         tensor = Tensor(entry.name, shape, codes.dtype if codes else entry.dtype, codes)
         self.note(entry.name, tensor)
         return tensor
@@ -121,9 +121,9 @@ class Lowering:
             replace(entry, shape=tensor.shape, dtype=tensor.dtype)
             for entry, tensor in zip(plan.entries, operands, strict=True)
         )
-        inner = Lowering(replace(plan, entries=entries), self._rules, self._batch, self.hybrid)
+        inner = Lowering(replace(plan, entries=entries), self._rules, self.batch, self.hybrid)
         inner.build.any_size, inner._keep_inputs = self.build.any_size, keep_inputs
-        return inner.lower(int8_io=False)
+        return replace(inner.lower(int8_io=False), output_names=[])
 
     # Operands
 

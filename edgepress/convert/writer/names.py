@@ -21,7 +21,8 @@ _OF_NODES = ("_QuantizeLinear", "_DequantizeLinear")
 def names_of(graph: Graph) -> dict[int, str]:
     """The name of each tensor, by its id."""
     ends = [*zip(graph.inputs, graph.input_names, strict=True)]
-    ends += zip(graph.outputs, graph.output_names, strict=True)
+    if graph.output_names:  # those of a network within an operator are called by their nodes
+        ends += zip(graph.outputs, graph.output_names, strict=True)
     names = {id(tensor): name for tensor, name in ends}
     for operator in graph.operators:
         for tensor in operator.inputs:

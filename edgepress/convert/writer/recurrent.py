@@ -97,7 +97,7 @@ class _Loop:
         inner = self._within()
         entries = [replace(entry) for entry in entries]
         going = inner.binary("LESS", entries[0], entries[1], dtype="bool")
-        return Graph(entries, [going], inner.operators, [each.name for each in entries], ["going"])
+        return Graph(entries, [going], inner.operators, [each.name for each in entries], [])
 
     def _body(self, entries: list[Tensor]) -> Graph:
         """One round."""
@@ -124,7 +124,7 @@ class _Loop:
         if others:
             outputs.append(self._with_rows(inner, others[0], made, place))
         names = [entry.name for entry in entries]
-        return Graph(entries, outputs, inner.operators, names, [f"{name}.next" for name in names])
+        return Graph(entries, outputs, inner.operators, names, [])
 
     def _with_rows(self, inner: Builder, whole: Tensor, rows: list[Tensor], place: Tensor) -> Tensor:
         """The tensor of all that the layer gives, with that of a round in its place."""

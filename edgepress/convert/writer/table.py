@@ -7,6 +7,7 @@ from edgepress.convert.pieces import Pieces
 from edgepress.convert.writer import (
     activations,
     control,
+    custom,
     elementwise,
     layers,
     moving,
@@ -34,6 +35,7 @@ RULES: dict[str, Rule] = {
     **products.RULES,
     **sized.RULES,
     **control.RULES,
+    **custom.RULES,
     **recurrent.RULES,
 }
 

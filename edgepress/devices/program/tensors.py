@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[Any]
     Dims = list[int | None]
+
+
+_CUSTOM = re.compile(r"unresolved custom op: (\S+?)\.?(\s|$)")
 
 
 class Tensor(NamedTuple):
@@ -145,4 +149,14 @@ def blame_model() -> Iterator[None]:
     except RequestError:
         raise
     except Exception as error:
-        raise RequestError("model", f"{type(error).__name__}: {error}") from error
+        raise RequestError("model", _told(error)) from error
+
+
+def _told(error: Exception) -> str:
+    """What is wrong; in plain words where operators are missing that LiteRT does not have itself."""
+    text = f"{type(error).__name__}: {error}"
+    if "Select TensorFlow op" in text:
+        return "it needs the Flex delegate, which this runtime does not have"
+    if (custom := _CUSTOM.search(text)) is not None:
+        return f"it needs the custom operator {custom[1]}, which this runtime does not have"
+    return text

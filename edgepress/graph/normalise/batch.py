@@ -11,6 +11,7 @@ from edgepress.graph.normalise.limits import listed, refuse
 from edgepress.graph.normalise.native import inferred
 from edgepress.graph.normalise.structure import check_shape
 from edgepress.graph.shapes import BATCH, open_sizes, set_sizes
+from edgepress.graph.strangers import are_strangers_allowed, forget_outputs
 from edgepress.graph.view import attributes, remove_unused_initializers, set_initializer
 
 _TAKEN = (
@@ -51,7 +52,7 @@ def name_open_sizes(model: onnx.ModelProto) -> None:
             if not dim.HasField("dim_value") and not dim.dim_param:
                 dim.dim_param = f"{entry.name}.size{axis}"
     batch = names_of_batch(model)
-    for entry in model.graph.input:
+    for entry in (*model.graph.input, *model.graph.value_info, *model.graph.output):
         for dim in entry.type.tensor_type.shape.dim:
             if not dim.HasField("dim_value") and dim.dim_param in batch:
                 dim.dim_param = BATCH
@@ -130,8 +131,7 @@ def _lengths(model: onnx.ModelProto, infos: dict[str, onnx.ValueInfoProto]) -> s
 
 def _stays_open(model: onnx.ModelProto) -> bool:
     """Settle the outputs' shapes with the batch as it is, or else as one."""
-    for output in model.graph.output:
-        output.type.tensor_type.ClearField("shape")
+    forget_outputs(model)
     try:
         settle_outputs(model, inferred(model, strict=True))
     except UnsupportedModelError:
@@ -145,14 +145,15 @@ def _opened(model: onnx.ModelProto, given: int) -> bool:
     """Open a fixed batch if the network can do with any, and each output has it first."""
     dim = model.graph.input[0].type.tensor_type.shape.dim[0]
     changed = _free_reshapes(model, given)
-    for output in model.graph.output:
-        output.type.tensor_type.ClearField("shape")
+    forget_outputs(model)
     dim.dim_param = BATCH
     try:
         infos = inferred(model, strict=True)
         _require_batch_first(model, infos)
         if BATCH in _lengths(model, infos):
             refuse("its first axis is the length of sequences")
+        if model.graph.value_info and are_strangers_allowed():
+            refuse("it has operators whose shapes the file declares")
     except UnsupportedModelError:
         dim.dim_value = given
         for node, shape in changed:

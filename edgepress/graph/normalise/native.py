@@ -16,6 +16,12 @@ from edgepress.graph.nested import tell_loop_shapes
 from edgepress.graph.normalise.limits import MAX_ELEMENTS, refuse
 from edgepress.graph.normalise.structure import opset
 from edgepress.graph.shapes import set_sizes, without_weights
+from edgepress.graph.strangers import (
+    are_strangers_allowed,
+    keep_declared,
+    or_allow_custom,
+    set_strangers_apart,
+)
 from edgepress.graph.view import copy, keep_initializers
 from edgepress.text import one_line
 
@@ -45,7 +51,10 @@ def check(model: onnx.ModelProto, strangers: bool = False) -> None:
         UnsupportedModelError: onnx's checker or shape inference finds otherwise; operators that it does not
             know are named at once.
     """
-    _refuse_unknown(model, _KNOWN_DOMAINS if strangers else None)
+    if are_strangers_allowed():
+        set_strangers_apart(model)
+    else:
+        _refuse_unknown(model, _KNOWN_DOMAINS if strangers else None)
     light, _ = without_weights(model)
     _stand_in_for_deprecated(light)
     _declare_shapes(light)
@@ -84,6 +93,7 @@ def _refuse_unknown(model: onnx.ModelProto, domains: Collection[str] | None) -> 
         named = one_line(", ".join(strangers[:_LISTED]), _LISTED * 200)
         raise UnsupportedModelError(
             f"opset {opset(model)} has no operator for node {named}{more}; export the model without them"
+            f"{or_allow_custom()}"
         )
 
 
@@ -111,8 +121,8 @@ def inferred(
     """
     light, heavy = without_weights(model)
     if sizes is not None:
+        keep_declared(light)
         set_sizes(light, sizes)
-        del light.graph.value_info[:]
     try:
         tell_loop_shapes(light)
         graph = shape_inference.infer_shapes(

@@ -18,6 +18,7 @@ from edgepress.graph.normalise.single import compute_in_single
 from edgepress.graph.normalise.structure import opset, tidy_structure
 from edgepress.graph.normalise.upgrading import FIRST_SAMPLING_OPSET, sample_as_before, write_anew
 from edgepress.graph.shapes import set_sizes
+from edgepress.graph.strangers import keep_declared
 from edgepress.graph.view import copy
 
 
@@ -98,7 +99,7 @@ def with_sizes(model: onnx.ModelProto, sizes: Mapping[str, int]) -> onnx.ModelPr
         UnsupportedModelError: the network cannot have them.
     """
     fixed = copy(model)
-    del fixed.graph.value_info[:]
+    keep_declared(fixed)
     set_sizes(fixed, sizes)
     fold_and_settle(fixed)
     note_shapes(fixed)

@@ -9,6 +9,7 @@ from edgepress.graph.aside import is_aside
 from edgepress.graph.normalise.limits import MAX_ELEMENTS, MAX_NAME, MAX_NODES, MAX_RANK, listed, refuse
 from edgepress.graph.normalise.local_functions import inline_functions
 from edgepress.graph.normalise.tensors import attribute_tensors, check_tensor
+from edgepress.graph.strangers import keep_declared
 from edgepress.graph.view import (
     all_nodes,
     needed_nodes,
@@ -58,7 +59,7 @@ def tidy_structure(model: onnx.ModelProto) -> None:
     replace_nodes(model, needed_nodes(model, order))
     remove_unused_initializers(model)
     _keep(model.graph.input, _read_inputs(model, inputs))
-    _keep(model.graph.value_info, [])
+    keep_declared(model)
 
 
 def _import_each_domain_once(model: onnx.ModelProto) -> None:
