@@ -56,7 +56,7 @@ def made_anew() -> str:
 def without_translation() -> str:
     """The remedy for a network that holds what TFLite cannot express, or the translator cannot."""
     if _SINGLE_FILE.get():
-        return "Change the network, let it end before that: --outputs NAME …"
+        return "Change the network, or let it end before that: --outputs NAME …"
     return "Change the network, or go without: -S prune=none -S cluster=none -S convert=none"
 
 
