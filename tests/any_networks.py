@@ -194,6 +194,46 @@ def control_flow() -> tuple[onnx.ModelProto, Arrays]:
     return parsed(text, **weights), {"x": random.normal(size=(SAMPLES, 6)).astype(np.float32)}
 
 
+def every_type() -> tuple[onnx.ModelProto, Arrays]:
+    """Inputs of each type, and of no axes up to five; a batch that is last."""
+    random = _random()
+    text = """types (bool[n, 4] truth, uint8[n, 4] bytes, int8[n, 4] small, int32[n, 4] whole,
+        int64[n, 4] long, float16[n, 4] half, float gain, float[n, 2, 2, 2, 4] grid, float[4, n] last)
+    => (float[n, 3] y, int32[n, 4] next, bool[n, 4] other, float[4, n] turned) {
+        a = Cast <to = 1> (truth)
+        b = Cast <to = 1> (bytes)
+        c = Cast <to = 1> (small)
+        d = Cast <to = 1> (whole)
+        e = Cast <to = 1> (long)
+        f = Cast <to = 1> (half)
+        g = ReduceSum <keepdims = 0> (grid, axes)
+        ab = Add (a, b)
+        abc = Add (ab, c)
+        abcd = Add (abc, d)
+        abcde = Add (abcd, e)
+        all = Add (abcde, f)
+        scaled = Mul (all, gain)
+        sum = Add (scaled, g)
+        y = MatMul (sum, dense)
+        next = Add (whole, one)
+        other = Not (truth)
+        turned = Relu (last)
+    }"""
+    weights = {"axes": np.array([1, 2, 3]), "dense": random.normal(size=(4, 3)), "one": np.ones((), np.int32)}
+    shape = (SAMPLES, 4)
+    return parsed(text, **weights), {
+        "truth": random.random(shape) < 0.5,
+        "bytes": random.integers(0, 256, shape).astype(np.uint8),
+        "small": random.integers(-128, 128, shape).astype(np.int8),
+        "whole": random.integers(-9, 9, shape).astype(np.int32),
+        "long": random.integers(-9, 9, shape),
+        "half": random.normal(size=shape).astype(np.float16),
+        "gain": random.random(SAMPLES).astype(np.float32),
+        "grid": random.normal(size=(SAMPLES, 2, 2, 2, 4)).astype(np.float32),
+        "last": random.normal(size=(*shape, 1)).astype(np.float32),
+    }
+
+
 NETWORKS: dict[str, Callable[[], tuple[onnx.ModelProto, Arrays]]] = {
     "two inputs": two_inputs,
     "tokens": tokens,
@@ -201,6 +241,7 @@ NETWORKS: dict[str, Callable[[], tuple[onnx.ModelProto, Arrays]]] = {
     "a fixed batch": fixed_batch,
     "detection heads": detection_heads,
     "control flow": control_flow,
+    "every type": every_type,
 }
 
 

@@ -347,6 +347,8 @@ def test_inputs_are_drawn_by_their_types() -> None:
         ("a state", Int8(True, CALIBRATION), 20),
         ("a state", Int16x8(CALIBRATION), 40),
         ("a fixed batch", Int8(True, CALIBRATION), 20),
+        ("every type", None, 100),
+        ("every type", Int8(True, CALIBRATION), 20),
         ("detection heads", Int8(True, CALIBRATION), 25),
     ],
 )
