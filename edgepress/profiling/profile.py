@@ -24,6 +24,10 @@ from edgepress.profiling.times import SITTINGS, ModelTimes, Sitting, model_times
 _TIMES = {"tflite": cut_times, "onnxruntime": node_times}
 
 
+_OPEN = 32
+"""The size that is timed where a model leaves one open, but of the batch."""
+
+
 @dataclass(frozen=True)
 class Profile:
     """The layers of a model and, where there is one, of its baseline, in one runtime."""
@@ -91,6 +95,7 @@ def _samples(
 
 def _drawn(tensor: Mapping[str, Any], random: np.random.Generator) -> Array:
     """A sample with all axes of an input: floats from [0, 1), or integers 0, which any index may be."""
-    shape = [1, *(length or 1 for length in tensor["dims"])]
+    sizes = [length or _OPEN for length in tensor["dims"]]
+    shape = [1, *(tensor["dims"][:1] and [tensor["dims"][0] or 1]), *sizes[1:]]
     floats = tensor["scale"] is not None or np.dtype(tensor["dtype"]).kind == "f"
     return random.random(shape, np.float32) if floats else np.zeros(shape, tensor["dtype"])
