@@ -15,6 +15,7 @@ NAMED = ["data=inputs", "data.layout=named"]
 
 RUNS: dict[str, tuple[list[str], float]] = {
     "two inputs": (["quant=int8"], 25),
+    "tokens": (["quant=int8"], 20),
     "a state": (["quant=int8"], 20),
     "a fixed batch": (["quant=none"], 100),
     "control flow": (["quant=none", "convert=none"], 100),

@@ -12,7 +12,7 @@ from edgepress.compress.quantisation.registry import Sources, quantiser
 from edgepress.config.convert import Nhwc
 from edgepress.config.data import Inputs, Npz, Splits
 from edgepress.config.model import Onnx
-from edgepress.config.quant import Calibration, Dynamic, Fp16, Int8, Int16x8, QuantConfig
+from edgepress.config.quant import Calibration, Dynamic, Fp16, Int8, Int8Weights, Int16x8, QuantConfig
 from edgepress.convert.registry import convert_pair, pipeline_orders
 from edgepress.datasets import inputs as unlabelled
 from edgepress.datasets import npz as labelled
@@ -33,6 +33,7 @@ from edgepress.devices.local import LocalHost
 from edgepress.devices.prediction import REFERENCE, predict
 from edgepress.devices.tflm import TflmDevice
 from edgepress.errors import ConfigError, DataError, UnsupportedModelError
+from edgepress.graph.formats import number_format
 from edgepress.graph.imported.network import imported
 from edgepress.measure.agreement import agreement, agreement_metrics
 from edgepress.measure.inference import outputs_in_memory
@@ -44,6 +45,7 @@ from tests.any_networks import NETWORKS, RAW, SAMPLES, Arrays, described, parsed
 
 SPLITS = Splits(0.25, 0.15, 10)
 CALIBRATION = Calibration("minmax", 32, 2048, 99.99)
+ENTROPY = Calibration("entropy", 16, 512, 99.99)
 CONVERTED = [name for name in NETWORKS if name != "control flow"]
 
 
@@ -246,7 +248,7 @@ def converted(
     return tflite, in_onnx, input_files(folder / "test")
 
 
-@pytest.mark.parametrize("name", ["two inputs", "a state", "detection heads"])
+@pytest.mark.parametrize("name", ["two inputs", "tokens", "a state", "detection heads"])
 def test_convert_takes_and_checks_them_as_single_files(name: str, tmp_path: Path) -> None:
     path, inputs = write(name, tmp_path)
     for quant, calibration in (("none", None), ("int8", inputs)):
@@ -343,6 +345,9 @@ def test_inputs_are_drawn_by_their_types() -> None:
         ("two inputs", Int8(True, CALIBRATION), 25),
         ("two inputs", Dynamic(), 25),
         ("two inputs", Fp16(), 50),
+        ("tokens", None, 100),
+        ("tokens", Int8(True, CALIBRATION), 20),
+        ("tokens", Dynamic(), 20),
         ("a state", None, 100),
         ("a state", Int8(True, CALIBRATION), 20),
         ("a state", Int16x8(CALIBRATION), 40),
@@ -373,6 +378,19 @@ def test_devices_run_them_and_agreement_is_told_by_output(
     assert agreement_metrics(agreement(*both, samples=40))["min_snr_db"] > least_db
     floats = {*both[1]} == {*measured["onnxruntime"].baseline.values}
     assert floats
+
+
+@pytest.mark.parametrize("quant", [Fp16(), Int8(True, ENTROPY), Int16x8(CALIBRATION), Int8Weights()])
+def test_each_number_format_stays_near_the_floats(quant: QuantConfig) -> None:
+    for name in NETWORKS:
+        if name == "control flow" and isinstance(quant, Int8Weights | Int16x8):  # its kernels are in branches
+            continue
+        network, samples = taken(name)
+        sources = Sources(lambda n, given=samples: given[:n], pytest.fail, 0, lambda _: None)
+        quantised = quantiser(quant)(network.model, quant, sources)
+        assert number_format(quantised) != "float32"
+        found, known = (outputs_in_memory(each, samples[:9], 1) for each in (quantised, network.model))
+        assert agreement_metrics(agreement(found.outputs, known.outputs, 9))["min_snr_db"] > 20, name
 
 
 def test_integers_reach_the_network_in_their_own_type(tmp_path: Path) -> None:

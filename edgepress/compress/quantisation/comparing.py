@@ -44,13 +44,18 @@ def signal_to_noise_db(model: onnx.ModelProto, quantised: onnx.ModelProto, input
 
     In dB, over inputs that run through both one by one; infinite where nothing differs.
     """
-    names = [output.name for output in model.graph.output]
+    outputs = [output for output in model.graph.output if _is_float(output)]
+    names = [output.name for output in outputs]
     pairs = zip(Activations(model, inputs, names), Activations(quantised, inputs, names), strict=True)
     found = [
         [np.concatenate([np.ravel(values[name]) for values in each]).astype(np.float64) for name in names]
         for each in zip(*pairs, strict=True)
     ]
-    return min(_ratio_db(*outputs) for outputs in zip(*found, strict=True))
+    return min((_ratio_db(*each) for each in zip(*found, strict=True)), default=float("inf"))
+
+
+def _is_float(output: onnx.ValueInfoProto) -> bool:
+    return bool(output.type.tensor_type.elem_type == onnx.TensorProto.FLOAT)
 
 
 def _ratio_db(expected: Array, actual: Array) -> float:

@@ -25,8 +25,13 @@ def quantise(model: onnx.ModelProto, config: Dynamic, sources: Sources) -> onnx.
     """
     with tempfile.TemporaryDirectory() as folder, without_advice():
         source, target = Path(folder, "float.onnx"), Path(folder, "dynamic.onnx")
-        onnx.save(fold_batchnorm(model), source)
-        quantize_dynamic(source, target, per_channel=True, weight_type=QuantType.QInt8)
+        folded = fold_batchnorm(model)
+        onnx.save(folded, source)
+        # Codes of a table's rows would go into a product as they are, which no TFLite kernel takes.
+        tables = [node.name for node in folded.graph.node if node.op_type == "Gather"]
+        quantize_dynamic(
+            source, target, per_channel=True, weight_type=QuantType.QInt8, nodes_to_exclude=tables
+        )
         quantised = onnx.load(target)
     if number_format(quantised) != "dynamic":
         raise UnsupportedModelError(

@@ -21,6 +21,7 @@ FLOAT_OPERATORS = {
          "LogSoftmax", "Floor", "Ceil", "LSTM", "GRU"),
         _NO_KERNEL,
     ),
+    **dict.fromkeys(("If", "Loop", "Scan"), "the networks within it are computed in floats"),
     "Div": "LiteRT's int8 kernel refuses a computed divisor that was rounded to 0",
     "MatMul": "LiteRT's int8 kernel of two computed matrices rounds twice, one code in 250 the other way",
     "ConvTranspose": "neither runtime has one in groups with a scale per channel",

@@ -20,6 +20,8 @@ from edgepress.graph.view import (
     consumers,
     copy,
     initializers,
+    nested_graphs,
+    outer_names,
     producers,
     remove_unused_initializers,
     replace_nodes,
@@ -100,6 +102,9 @@ class _Words:
         raise_opset(self._model, _FIRST_OPSET)
         self._nodes = [node for node in self._model.graph.node if node.name not in floats]
         self._outputs = {output.name for output in model.graph.output}
+        self._inner = {
+            name for node in model.graph.node for graph in nested_graphs(node) for name in outer_names(graph)
+        }
         self._coded = self._activations()
         self._renamed: dict[tuple[int, str], str] = {}
 
@@ -146,6 +151,8 @@ class _Words:
         return name if name in self._outputs else f"{name}_DequantizeLinear_Output"
 
     def _read(self, node: onnx.NodeProto, name: str, quantised: bool) -> str:
+        if name in self._coded and node.op_type in _MOVES and not self._inner.isdisjoint(node.output):
+            return self._before(name)  # ONNX Runtime 1.31 dies of codes moved into a branch or loop
         if name in self._coded:
             return self._after(name)
         return self._renamed.get((id(node), name), name) if quantised else name
