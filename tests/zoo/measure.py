@@ -127,7 +127,7 @@ def _by_oracle(model: onnx.ModelProto, orders: Orders, samples: Sequence[Sample]
     """The outputs of the `.tflite` of TensorFlow's converter, None where that refuses the network."""
     form = number_format(model)
     try:
-        if set(open_sizes(model)) > {BATCH}:
+        if set(open_sizes(model)) - {BATCH}:
             raise ValueError("it is not given sizes that stay open")
         content = converted_by_tensorflow(absorbed(planned(model, orders)), form == "int8")
     except Exception as error:  # it raises whatever its native parts do

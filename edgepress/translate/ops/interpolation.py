@@ -10,6 +10,7 @@ _MODES = ("nearest", "linear", "cubic")
 _COORDINATES = (
     "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric",
 )  # fmt: skip
+_NATIVE = ((False, True), (False, False), (True, False))
 Span = tuple[int, int, float]
 """Size before, size after, scale."""
 
@@ -44,29 +45,37 @@ class Sampling:
         )
 
     def native(self, spans: list[Span]) -> tuple[bool, bool] | None:
-        """TFLite's (align_corners, half_pixel_centers) that takes the same samples, or None."""
-        for align, half in ((False, True), (False, False), (True, False)):
+        """TFLite's (align_corners, half_pixel_centers) that takes the same samples, or None.
+
+        Of several it is the one of the same formula, which also holds for other sizes.
+        """
+        own = {"asymmetric": (False, False), "align_corners": (True, False)}.get(
+            self.coordinates, (False, True)
+        )
+        for align, half in sorted(_NATIVE, key=lambda each: each != own):
             if all(self._agrees(span, align, half) for span in spans):
                 return align, half
         return None
 
     def _agrees(self, span: Span, align: bool, half: bool) -> bool:
         size, wanted, scale = span
-        ratio = (size - 1) / (wanted - 1) if align and wanted > 1 else size / wanted
-        places = np.arange(wanted)
         if self.mode == "linear":
+            ratio = (size - 1) / (wanted - 1) if align and wanted > 1 else size / wanted
+            places = np.arange(wanted)
             x = (places + 0.5) * ratio - 0.5 if half else places * ratio
             wished = np.clip(coordinates(self, *span), 0, size - 1)
             return bool(np.allclose(np.clip(x, 0, size - 1), wished, atol=1e-6))
-        x = (places + 0.5) * ratio if half else places * ratio
-        if np.abs(x - np.round(x)).min() < 1e-6 and not _whole(ratio):
-            return False  # float32 decides there, not the formula
-        taken = np.clip(np.floor(x + 0.5) if align else np.floor(x), 0, size - 1)
-        return bool((taken == nearest(self, size, wanted, scale)).all())
+        return bool((_native_nearest(size, wanted, align, half) == nearest(self, size, wanted, scale)).all())
 
 
-def _whole(ratio: float) -> bool:
-    return float(ratio).is_integer() or (1 / ratio).is_integer()
+def _native_nearest(size: int, wanted: int, align: bool, half: bool) -> Array:
+    """As TFLite's kernel finds the samples, in float32, whose roundings decide (resize_nearest_neighbor.h)."""
+    ratio = (
+        np.float32(size - 1) / np.float32(wanted - 1) if align and wanted > 1 else size / np.float32(wanted)
+    )
+    x = (np.arange(wanted, dtype=np.float32) + np.float32(0.5 if half else 0)) * ratio
+    below = np.floor(x)
+    return np.clip(below + (x - below >= 0.5) if align else below, 0, size - 1).astype(np.int64)
 
 
 def coordinates(sampling: Sampling, size: int, wanted: int, scale: float) -> Array:

@@ -2,7 +2,7 @@
 
 As PyTorch makes them, layers weaken what passes through, until biases are all that is left and the output
 is the same for every input. So each layer of weights is scaled and shifted as it runs for the first time, so
-that what it gives has mean 0 and variance 1 (Mishkin and Matas, "All you need is a good init", 2016), and
+that what it gives has mean 0 in each channel and variance 1 (Mishkin and Matas, "All you need is a good init", 2016), and
 BatchNormalization gets the statistics of a few samples.
 """
 
@@ -63,12 +63,16 @@ class _Scaling:
         if self._done or output.numel() < 2:
             return output
         self._done = True
-        mean, deviation = output.mean(), output.std().clamp_min(1e-3)
+        channels = output if isinstance(layer, nn.Linear) else output.transpose(1, -1)
+        several = channels.numel() > channels.shape[-1]
+        mean = channels.flatten(0, -2).mean(0) if several else channels.mean()
+        deviation = (channels - mean).std().clamp_min(1e-3)
         layer.weight /= deviation
         if layer.bias is None:
             return output / deviation
         layer.bias.sub_(mean).div_(deviation)
-        return (output - mean) / deviation
+        scaled = (channels - mean) / deviation
+        return scaled if isinstance(layer, nn.Linear) else scaled.transpose(1, -1)
 
 
 class _Statistics:
