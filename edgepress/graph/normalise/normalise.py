@@ -14,6 +14,7 @@ from edgepress.graph.normalise.names import name_each_node_once
 from edgepress.graph.normalise.native import check, inferred, to_target_opset
 from edgepress.graph.normalise.pools import count_windows
 from edgepress.graph.normalise.qoperators import write_as_pairs
+from edgepress.graph.normalise.sequences import write_out_sequences
 from edgepress.graph.normalise.single import compute_in_single
 from edgepress.graph.normalise.structure import opset, tidy_structure
 from edgepress.graph.normalise.upgrading import FIRST_SAMPLING_OPSET, sample_as_before, write_anew
@@ -71,6 +72,7 @@ def normalise(
     write_anew(fresh, given)
     to_target_opset(fresh)
     fold_and_settle(fresh)
+    write_out_sequences(fresh)
     if given < FIRST_SAMPLING_OPSET:
         sample_as_before(fresh)
     count_windows(fresh)

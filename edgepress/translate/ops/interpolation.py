@@ -69,13 +69,14 @@ class Sampling:
 
 
 def _native_nearest(size: int, wanted: int, align: bool, half: bool) -> Array:
-    """As TFLite's kernel finds the samples, in float32, whose roundings decide (resize_nearest_neighbor.h)."""
+    """As TFLite's kernel takes samples, in float32, whose roundings decide (resize_nearest_neighbor.h)."""
     ratio = (
         np.float32(size - 1) / np.float32(wanted - 1) if align and wanted > 1 else size / np.float32(wanted)
     )
     x = (np.arange(wanted, dtype=np.float32) + np.float32(0.5 if half else 0)) * ratio
     below = np.floor(x)
-    return np.clip(below + (x - below >= 0.5) if align else below, 0, size - 1).astype(np.int64)
+    taken: Array = np.clip(below + (x - below >= 0.5) if align else below, 0, size - 1).astype(np.int64)
+    return taken
 
 
 def coordinates(sampling: Sampling, size: int, wanted: int, scale: float) -> Array:

@@ -2,8 +2,8 @@
 
 As PyTorch makes them, layers weaken what passes through, until biases are all that is left and the output
 is the same for every input. So each layer of weights is scaled and shifted as it runs for the first time, so
-that what it gives has mean 0 in each channel and variance 1 (Mishkin and Matas, "All you need is a good init", 2016), and
-BatchNormalization gets the statistics of a few samples.
+that what it gives has variance 1 and mean 0 in each channel (Mishkin and Matas, "All you need is a good
+init", 2016), and BatchNormalization gets the statistics of a few samples.
 """
 
 import warnings
