@@ -31,8 +31,14 @@ _NAMES = (
 
 
 def seeds() -> list[onnx.ModelProto]:
-    """Small models: convolutional, with shape arithmetic, quantised, of an old opset, with external data."""
-    made = [_convolutional(15), _convolutional(7), _shape_arithmetic(), _quantised(), _external()]
+    """Small models: convolutional, with shape arithmetic, quantised, of an old opset, with external data.
+
+    Some have branches and a loop, functions of their own, or several inputs of open sizes.
+    """
+    made = [
+        _convolutional(15), _convolutional(7), _shape_arithmetic(), _quantised(), _external(), _nested(),
+        _of_functions(), _tokens(),
+    ]  # fmt: skip
     say(made[0], {"name": "net", "labels": '["a", "b"]', "made_by": '{"train": {"epochs": 1}}'})
     return made
 
@@ -194,4 +200,69 @@ def _external() -> onnx.ModelProto:
         model.graph.initializer[0], "weights.bin", offset=0, length=64
     )
     model.graph.initializer[0].ClearField("raw_data")
+    return model
+
+
+def _nested() -> onnx.ModelProto:
+    """A loop of five steps with a branch in each."""
+    node, end = helper.make_node, helper.make_tensor_value_info("end", TensorProto.FLOAT, None)
+    branches = {
+        f"{name}_branch": helper.make_graph([node(op, ["state"], ["end"])], name, [], [end])
+        for name, op in (("then", "Neg"), ("else", "Relu"))
+    }
+    steps = [
+        node("ReduceSum", ["state"], ["sum"], keepdims=0),
+        node("Greater", ["sum", "zero"], ["above"]),
+        node("If", ["above"], ["chosen"], **branches),
+        node("Add", ["chosen", "input"], ["next"]),
+        node("Identity", ["going"], ["goes"]),
+    ]
+    kinds = {
+        "step": (TensorProto.INT64, []),
+        "going": (TensorProto.BOOL, []),
+        "state": (TensorProto.FLOAT, [2, 4]),
+    }
+    made = {"goes": (TensorProto.BOOL, []), "next": (TensorProto.FLOAT, [2, 4])}
+    ends = [
+        [helper.make_tensor_value_info(name, *kind) for name, kind in each.items()] for each in (kinds, made)
+    ]
+    body = helper.make_graph(steps, "body", *ends)
+    nodes = [node("Loop", ["five", "true", "input"], ["logits"], body=body)]
+    constants = {"five": np.array(5), "true": np.array(True), "zero": np.float32(0)}
+    return _model(nodes, constants, [2, 4], 17)
+
+
+def _of_functions() -> onnx.ModelProto:
+    """Two functions, of which one calls the other."""
+    node, opsets = helper.make_node, [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    model = _model([node("Twice", ["input"], ["logits"], domain="own")], {}, ["n", 4], 17)
+    model.opset_import.append(opsets[1])
+    bodies = {"Twice": [("Once", "own"), ("Once", "own")], "Once": [("Relu", ""), ("Neg", "")]}
+    for name, calls in bodies.items():
+        inner = [
+            node(op, [before], [after], domain=domain)
+            for (op, domain), before, after in zip(calls, ("x", "y"), ("y", "z"), strict=True)
+        ]
+        model.functions.append(helper.make_function("own", name, ["x"], ["z"], inner, opsets))
+    return model
+
+
+def _tokens() -> onnx.ModelProto:
+    """Rows of a table at places that are an input, as far as another one says, in float16."""
+    node = helper.make_node
+    nodes = [
+        node("Gather", ["table", "input"], ["rows"]),
+        node("Shape", ["input"], ["length"], start=1),
+        node("Slice", ["positions", "zero", "length"], ["own"]),
+        node("Add", ["rows", "own"], ["placed"]),
+        node("Mul", ["placed", "factor"], ["logits"]),
+    ]
+    constants = {
+        "table": np.ones((8, 4), np.float16), "positions": np.ones((16, 4), np.float16),
+        "zero": np.array([0]),
+    }  # fmt: skip
+    model = _model(nodes, constants, ["n", "length"], 17)
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.INT64
+    model.graph.input.append(helper.make_tensor_value_info("factor", TensorProto.FLOAT16, ["n", "length", 1]))
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT16
     return model

@@ -44,6 +44,7 @@ def inspect_onnx(path: Path) -> Report:
     tidy_structure(model)
     model.ir_version = max(model.ir_version, 8)
     check(model, strangers=True)
+    _mark_strangers(model)
     found = kernels(model)
     _refuse_infinite(found)
     nodes = list(all_nodes(model.graph))
@@ -57,7 +58,7 @@ def inspect_onnx(path: Path) -> Report:
         number_format=number_format(model),
         inputs=tuple(_end(info, channels.layout(info.name)) for info in model.graph.input),
         outputs=tuple(_end(info, channels.layout(info.name)) for info in _outputs(model, known)),
-        op_counts=dict(sorted(Counter(_operator_name(node) for node in nodes).items())),
+        op_counts=dict(sorted(Counter(node.op_type for node in nodes).items())),
         parameters=statistics.parameters,
         macs=_macs(model, shapes),
         sparsity=statistics.sparsity,
@@ -113,11 +114,14 @@ def _size_name(name: str) -> str:
 
 def _operator(node: onnx.NodeProto, known: Mapping[str, onnx.ValueInfoProto]) -> OperatorReport:
     made = _end(known.get(node.output[0], onnx.ValueInfoProto(name=node.output[0])))
-    return OperatorReport(_operator_name(node), node.name or made.name, made.shape, made.dtype)
+    return OperatorReport(node.op_type, node.name or made.name, made.shape, made.dtype)
 
 
-def _operator_name(node: onnx.NodeProto) -> str:
-    return ".".join(filter(None, ("" if node.domain == "ai.onnx" else node.domain, node.op_type)))
+def _mark_strangers(model: onnx.ModelProto) -> None:
+    """Call operators of other domains, in place, so that none is taken for ONNX's of the same name."""
+    for node in all_nodes(model.graph):
+        if node.domain not in ("", "ai.onnx"):
+            node.op_type = f"{node.domain}.{node.op_type}"
 
 
 def _kernel(model: onnx.ModelProto, kernel: Kernel) -> KernelReport:

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.bench import models, pipeline
+from tests.bench import models, nodes, pipeline
 from tests.bench.figures import machine_line
 from tests.bench.workspace import Bench, prepare, say
 
@@ -21,6 +21,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Bench], str]]] = {
     "startup": ("Stages that are switched off", pipeline.switched_off),
     "latency": ("int8 against float32", models.int8_latency),
     "converters": ("The default converter against onnx-tf", models.converters),
+    "nodes": ("Converting networks of many nodes", nodes.number_of_nodes),
 }
 
 

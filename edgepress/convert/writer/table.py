@@ -1,7 +1,6 @@
 """From a plan's step to the rule that lowers it, and the whole way from a plan to a file."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 
 from edgepress.convert.pieces import Pieces
 from edgepress.convert.writer import (
@@ -55,11 +54,12 @@ def write(
     float32 by the runtime, and `dynamic` layers with kernels in codes quantise what comes in as they run.
     `about` is what the file says of the network, as `edgepress.graph.about` has it.
     """
-    graph = lowered(plan, number_format, int8_io, batch)
-    if any(None in entry.shape for entry in plan.entries):
-        with suppress(NotResizableError):
-            again = [lowered(plan, number_format, int8_io, size) for size in (batch, batch + 1)]
-            graph = resizable(again, computed=False)
+    sizes = (batch, batch + 1) if any(None in entry.shape for entry in plan.entries) else (batch,)
+    graphs = [lowered(plan, number_format, int8_io, size) for size in sizes]
+    try:
+        graph = resizable(graphs, computed=False)
+    except NotResizableError:
+        graph = lowered(plan, number_format, int8_io, batch)
     return _written(graph, number_format, about)
 
 
