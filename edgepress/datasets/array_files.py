@@ -35,8 +35,10 @@ def array_files(path: Path) -> list[Path]:
     return [path]
 
 
-def open_array(path: Path) -> Array:
+def open_array(path: Path, otherwise: str = "") -> Array:
     """The array of a file; of a .npz the one named `x` or `inputs`, or else the only one.
+
+    `otherwise` is what to do where several are meant.
 
     Raises:
         DataError: the file is damaged, or which array is meant is not clear.
@@ -48,7 +50,9 @@ def open_array(path: Path) -> Array:
             names = array_names(archive)
             chosen = [name for name in _NAMES if name in names] or names
             if not chosen or (chosen[0] not in _NAMES and len(chosen) != 1):
-                raise DataError(f"{path} holds the arrays: {listed(names) or 'none'}; expected one named x")
+                raise DataError(
+                    f"{path} holds the arrays: {listed(names) or 'none'}; expected one named x{otherwise}"
+                )
             return np.atleast_1d(read_arrays(archive, chosen[:1])[chosen[0]])
     except ValueError as error:
         raise DataError(

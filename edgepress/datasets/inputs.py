@@ -38,7 +38,7 @@ def _joined(path: Path, rank: int) -> Array:
     """The arrays of all files as one; in a folder, one with an axis less is a single input."""
     files = array_files(path)
     if len(files) == 1 and files[0] == path:
-        return open_array(path)
+        return open_array(path, ", or where these are the network's inputs by name, -S data.layout=named")
     arrays = [open_array(file) for file in files]
     batches = [array[np.newaxis] if array.ndim == rank - 1 else array for array in arrays]
     first = batches[0]

@@ -173,6 +173,27 @@ class TestImported:
         for name, ours in outputs_in_memory(network.model, images, 1).outputs.items():
             np.testing.assert_allclose(ours, expected[name], atol=1e-4)
 
+    @pytest.mark.parametrize("last", [False, True])
+    def test_images_go_to_a_network_of_bytes(self, last: bool) -> None:
+        shape = "n, 5, 6, 3" if last else "n, 3, 5, 6"
+        model = parsed(
+            f"bytes (uint8[{shape}] image) => (float[{shape}] y) "
+            "{ f = Cast <to = 1> (image) y = Mul (f, two) }",
+            two=np.float32(2),
+        )
+        images = np.random.default_rng(0).integers(0, 256, (7, 3, 5, 6)).astype(np.uint8)
+        network = imported(model, RAW, (3, 5, 6), 0).model
+        (found,) = outputs_in_memory(network, images, 1).outputs.values()
+        doubled = 2 * images.astype(np.float32)
+        np.testing.assert_array_equal(found, np.moveaxis(doubled, 1, -1) if last else doubled)
+
+    def test_tokens_are_no_vectors(self) -> None:
+        model = parsed("ids (int64[n, 4] ids) => (float[n, 4] y) { y = Cast <to = 1> (ids) }")
+        with pytest.raises(
+            UnsupportedModelError, match=r"is int64, .* as it is, by its name: .*layout=named"
+        ):
+            imported(model, RAW, (4, 1, 1), 0)
+
     @pytest.mark.parametrize(
         ("changes", "message"),
         [

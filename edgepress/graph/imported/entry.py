@@ -44,8 +44,14 @@ class Entry:
         name, nodes = entry.name, []
         if self.mean is not None and self.scale is not None:
             nodes += self._scaling(model, name)
-        if (self.channels_last or self.shape != input_shape) and not self._undone(model, name, input_shape):
+        kind = entry.type.tensor_type.elem_type
+        taken = kind == onnx.TensorProto.FLOAT  # else a Cast comes between
+        moved = self.channels_last or self.shape != input_shape
+        if moved and not (taken and self._undone(model, name, input_shape)):
             nodes.append(self._arrangement(model, _last(nodes, name), name))
+        if not taken:
+            source = _last(nodes, name)
+            nodes.append(onnx.helper.make_node("Cast", [source], [f"{name}.bytes"], to=kind))
         for reader in model.graph.node if nodes else ():
             reader.input[:] = [_last(nodes, name) if one == name else one for one in reader.input]
         for node in nodes:

@@ -24,9 +24,15 @@ from edgepress.graph.normalise.structure import tidy_structure
 from edgepress.graph.renaming import names_of, rename
 from edgepress.graph.shapes import BATCH
 from edgepress.graph.view import Array, copy, nested_graphs
-from edgepress.text import listed
+from edgepress.text import listed, shown
 
 INPUT, OUTPUT = "input", "logits"
+
+_OF_IMAGES = (
+    onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE,
+    onnx.TensorProto.UINT8, onnx.TensorProto.INT8,
+)  # fmt: skip
+"""The types of inputs that images and vectors go to."""
 
 _QUANTISED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul")
 
@@ -163,6 +169,13 @@ def _entry(model: onnx.ModelProto, config: Onnx, input_shape: tuple[int, ...]) -
             f"the network has the inputs {names or 'none'}, but the data is one image or vector for each "
             "sample; expected an input for it. Give arrays by the names of the inputs: -S data=inputs "
             "-S data.layout=named"
+        )
+    kind = inputs[0].type.tensor_type.elem_type
+    if kind not in _OF_IMAGES:
+        wanted = onnx.helper.tensor_dtype_to_np_dtype(kind).name
+        raise UnsupportedModelError(
+            f"the network's input {shown(inputs[0].name)!r} is {wanted}, but images and vectors are floats "
+            "or bytes; give it as it is, by its name: -S data=inputs -S data.layout=named"
         )
     dims = inputs[0].type.tensor_type.shape.dim[1:]
     sizes = [dim.dim_value if dim.HasField("dim_value") else dim.dim_param for dim in dims]
