@@ -94,7 +94,7 @@ def tell_loop_shapes(model: onnx.ModelProto) -> None:
     """
     waiting = [node for node in model.graph.node if _is_loop(node) or _is_hard_to_infer(node)]
     for _ in range(_PASSES if waiting else 0):
-        infos = _infos(model)
+        infos = known_shapes(model)
         found = {name: info for node in waiting for name, info in _made_by(model, node, infos).items()}
         for output in model.graph.output:
             if output.name in found:
@@ -121,7 +121,7 @@ def _is_hard_to_infer(node: onnx.NodeProto) -> bool:
     return False
 
 
-def _infos(model: onnx.ModelProto) -> dict[str, Given]:
+def known_shapes(model: onnx.ModelProto) -> dict[str, Given]:
     """The types and shapes of all tensors that are known, constants too."""
     graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     found = {tensor.name: Given(tensor.data_type, tuple(tensor.dims)) for tensor in graph.initializer}
@@ -146,7 +146,7 @@ def _made_by(
     shapes = {name: infos[source] for name, source in zip(carried, node.input[2:], strict=False)}
     for _ in range(_ATTEMPTS):
         inner = body_model(model, body, {**shapes, **{name: infos[name] for name in outer_names(body)}})
-        made = _infos(inner)
+        made = known_shapes(inner)
         ends = [made.get(output.name) for output in inner.graph.output]
         if None in ends[: len(carried) + 1]:
             return {}
@@ -174,7 +174,7 @@ def _made_by_branches(
         read = {name: infos[name] for name in outer_names(graph) if name in infos}
         branch = as_model(graph, model.opset_import, read)
         tell_loop_shapes(branch)
-        made = _infos(branch)
+        made = known_shapes(branch)
         ends.append([made.get(output.name) for output in branch.graph.output])
     found = {}
     for name, *each in zip(node.output, *ends, strict=False):

@@ -16,6 +16,11 @@ from edgepress.errors import UnsupportedModelError
 from edgepress.graph.batchnorm import fold_batchnorm
 from edgepress.graph.formats import number_format
 
+_FLOATS = ("Gather", "LSTM")
+"""Codes of a table's rows would go into a product as they are, which no TFLite kernel takes, nor has it one of
+ONNX Runtime's quantised LSTM.
+"""
+
 
 def quantise(model: onnx.ModelProto, config: Dynamic, sources: Sources) -> onnx.ModelProto:
     """Ensures: the result quantises its activations dynamically.
@@ -27,10 +32,9 @@ def quantise(model: onnx.ModelProto, config: Dynamic, sources: Sources) -> onnx.
         source, target = Path(folder, "float.onnx"), Path(folder, "dynamic.onnx")
         folded = fold_batchnorm(model)
         onnx.save(folded, source)
-        # Codes of a table's rows would go into a product as they are, which no TFLite kernel takes.
-        tables = [node.name for node in folded.graph.node if node.op_type == "Gather"]
+        floats = [node.name for node in folded.graph.node if node.op_type in _FLOATS]
         quantize_dynamic(
-            source, target, per_channel=True, weight_type=QuantType.QInt8, nodes_to_exclude=tables
+            source, target, per_channel=True, weight_type=QuantType.QInt8, nodes_to_exclude=floats
         )
         quantised = onnx.load(target)
     if number_format(quantised) != "dynamic":

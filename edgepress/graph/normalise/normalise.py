@@ -1,6 +1,7 @@
 """The way in for a model from anywhere."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import onnx
@@ -18,6 +19,7 @@ from edgepress.graph.normalise.sequences import write_out_sequences
 from edgepress.graph.normalise.single import compute_in_single
 from edgepress.graph.normalise.structure import opset, tidy_structure
 from edgepress.graph.normalise.upgrading import FIRST_SAMPLING_OPSET, sample_as_before, write_anew
+from edgepress.graph.normalise.within import do_within
 from edgepress.graph.shapes import set_sizes
 from edgepress.graph.strangers import keep_declared
 from edgepress.graph.view import copy
@@ -65,24 +67,36 @@ def normalise(
     fresh.opset_import.extend(model.opset_import)
     fresh.graph.CopyFrom(model.graph)
     fresh.graph.ClearField("doc_string")
-    expand_group_norms(fresh)
     compute_in_single(fresh, keep_types)
     write_casts(fresh)
     given = opset(fresh)
-    write_anew(fresh, given)
+    _write_anew(fresh, given)
+    do_within(fresh, partial(_write_anew, given=given))
     to_target_opset(fresh)
     fold_and_settle(fresh)
     write_out_sequences(fresh)
-    if given < FIRST_SAMPLING_OPSET:
-        sample_as_before(fresh)
-    count_windows(fresh)
-    expand_computed_clips(fresh)
+    _write_as_meant(fresh, given)
+    do_within(fresh, partial(_write_as_meant, given=given))
     free_batch(fresh)
     require_batch(fresh, chosen.batch)
     fold_and_settle(fresh)
     name_each_node_once(fresh)
     note_shapes(fresh)
     return fresh
+
+
+def _write_anew(model: onnx.ModelProto, given: int) -> None:
+    """What onnx's converter would lose, in the opset that the model came in."""
+    expand_group_norms(model)
+    write_anew(model, given)
+
+
+def _write_as_meant(model: onnx.ModelProto, given: int) -> None:
+    """What the opset that the model came in meant by operators that mean something else now."""
+    if given < FIRST_SAMPLING_OPSET:
+        sample_as_before(model)
+    count_windows(model)
+    expand_computed_clips(model)
 
 
 def note_shapes(model: onnx.ModelProto) -> None:

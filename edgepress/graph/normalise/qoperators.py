@@ -155,6 +155,21 @@ def _dynamic_product(writer: PairWriter, node: onnx.NodeProto) -> None:
         writer.add("Add", [product, bias], output)
 
 
+def _dynamic_lstm(writer: PairWriter, node: onnx.NodeProto) -> None:
+    """An LSTM whose weights are codes, turned: with the numbers that they stand for."""
+    operands = list(node.input[:8])
+    for place, scale in ((1, 8), (2, 10)):
+        codes, factors, zeros = (writer.constant(node, node.input[i]) for i in (place, scale, scale + 1))
+        shape = (len(codes), 1, -1)
+        numbers = codes.astype(np.float32) - zeros.astype(np.float32).reshape(shape)
+        operands[place] = f"{node.output[0]}.of{place}"
+        turned_back = np.ascontiguousarray((numbers * factors.reshape(shape)).transpose(0, 2, 1))
+        set_initializer(writer.model, operands[place], turned_back)
+    while not operands[-1]:
+        operands.pop()
+    writer.nodes.append(helper.make_node("LSTM", operands, node.output, node.name, **attributes(node)))
+
+
 def _rescaled(
     writer: PairWriter, node: onnx.NodeProto, operands: list[str], scale: str, kernel_scale: str, bias: str
 ) -> str:
@@ -187,6 +202,7 @@ _WRITERS: dict[str, Callable[[PairWriter, onnx.NodeProto], None]] = {
     "QLinearReduceMean": _mean,
     "MatMulIntegerToFloat": _integer_to_float,
     "DynamicQuantizeMatMul": _dynamic_product,
+    "DynamicQuantizeLSTM": _dynamic_lstm,
     **dict.fromkeys(_PRODUCTS, _integer),
     **dict.fromkeys(_ONE_OPERAND, _one_operand),
     **dict.fromkeys(_TWO_OPERANDS, _two_operands),
