@@ -9,6 +9,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edgepress.graph.about import say
+from edgepress.graph.view import all_nodes, nested_graphs
 
 IMAGE = (3, 8, 8)
 """What the convolutional seeds take."""
@@ -33,14 +34,46 @@ _NAMES = (
 def seeds() -> list[onnx.ModelProto]:
     """Small models: convolutional, with shape arithmetic, quantised, of an old opset, with external data.
 
-    Some have branches and a loop, functions of their own, or several inputs of open sizes.
+    Some have branches and loops, recurrent layers, functions of their own, or several inputs of open sizes.
     """
     made = [
         _convolutional(15), _convolutional(7), _shape_arithmetic(), _quantised(), _external(), _nested(),
-        _of_functions(), _tokens(),
+        _of_functions(), _tokens(), _control_flow(15), _control_flow(11),
     ]  # fmt: skip
     say(made[0], {"name": "net", "labels": '["a", "b"]', "made_by": '{"train": {"epochs": 1}}'})
     return made
+
+
+def _control_flow(opset: int) -> onnx.ModelProto:
+    """A loop that ends early and holds a branch, and a GRU."""
+    info, node = helper.make_tensor_value_info, helper.make_node
+    kind, whole, truth = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
+    then = helper.make_graph([node("Relu", ["s"], ["t"])], "then", [], [info("t", kind, None)])
+    other = helper.make_graph([node("Add", ["s", "x"], ["e"])], "else", [], [info("e", kind, None)])
+    nodes = [
+        node("ReduceSum", ["s"], ["r"], keepdims=0),
+        node("Less", ["r", "most"], ["going"]),
+        node("If", ["going"], ["s2"], then_branch=then, else_branch=other),
+        node("Identity", ["s2"], ["o"]),
+    ]
+    inputs = [info("i", whole, []), info("go", truth, []), info("s", kind, [1, 4])]
+    body = helper.make_graph(
+        nodes, "body", inputs, [info("going", truth, None), info("s2", kind, None), info("o", kind, None)]
+    )
+    outer = [
+        node("Loop", ["n", "", "x"], ["y", "all"], body=body),
+        node("GRU", ["v", "W", "R"], ["z"], hidden_size=2),
+    ]
+    held = {"n": np.int64(20), "most": np.float32(9), "W": np.ones((1, 6, 4), np.float32)}
+    held["R"] = np.ones((1, 6, 2), np.float32)
+    graph = helper.make_graph(
+        outer,
+        "network",
+        [info("x", kind, [1, 4]), info("v", kind, [20, 1, 4])],
+        [info("y", kind, None), info("all", kind, None), info("z", kind, None)],
+        [numpy_helper.from_array(np.asarray(values), name) for name, values in held.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
 
 
 def mutate(model: onnx.ModelProto, chance: random.Random) -> bytes:
@@ -50,7 +83,9 @@ def mutate(model: onnx.ModelProto, chance: random.Random) -> bytes:
     kind = chance.random()
     if kind < 0.8:
         for _ in range(chance.randint(1, 2)):
+            inner = [graph for node in changed.graph.node for graph in nested_graphs(node)]
             parts = [changed, *changed.graph.node, *changed.metadata_props]
+            parts += [*inner, *all_nodes(changed.graph)] if inner else []
             _change_field(chance.choice(parts), chance)
     content = bytearray(changed.SerializeToString())
     if kind > 0.75 and content:

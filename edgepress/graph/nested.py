@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
+from edgepress.errors import UnsupportedModelError
 from edgepress.graph.aside import values_of
 from edgepress.graph.view import all_nodes, attributes, nested_graphs, outer_names
+from edgepress.text import one_line
 
 Shape = tuple[int | None, ...]
 
@@ -122,8 +124,15 @@ def _is_hard_to_infer(node: onnx.NodeProto) -> bool:
 
 
 def known_shapes(model: onnx.ModelProto) -> dict[str, Given]:
-    """The types and shapes of all tensors that are known, constants too."""
-    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    """The types and shapes of all tensors that are known, constants too.
+
+    Raises:
+        UnsupportedModelError: onnx cannot infer them, since they contradict each other.
+    """
+    try:
+        graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError, TypeError) as error:
+        raise UnsupportedModelError(f"its shapes do not fit: {one_line(error, 250)}") from error
     found = {tensor.name: Given(tensor.data_type, tuple(tensor.dims)) for tensor in graph.initializer}
     for info in (*graph.input, *graph.value_info, *graph.output):
         tensor = info.type.tensor_type

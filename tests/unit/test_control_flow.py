@@ -390,3 +390,38 @@ def test_weights_within_branches_are_shared(tmp_path):
     assert len(content) < 1.5 * 8 * 8 * 9 * 4 + 4000
     (tmp_path / "model.tflite").write_bytes(content)
     assert inspect(tmp_path / "model.tflite").parameters == 8 * 8 * 9 + 8
+
+
+# Files that lie
+
+
+def test_graphs_that_are_nested_deeply_are_refused():
+    graph = within([NODE("Relu", ["x"], ["t0"])], [], [info("t0")])
+    for depth in range(1, 8):
+        other = within([NODE("Neg", ["x"], [f"e{depth}"])], [], [info(f"e{depth}")])
+        node = NODE("If", ["c"], [f"t{depth}"], then_branch=graph, else_branch=other)
+        graph = within([node], [], [info(f"t{depth}")])
+    ends = [info("x", [1, 3]), info("c", [], BOOL)], [info("t7")]
+    with pytest.raises(UnsupportedModelError, match="nested 7 deep; expected at most 6"):
+        normalise(model([node], *ends))
+
+
+def test_what_a_loop_collects_may_not_be_endless():
+    network = sums(rounds=2**31 - 2)
+    with pytest.raises(UnsupportedModelError, match=r"'z' would have the shape .2147483646, 2, 3."):
+        planned(normalise(network))
+
+
+def test_operators_within_branches_mean_what_their_opset_meant():
+    """Softmax over all axes from the second on, and an Upsample, which opset 10 took away."""
+    nodes = [
+        NODE("Upsample", ["x", "scales"], ["u"], mode="linear"),
+        NODE("MaxPool", ["u"], ["p"], kernel_shape=[2, 2], strides=[2, 2]),
+        NODE("Softmax", ["p"], ["t"], axis=1),
+    ]
+    then = within(nodes, [], [info("t")], {"scales": np.array([1, 1, 2, 2], np.float32)})
+    other = within([NODE("Relu", ["x"], ["e"])], [], [info("e")])
+    choice = NODE("If", ["c"], ["y"], then_branch=then, else_branch=other)
+    network = model([choice], [info("x", [1, 2, 5, 5]), info("c", [], BOOL)], [info("y")], opset=9)
+    image = random(1, 2, 5, 5)
+    assert_runs_alike(network, {"x": image, "c": True}, {"x": image, "c": False})

@@ -172,3 +172,25 @@ def test_a_long_sequence_takes_few_operators_and_its_time_axis_is_no_batch():
     assert len(interpreter._get_ops_details()) < 10
     assert len(content) < 20_000
     assert_runs_alike(model, drawn(model), drawn(model))
+
+
+def test_a_file_that_onnx_runtime_quantised_has_the_numbers_of_its_codes(tmp_path):
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    plain = network("LSTM", (20, 2), direction="bidirectional")
+    onnx.save(plain, tmp_path / "plain.onnx")
+    quantize_dynamic(tmp_path / "plain.onnx", tmp_path / "coded.onnx", weight_type=QuantType.QInt8)
+    coded = onnx.load(tmp_path / "coded.onnx")
+    held = {tensor.name: numpy_helper.to_array(tensor) for tensor in coded.graph.initializer}
+    (node,) = coded.graph.node
+    assert node.op_type == "DynamicQuantizeLSTM"
+    for place, scale in ((1, 8), (2, 10)):
+        codes, factor, zero = (held[node.input[i]].astype(np.float32) for i in (place, scale, scale + 1))
+        numbers = ((codes - zero.reshape(2, 1, -1)) * factor.reshape(2, 1, -1)).transpose(0, 2, 1)
+        weights = next(t for t in plain.graph.initializer if t.name == "WR"[place - 1])
+        weights.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(numbers), weights.name))
+    feed = drawn(plain)
+    (session,) = [onnxruntime.InferenceSession(plain.SerializeToString())]
+    found = Interpreter(model_content=written(coded)).get_signature_runner()(**feed)
+    for output, wanted in zip(session.get_outputs(), session.run(None, feed), strict=True):
+        np.testing.assert_allclose(found[output.name], wanted, atol=2e-6)

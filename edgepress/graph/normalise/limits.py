@@ -17,6 +17,9 @@ MAX_ELEMENTS = 2**31 - 1
 
 MAX_NODES = 100_000
 MAX_RANK = 16
+MAX_NESTING = 6
+"""Of graphs within nodes, branches and bodies of loops: the time to look into them grows with each level."""
+
 MAX_NAME = 1_000
 
 _SHOWN = 3

@@ -6,13 +6,22 @@ from typing import Any
 import onnx
 
 from edgepress.graph.aside import is_aside
-from edgepress.graph.normalise.limits import MAX_ELEMENTS, MAX_NAME, MAX_NODES, MAX_RANK, listed, refuse
+from edgepress.graph.normalise.limits import (
+    MAX_ELEMENTS,
+    MAX_NAME,
+    MAX_NESTING,
+    MAX_NODES,
+    MAX_RANK,
+    listed,
+    refuse,
+)
 from edgepress.graph.normalise.local_functions import inline_functions
 from edgepress.graph.normalise.tensors import attribute_tensors, check_tensor
 from edgepress.graph.strangers import keep_declared
 from edgepress.graph.view import (
     all_nodes,
     needed_nodes,
+    nested_graphs,
     operands,
     remove_unused_initializers,
     replace_nodes,
@@ -108,6 +117,8 @@ def _refuse_exotic(model: onnx.ModelProto) -> None:
     nodes = list(all_nodes(model.graph))
     if len(nodes) > MAX_NODES or len(model.graph.initializer) > MAX_NODES:
         refuse(f"the model has {len(nodes)} nodes; expected at most {MAX_NODES}", "use a smaller model")
+    if (depth := _depth(model.graph)) > MAX_NESTING:
+        refuse(f"its branches and loops are nested {depth} deep; expected at most {MAX_NESTING}")
     if model.graph.sparse_initializer:
         refuse("the model has sparse initializers", "store them dense")
     kinds = onnx.AttributeProto
@@ -117,6 +128,12 @@ def _refuse_exotic(model: onnx.ModelProto) -> None:
             refuse(f"node {node.name!r} ({node.op_type}) holds a sparse tensor or a type", "store it dense")
         if any(len(name) > MAX_NAME for name in (node.name, *node.input, *node.output)):
             refuse(f"a node of type {node.op_type} has a name of more than {MAX_NAME} characters")
+
+
+def _depth(graph: onnx.GraphProto) -> int:
+    """How many graphs lie within each other, this one not counted; protobuf itself reads few."""
+    within = [inner for node in graph.node for inner in nested_graphs(node)]
+    return max((1 + _depth(inner) for inner in within), default=0)
 
 
 def _refuse_ambiguous(model: onnx.ModelProto, inputs: list[str]) -> None:

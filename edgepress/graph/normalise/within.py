@@ -49,6 +49,7 @@ def _own_inputs(node: onnx.NodeProto, graph: onnx.GraphProto, shapes: dict[str, 
         tensor = entry.type.tensor_type
         dims = [dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim]
         declared = Given(tensor.elem_type, tuple(dims))
-        source = node.input[place] if node.op_type == "Loop" and place > 1 else ""
+        carried = node.op_type == "Loop" and 1 < place < len(node.input)
+        source = node.input[place] if carried else ""
         found.append(shapes.get(source, declared))
     return found

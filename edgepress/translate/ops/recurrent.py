@@ -1,12 +1,12 @@
 """LSTM, GRU and RNN, over sequences of any length."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from edgepress.translate.cells import DEFAULTS, TAKE_BETA, Activation, activation_name
+from edgepress.translate.cells import DEFAULTS, GATES, TAKE_BETA, Activation, activation_name
 from edgepress.translate.layout import plain
 from edgepress.translate.nested import whole
 from edgepress.translate.plan import Weight
@@ -37,7 +37,8 @@ def plan_recurrent(node: Node, planner: Planner) -> None:
     if node.has_input(4) and not _is_whole(node, planner, value.shape[axis]):
         given["lengths"] = _lengths(node, planner)
     if value.shape[axis] is None:
-        raise unsupported(node, "its sequences are as long as there are samples")
+        raise unsupported(node, "the length of its sequences is not known, or is the number of samples")
+    _check(node, weights)
     ways = weights["input"].values.shape[0]
     parts = [part for part, _ in _read(node, planner)]
     options: dict[str, Any] = {
@@ -57,6 +58,18 @@ def plan_recurrent(node: Node, planner: Planner) -> None:
     reading = replace(node, outputs=tuple(outputs))
     layouts = [plain(rank) for rank in ranks]
     planner.emit_several(reading, "recurrent", (value, *given.values()), layouts, weights, **options)
+
+
+def _check(node: Node, weights: Mapping[str, Weight]) -> None:
+    """Kernels (D, gates·H, …), and what belongs to them, must fit each other."""
+    shapes = {part: weight.values.shape for part, weight in weights.items()}
+    ways, _, size = shapes["state"]
+    width = GATES[node.op] * size
+    wanted: dict[str, tuple[int, ...]] = {"input": (ways, width, shapes["input"][-1])}
+    wanted |= {"state": (ways, width, size), "bias": (ways, 2 * width), "peepholes": (ways, 3 * size)}
+    for part in shapes.keys() & wanted.keys():
+        if shapes[part] != wanted[part]:
+            raise unsupported(node, f"its {part} has the shape {shapes[part]}; expected {wanted[part]}")
 
 
 def _read(node: Node, planner: Planner) -> Iterator[tuple[str, str]]:
