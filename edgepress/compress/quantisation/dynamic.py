@@ -17,8 +17,8 @@ from edgepress.graph.batchnorm import fold_batchnorm
 from edgepress.graph.formats import number_format
 
 _FLOATS = ("Gather", "LSTM")
-"""Codes of a table's rows would go into a product as they are, which no TFLite kernel takes, nor has it one of
-ONNX Runtime's quantised LSTM.
+"""Codes of a table's rows would go into a product as they are, which no TFLite kernel takes, and TFLite has
+none for ONNX Runtime's quantised LSTM.
 """
 
 
