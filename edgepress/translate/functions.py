@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from edgepress.translate.courses import Course, recurrent
-from edgepress.translate.operations import activations, arithmetic, moving, reductions, windows
+from edgepress.translate.operations import activations, arithmetic, moving, picking, reductions, windows
 from edgepress.translate.operations.base import Operation, Tensor, constant
 from edgepress.translate.operations.tensors import TensorArithmetic
 from edgepress.translate.plan import Plan, Step
@@ -130,5 +130,6 @@ OPERATIONS: Mapping[str, Operation] = {
     **reductions.OPERATIONS,
     **windows.OPERATIONS,
     **moving.OPERATIONS,
+    **picking.OPERATIONS,
     "recurrent": _recurrent,
 }

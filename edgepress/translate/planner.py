@@ -141,6 +141,11 @@ class Planner:
         dtype: npt.DTypeLike = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind))
         return dtype
 
+    def note(self, shapes: Mapping[str, Shape], types: Mapping[str, int]) -> None:
+        """Shapes and types of tensors that an operator written out in others brings with it."""
+        self._shapes.update({name: shape for name, shape in shapes.items() if name not in self._shapes})
+        self._types.update({name: kind for name, kind in types.items() if not self._types.get(name)})
+
     def is_open(self, name: str, axis: int) -> bool:
         """Whether the model leaves a size open that may have a number here."""
         sizes = self.open_shapes.get(name)

@@ -14,6 +14,8 @@ from edgepress.convert.writer.forms import requantised_inexactly, spread
 from edgepress.convert.writer.graph import Array, Codes, Graph, Operator, Shape, Tensor, codes_of_one
 
 Operand = Tensor | Array | float | int
+_MEASURES = ("SHAPE",)
+"""What has a fixed number of elements whatever it is made of."""
 
 
 class Builder:
@@ -55,13 +57,23 @@ class Builder:
         **options: Any,
     ) -> list[Tensor]:
         """The results of a new operator, all of one type."""
+        ragged = kind not in _MEASURES and any(x is not None and x.ragged for x in inputs)
         made = [
-            Tensor("", tuple(map(int, shape)), dtype if codes is None else codes.dtype, codes)
+            Tensor("", tuple(map(int, shape)), dtype if codes is None else codes.dtype, codes, ragged=ragged)
             for shape in shapes
         ]
         operator = Operator(kind, list(inputs), made, options, [self.node])
         self.operators.append(operator)
         self._made.update({id(tensor): operator for tensor in made})
+        return made
+
+    def add_typed(
+        self, kind: str, inputs: Sequence[Tensor], results: Sequence[tuple[Sequence[int], str]], **options: Any
+    ) -> list[Tensor]:
+        """The results, by shape and type, of a new operator."""
+        made = self.add_several(kind, inputs, [shape for shape, _ in results], **options)
+        for tensor, (_, dtype) in zip(made, results, strict=True):
+            tensor.dtype = dtype
         return made
 
     def add_nested(
@@ -183,6 +195,8 @@ class Builder:
 
     def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
         """To a shape, in which −1 stands for what is left."""
+        if x.ragged:
+            return self._reshaped_ragged(x, shape)
         target = _whole(shape, x.size)
         maker = self.maker(x)
         if target == x.shape:
@@ -194,6 +208,13 @@ class Builder:
             return self.reshape(maker.inputs[0], target)
         return self.copied(x, target)
 
+    def _reshaped_ragged(self, x: Tensor, shape: Sequence[int]) -> Tensor:
+        """To a shape whose one open size the kernel finds; that is all of it where a number is asked for."""
+        target = _whole(shape, x.size)
+        made = self.add("RESHAPE", [x, self.integers(shape)], target, x.dtype, x.codes, new_shape=tuple(shape))
+        made.ragged = -1 in shape
+        return made
+
     def copied(self, x: Tensor, shape: Sequence[int] | None = None) -> Tensor:
         """A tensor of its own with the same elements."""
         target = tuple(x.shape if shape is None else shape)
@@ -202,7 +223,7 @@ class Builder:
     def transpose(self, x: Tensor, order: Sequence[int]) -> Tensor:
         shape = tuple(x.shape[axis] for axis in order)
         kept = [axis for axis in order if x.shape[axis] != 1]
-        if kept == sorted(kept):
+        if kept == sorted(kept) and not x.ragged:
             return self.reshape(x, shape)
         if x.values is not None and x.codes is None:
             return Tensor(x.name, shape, x.dtype, None, x.values.transpose(tuple(order)))

@@ -73,7 +73,8 @@ class Tensor:
     """`values` are those of a constant, as stored: numbers, or codes; also a view of an array elsewhere.
 
     `dtype` is the name of the stored type: numpy's, or int4, whose `values` are int8 here. `signature` is the
-    shape with −1 for sizes that are open, where there are such.
+    shape with −1 for sizes that are open, where there are such. `ragged` ones have a size that only what they
+    are computed of tells, and 1 in its place.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Tensor:
     codes: Codes | None = None
     values: Array | None = None
     signature: Shape | None = None
+    ragged: bool = False
 
     @property
     def constant(self) -> bool:

@@ -49,11 +49,22 @@ def _turned(low: Lowering, step: Step, x: Tensor) -> Tensor:
 
 def _cut(build: Builder, x: Tensor, begin: Any, end: Any, strides: Any) -> Tensor:
     """For each axis the span [begin, end) in steps of its stride; None means the whole axis."""
+    if x.ragged:
+        return _ragged_cut(build, x, begin, end, strides)
     spans = [
         slice(*span).indices(n)
         for span, n in zip(zip(begin, end, strides, strict=True), x.shape, strict=True)
     ]
     return build.strided_slice(x, *zip(*((a, max(a, b), c) for a, b, c in spans), strict=True))
+
+
+def _ragged_cut(build: Builder, x: Tensor, begin: Any, end: Any, strides: Any) -> Tensor:
+    spans = zip(begin, end, strides, x.shape, strict=True)
+    sizes = [max(1, len(range(*slice(*span).indices(n)))) for *span, n in spans]
+    masks = [sum(1 << axis for axis, place in enumerate(ends) if place is None) for ends in (begin, end)]
+    operands = [x, *(build.integers([place or 0 for place in places]) for places in (begin, end, strides))]
+    options = {"begin_mask": masks[0], "end_mask": masks[1]}
+    return build.add("STRIDED_SLICE", operands, sizes, x.dtype, x.codes, **options)
 
 
 def _pad(low: Lowering, step: Step) -> Tensor:

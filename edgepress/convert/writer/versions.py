@@ -135,6 +135,8 @@ _RULES: Mapping[str, Callable[[Operator], int]] = {
     "TRANSPOSE": _by_type(int8=2, bool=3, int16=5),
     **dict.fromkeys(("MAXIMUM", "MINIMUM"), _by_type(int8=2, int16=4)),
     "SLICE": _by_type(int8=2, int16=4),
+    "GATHER_ND": _by_type(int8=2, int16=3, bool=5),
+    **dict.fromkeys(("TOPK_V2",), _by_type(int8=2, uint8=2)),
     "GATHER": _by_type(int8=2, bool=3, int16=4),
     "SPLIT": _by_type(int8=2, int32=3, int16=4),
     "UNPACK": _by_type(int8=2, bool=2, int16=4),

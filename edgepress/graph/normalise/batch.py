@@ -150,6 +150,8 @@ def _opened(model: onnx.ModelProto, given: int) -> bool:
     try:
         infos = inferred(model, strict=True)
         _require_batch_first(model, infos)
+        if any(_joins_samples(node, infos) for node in model.graph.node):
+            refuse("it computes with several samples at once")
         if BATCH in _lengths(model, infos):
             refuse("its first axis is the length of sequences")
         if model.graph.value_info and are_strangers_allowed():
@@ -163,6 +165,20 @@ def _opened(model: onnx.ModelProto, given: int) -> bool:
         return False
     settle_outputs(model, infos)
     return True
+
+
+_PICKING = ("Compress", "NonMaxSuppression", "NonZero", "Unique", "EyeLike")
+_ALONG = {"TopK": -1, "GatherElements": 0, "ScatterElements": 0}
+
+
+def _joins_samples(node: onnx.NodeProto, infos: dict[str, onnx.ValueInfoProto]) -> bool:
+    """Whether what a node makes of one sample depends on others, or of what it finds there."""
+    rank = len(_sizes(infos, node.input[0])) if node.input else 0
+    if node.op_type == "Trilu" and rank == 2:
+        return True
+    default = _ALONG.get(node.op_type)
+    along = default is not None and rank > 0 and attributes(node).get("axis", default) % rank == 0
+    return along or node.op_type in _PICKING
 
 
 def _free_reshapes(model: onnx.ModelProto, batch: int) -> list[tuple[onnx.NodeProto, str]]:

@@ -1,0 +1,246 @@
+"""Operators that move or pick elements, in files and as TensorFlow operations, beside ONNX Runtime."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+
+from edgepress.errors import UnsupportedModelError
+from edgepress.graph.normalise.normalise import normalise, with_sizes
+from edgepress.graph.shapes import BATCH, open_sizes
+from edgepress.graph.view import copy
+from edgepress.translate.ends import end_orders, network_channels
+from edgepress.translate.planning import plan_graph
+from tests.networks import tensorflow
+
+Arrays = dict[str, np.ndarray]
+RANDOM = np.random.default_rng(3)
+HEAD = '<ir_version: 8, opset_import: ["" : {opset}, "ai.onnx.ml": 3]> '
+
+
+def floats(*shape: int) -> np.ndarray:
+    return RANDOM.normal(size=shape).astype(np.float32)
+
+
+def whole(low: int, high: int, *shape: int, dtype: Any = np.int64) -> np.ndarray:
+    return RANDOM.integers(low, high, shape).astype(dtype)
+
+
+def places(size: int, *shape: int, axis: int = 0) -> np.ndarray:
+    """Places along an axis, none twice, some counted from the end."""
+    one = np.argsort(RANDOM.random(shape), axis=axis)
+    return np.where(one % 2, one, one - size).astype(np.int64)
+
+
+def model_of(nodes: str, feeds: Arrays, results: str, opset: int, constants: Arrays) -> onnx.ModelProto:
+    kinds = {name: onnx.helper.np_dtype_to_tensor_dtype(each.dtype) for name, each in feeds.items()}
+    entries = [onnx.helper.make_tensor_value_info(name, kinds[name], feeds[name].shape) for name in feeds]
+    graph = onnx.parser.parse_graph(f"it () => ({results}) {{ {nodes} }}")
+    for output in graph.output:
+        output.type.tensor_type.ClearField("shape")
+    graph.input.extend(entries)
+    graph.initializer.extend(onnx.numpy_helper.from_array(v, name) for name, v in constants.items())
+    imports = [onnx.helper.make_opsetid("", opset), onnx.helper.make_opsetid("ai.onnx.ml", 3)]
+    return onnx.helper.make_model(graph, opset_imports=imports, ir_version=8)
+
+
+def wanted(model: onnx.ModelProto, feeds: Arrays) -> Arrays:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+    names = [output.name for output in model.graph.output]
+    return dict(zip(names, session.run(names, feeds), strict=True))
+
+
+def in_file(model: onnx.ModelProto, feeds: Arrays) -> Arrays:
+    from edgepress.convert.nhwc import convert
+
+    orders = end_orders(model, network_channels(model))
+    interpreter = Interpreter(model_content=bytes(convert(model, False, np.zeros(0), orders)), num_threads=1)
+    interpreter.allocate_tensors()
+    run = interpreter.get_signature_runner()
+    given = {e.name: feeds[e.name].transpose(orders[e.name]) for e in model.graph.input}
+    made = run(**{name: np.ascontiguousarray(values) for name, values in given.items()})
+    return {o.name: made[o.name].transpose(np.argsort(orders[o.name])) for o in model.graph.output}
+
+
+def in_steps(model: onnx.ModelProto, feeds: Arrays) -> Arrays:
+    tf = tensorflow()
+    from edgepress.translate.functions import apply_step
+
+    plan = plan_graph(model)
+    tensors = {e.name: tf.constant(feeds[e.name].transpose(e.order)) for e in plan.entries}
+    for step in plan.steps:
+        made = apply_step(step, [tensors[name] for name in step.inputs])
+        tensors.update(zip(step.outputs, made if isinstance(made, list) else [made], strict=True))
+    ends = zip(model.graph.output, plan.outputs, plan.output_orders, strict=True)
+    return {end.name: tensors[name].numpy().transpose(np.argsort(order)) for end, name, order in ends}
+
+
+def same(actual: np.ndarray, expected: np.ndarray) -> None:
+    assert (actual.shape, actual.dtype) == (expected.shape, expected.dtype)
+    if expected.dtype.kind == "f":
+        np.testing.assert_allclose(actual, expected, 1e-5, 1e-5)
+    else:
+        np.testing.assert_array_equal(actual, expected)
+
+
+def check(nodes: str, feeds: Arrays, results: str, opset: int = 17, varies: bool = True, **constants: Any) -> None:
+    model = model_of(nodes, feeds, results, opset, constants)
+    expected = wanted(model, feeds)
+    normal = normalise(copy(model))
+    if BATCH in open_sizes(normal):
+        normal = with_sizes(normal, {BATCH: next(iter(feeds.values())).shape[0]})
+    for made in (in_file(normal, feeds), in_steps(normal, feeds)):
+        for name, right in expected.items():
+            assert not varies or np.unique(right).size > 1, name
+            same(made[name], right)
+
+
+ELEMENTS = [np.float32, np.int32, np.int64, np.int8, np.uint8]
+
+
+@pytest.mark.parametrize("dtype", ELEMENTS)
+@pytest.mark.parametrize(("shape", "axis"), [((7,), 0), ((3, 7), -1), ((5, 2, 3), 0), ((1, 5, 3, 4), 1), ((2, 2, 4, 2, 3), 2)])
+@pytest.mark.parametrize("largest", [0, 1])
+def test_the_most_extreme_elements_of_any_axis(shape, axis, largest, dtype):
+    x = RANDOM.permutation(np.arange(np.prod(shape))).reshape(shape).astype(dtype)
+    nodes = f"v, i = TopK <axis = {axis}, largest = {largest}> (x, k)"
+    kind = {"f": "float", "u": "uint8"}.get(np.dtype(dtype).kind, np.dtype(dtype).name)
+    if dtype in (np.int8, np.uint8):  # which ONNX Runtime has not
+        nodes = nodes.replace("(x,", "(f,").replace("v,", "w,")
+        nodes = f"f = Cast <to = 1> (x) {nodes} v = Cast <to = {2 if dtype == np.uint8 else 3}> (w)"
+    check(nodes, {"x": x}, f"{kind} v, int64 i", k=np.array([3 if shape[axis] > 3 else 2]))
+
+
+def test_the_number_of_the_most_extreme_elements_is_an_input():
+    feeds = {"x": floats(2, 6), "k": np.array([4])}
+    check("v, i = TopK (x, k)", feeds, "float v, int64 i")
+
+
+def test_the_first_of_equal_elements_comes_first():
+    feeds = {"x": np.array([[2, 1, 2, 1, 3, 1]], np.float32)}
+    check("v, i = TopK <largest = 0> (x, k)", feeds, "float v, int64 i", k=np.array([5]))
+
+
+DATA = [((6,), 0), ((4, 5), 1), ((3, 4, 2), -2), ((1, 3, 4, 5), 1), ((2, 1, 3, 2, 2), 2)]
+
+
+@pytest.mark.parametrize(("shape", "axis"), DATA)
+@pytest.mark.parametrize("fixed", [False, True])
+def test_elements_at_places_along_an_axis(shape, axis, fixed):
+    at, x = places(shape[axis], *shape, axis=axis), floats(*shape)
+    feeds, constants = ({"x": x}, {"at": at}) if fixed else ({"x": x, "at": at}, {})
+    check(f"y = GatherElements <axis = {axis}> (x, at)", feeds, "float y", **constants)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.bool_, np.uint8, np.int32])
+@pytest.mark.parametrize(("shape", "axis"), DATA)
+def test_elements_written_along_an_axis(shape, axis, dtype):
+    x, new = (whole(0, 2 if dtype == np.bool_ else 100, *shape, dtype=dtype) for _ in range(2))
+    at = places(shape[axis], *shape, axis=axis)
+    cut = tuple(slice(0, max(1, size - 1)) for size in shape)
+    kind = {"float32": "float"}.get(np.dtype(dtype).name, np.dtype(dtype).name)
+    feeds = {"x": x, "at": at[cut], "new": new[cut]}
+    check(f"y = ScatterElements <axis = {axis}> (x, at, new)", feeds, f"{kind} y", varies=False)
+
+
+@pytest.mark.parametrize("kind", ["add", "mul", "max", "min"])
+@pytest.mark.parametrize("dtype", [np.float32, np.int32, np.int64])
+def test_elements_written_to_one_place_are_reduced(kind, dtype):
+    feeds = {"x": whole(-9, 9, 3, 4, dtype=dtype), "at": whole(-3, 3, 5, 4), "new": whole(-9, 9, 5, 4, dtype=dtype)}
+    name = {"float32": "float"}.get(np.dtype(dtype).name, np.dtype(dtype).name)
+    check(f'y = ScatterElements <reduction = "{kind}"> (x, at, new)', feeds, f"{name} y", 18)
+    feeds["at"] = whole(-3, 3, 5, 1)
+    check(f'y = ScatterND <reduction = "{kind}"> (x, at, new)', feeds, f"{name} y", 18)
+
+
+@pytest.mark.parametrize(("shape", "at", "batch"), [((5,), (3, 1), 0), ((4, 5), (2, 3, 1), 0), ((4, 3, 5), (6, 2), 0), ((2, 4, 3), (2, 5, 1), 1), ((2, 3, 4, 5), (2, 3, 2), 2), ((1, 3, 4, 5), (7, 4), 0)])
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.bool_])
+def test_parts_by_the_coordinates_of_their_first_axes(shape, at, batch, dtype):
+    sizes = np.array(shape[batch : batch + at[-1]])
+    indices = (RANDOM.random(at) * 2 * sizes - sizes).astype(np.int64)
+    feeds = {"x": whole(0, 2, *shape, dtype=dtype), "at": indices}
+    kind = {"float32": "float"}.get(np.dtype(dtype).name, np.dtype(dtype).name)
+    check(f"y = GatherND <batch_dims = {batch}> (x, at)", feeds, f"{kind} y", varies=False)
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_one_in_a_row_of_others(axis):
+    feeds = {"at": np.array([[0, -1, 2], [5, -6, 1]])}
+    nodes = f"y = OneHot <axis = {axis}> (at, depth, values)"
+    check(nodes, feeds, "float y", depth=np.array(5), values=np.array([0.5, 2], np.float32))
+    check(nodes, feeds, "int64 y", depth=np.array([5]), values=np.array([1, 7]))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.bool_, np.int8])
+@pytest.mark.parametrize("shape", [(9,), (3, 4), (1, 3, 4, 2)])
+def test_the_places_of_what_is_not_zero(shape, dtype):
+    x = (RANDOM.random(shape) < 0.6).astype(dtype)
+    if dtype == np.int8:
+        check("f = Cast <to = 1> (x) y = NonZero (f)", {"x": x}, "int64 y")
+    else:
+        check("y = NonZero (x)", {"x": x}, "int64 y")
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1, -1])
+def test_what_a_mask_leaves(axis):
+    feeds = {"x": floats(3, 4, 5), "mask": np.array([True, False, True])}
+    given = "" if axis is None else f"<axis = {axis}>"
+    check(f"c = Compress {given} (x, mask) y = Relu (c)", feeds, "float y")
+
+
+@pytest.mark.parametrize(("axis", "dtype"), [(None, np.float32), (0, np.float32), (1, np.int64), (None, np.int64)])
+@pytest.mark.parametrize("ordered", [0, 1])
+def test_each_part_once(axis, dtype, ordered):
+    x = whole(0, 3, 6, 2, dtype=dtype)
+    kind = "float" if dtype == np.float32 else "int64"
+    given = f"sorted = {ordered}" + ("" if axis is None else f", axis = {axis}")
+    results = f"{kind} y, int64 first, int64 own, int64 many"
+    check(f"y, first, own, many = Unique <{given}> (x)", {"x": x}, results, varies=False)
+
+
+@pytest.mark.parametrize("diagonal", [None, -1, 2])
+@pytest.mark.parametrize("upper", [0, 1])
+def test_triangles(diagonal, upper):
+    x = floats(2, 4, 5)
+    x[0, 0, 0] = np.inf  # which 0 times it is not
+    operands = "(x)" if diagonal is None else "(x, k)"
+    constants = {} if diagonal is None else {"k": np.array(diagonal)}
+    nodes = f"t = Trilu <upper = {upper}> {operands} y = Clip (t, low, high)"
+    bounds = {"low": np.float32(-9), "high": np.float32(9)}
+    check(nodes, {"x": x}, "float y", **constants, **bounds)
+    if diagonal is not None:
+        check(f"y = Trilu <upper = {upper}> (x, k)", {"x": floats(3, 3), "k": np.array(diagonal)}, "float y")
+
+
+def test_sequences_backwards():
+    feeds = {"x": floats(5, 3, 2), "lengths": np.array([5, 2, 1])}
+    check("y = ReverseSequence (x, lengths)", feeds, "float y")
+    feeds = {"x": floats(3, 5, 2, 2), "lengths": np.array([5, 2, 1])}
+    check("y = ReverseSequence <batch_axis = 0, time_axis = 1> (x, lengths)", feeds, "float y")
+
+
+@pytest.mark.parametrize("centre", [0, 1])
+def test_boxes_that_overlap_no_better_one(centre):
+    corner, size = RANDOM.random((2, 12, 2)) * 5, RANDOM.random((2, 12, 2)) * 4 + 1
+    other = corner + size if not centre else size
+    feeds = {"boxes": np.concatenate([corner, other], 2).astype(np.float32)}
+    feeds["scores"] = RANDOM.random((2, 3, 12)).astype(np.float32)
+    nodes = f"y = NonMaxSuppression <center_point_box = {centre}> (boxes, scores, most, overlap, least)"
+    limits = {"most": np.array([4]), "overlap": np.array([0.3], np.float32)}
+    check(nodes, feeds, "int64 y", **limits, least=np.array([0.2], np.float32))
+    check(nodes, {**feeds, "least": np.array([0.7], np.float32)}, "int64 y", **limits)
+    detections = "rows = Slice (y, one, end, ax) at = Reshape (rows, all) b = Squeeze (boxes, zero) z = Gather (b, at)"
+    feeds = {name: values[:1] for name, values in feeds.items()}
+    reading = {"one": np.array([2]), "end": np.array([3]), "ax": np.array([1]), "all": np.array([-1]), "zero": np.array([0])}
+    check(f"{nodes} {detections}", feeds, "float z", **limits, least=np.array([0.1], np.float32), **reading)
+
+
+def test_too_much_to_compare_is_refused():
+    with pytest.raises(UnsupportedModelError, match="4000 parts of 1 elements"):
+        check("y = Unique (x)", {"x": floats(4000)}, "float y")
