@@ -1,7 +1,7 @@
 """Operators written out in simpler ones of ONNX, which the planner then takes one by one.
 
-A function writes an operator down once, in ONNX's own terms and with the axes in ONNX's order; layouts, number
-formats and TensorFlow's operations follow from what is known of the simpler operators.
+A function writes an operator down once, in ONNX's own terms and with the axes in ONNX's order; layouts,
+number formats and TensorFlow's operations follow from what is known of the simpler operators.
 """
 
 from collections.abc import Callable, Sequence
@@ -138,8 +138,12 @@ class Sketch:
         self.declarations: list[onnx.ValueInfoProto] = []
         self._stem = next(filter(None, node.outputs))
 
-    def __call__(self, kind: str, *operands: Any, outputs: int = 1, **given: Any) -> Any:
+    def __call__(self, kind: str, *operands: Any, **given: Any) -> Term:
         """Add a node; numbers among its operands are of the type of the first tensor."""
+        return self.several(kind, 1, *operands, **given)[0]
+
+    def several(self, kind: str, outputs: int, *operands: Any, **given: Any) -> list[Term]:
+        """Add a node of so many results."""
         like = next((operand for operand in operands if isinstance(operand, Term)), None)
         terms = [self.like(operand, like) if operand is not None else None for operand in operands]
         names = [self._fresh() for _ in range(outputs)]
@@ -151,7 +155,7 @@ class Sketch:
         made = [Term(self, name, dtype) for name in names]
         if kind == "TopK":
             made[1] = Term(self, names[1], "int64")
-        return made[0] if outputs == 1 else made
+        return made
 
     def _fresh(self) -> str:
         return f"{self._stem}.written{len(self.nodes)}.{len(self.initializers)}.{self._count()}"
@@ -225,13 +229,11 @@ class Sketch:
     def where(self, condition: Term, x: Any, y: Any) -> Term:
         """x where a condition holds, else y: numbers are of the type of the other one."""
         like = x if isinstance(x, Term) else y if isinstance(y, Term) else None
-        made: Term = self("Where", condition, self.like(x, like), self.like(y, like))
-        return made
+        return self("Where", condition, self.like(x, like), self.like(y, like))
 
     def concat(self, terms: Sequence[Term], axis: int) -> Term:
         """Side by side along an axis."""
-        made: Term = terms[0] if len(terms) == 1 else self("Concat", *terms, axis=axis)
-        return made
+        return terms[0] if len(terms) == 1 else self("Concat", *terms, axis=axis)
 
     def wrapped(self, places: Term, size: int) -> Term:
         """Places along an axis, of which those below 0 count from the end, from the start, as int32."""
@@ -291,7 +293,9 @@ class Sketch:
         return helper.make_model(graph, opset_imports=self.planner.opset_import, ir_version=8)
 
     def _info(self, name: str) -> onnx.ValueInfoProto:
-        shape: Shape = self.planner.values[name].shape if name in self.planner.values else self.planner.shape(name)
+        shape: Shape = (
+            self.planner.values[name].shape if name in self.planner.values else self.planner.shape(name)
+        )
         return _info(name, self.planner.elem_type(name) or onnx.TensorProto.FLOAT, shape)
 
 

@@ -10,6 +10,7 @@ from ai_edge_litert.interpreter import Interpreter
 from edgepress.errors import UnsupportedModelError
 from edgepress.graph.normalise.normalise import normalise
 from edgepress.graph.view import copy
+from edgepress.translate.ops import picking, scattering
 from edgepress.translate.ops.table import PLANNERS
 from edgepress.translate.plan import Plan
 from edgepress.translate.planning import plan_graph
@@ -44,8 +45,8 @@ def schemas(op: str) -> Iterator[onnx.defs.OpSchema]:
             yield schema
 
 
-ELSEWHERE = {"If", "Loop", "Scan", "Range", "ConstantOfShape"}
-"""What holds graphs is tested in `test_control_flow.py`, what takes no image in `test_open_sizes.py`."""
+ELSEWHERE = {"If", "Loop", "Scan", "Range", "ConstantOfShape", *picking.PLANNERS, *scattering.PLANNERS}
+"""Tested in `test_control_flow.py`, `test_open_sizes.py` and `test_picking.py`."""
 
 TAKEN = sorted(PLANNERS.keys() - ELSEWHERE)
 CASES = [(op, max(7, schema.since_version)) for op in TAKEN for schema in schemas(op)]

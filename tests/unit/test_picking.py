@@ -89,7 +89,9 @@ def same(actual: np.ndarray, expected: np.ndarray) -> None:
         np.testing.assert_array_equal(actual, expected)
 
 
-def check(nodes: str, feeds: Arrays, results: str, opset: int = 17, varies: bool = True, **constants: Any) -> None:
+def check(
+    nodes: str, feeds: Arrays, results: str, opset: int = 17, varies: bool = True, **constants: Any
+) -> None:
     model = model_of(nodes, feeds, results, opset, constants)
     expected = wanted(model, feeds)
     normal = normalise(copy(model))
@@ -105,7 +107,9 @@ ELEMENTS = [np.float32, np.int32, np.int64, np.int8, np.uint8]
 
 
 @pytest.mark.parametrize("dtype", ELEMENTS)
-@pytest.mark.parametrize(("shape", "axis"), [((7,), 0), ((3, 7), -1), ((5, 2, 3), 0), ((1, 5, 3, 4), 1), ((2, 2, 4, 2, 3), 2)])
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((7,), 0), ((3, 7), -1), ((5, 2, 3), 0), ((1, 5, 3, 4), 1), ((2, 2, 4, 2, 3), 2)]
+)
 @pytest.mark.parametrize("largest", [0, 1])
 def test_the_most_extreme_elements_of_any_axis(shape, axis, largest, dtype):
     x = RANDOM.permutation(np.arange(np.prod(shape))).reshape(shape).astype(dtype)
@@ -152,14 +156,28 @@ def test_elements_written_along_an_axis(shape, axis, dtype):
 @pytest.mark.parametrize("kind", ["add", "mul", "max", "min"])
 @pytest.mark.parametrize("dtype", [np.float32, np.int32, np.int64])
 def test_elements_written_to_one_place_are_reduced(kind, dtype):
-    feeds = {"x": whole(-9, 9, 3, 4, dtype=dtype), "at": whole(-3, 3, 5, 4), "new": whole(-9, 9, 5, 4, dtype=dtype)}
+    feeds = {
+        "x": whole(-9, 9, 3, 4, dtype=dtype),
+        "at": whole(-3, 3, 5, 4),
+        "new": whole(-9, 9, 5, 4, dtype=dtype),
+    }
     name = {"float32": "float"}.get(np.dtype(dtype).name, np.dtype(dtype).name)
     check(f'y = ScatterElements <reduction = "{kind}"> (x, at, new)', feeds, f"{name} y", 18)
     feeds["at"] = whole(-3, 3, 5, 1)
     check(f'y = ScatterND <reduction = "{kind}"> (x, at, new)', feeds, f"{name} y", 18)
 
 
-@pytest.mark.parametrize(("shape", "at", "batch"), [((5,), (3, 1), 0), ((4, 5), (2, 3, 1), 0), ((4, 3, 5), (6, 2), 0), ((2, 4, 3), (2, 5, 1), 1), ((2, 3, 4, 5), (2, 3, 2), 2), ((1, 3, 4, 5), (7, 4), 0)])
+@pytest.mark.parametrize(
+    ("shape", "at", "batch"),
+    [
+        ((5,), (3, 1), 0),
+        ((4, 5), (2, 3, 1), 0),
+        ((4, 3, 5), (6, 2), 0),
+        ((2, 4, 3), (2, 5, 1), 1),
+        ((2, 3, 4, 5), (2, 3, 2), 2),
+        ((1, 3, 4, 5), (7, 4), 0),
+    ],
+)
 @pytest.mark.parametrize("dtype", [np.float32, np.int64, np.bool_])
 def test_parts_by_the_coordinates_of_their_first_axes(shape, at, batch, dtype):
     sizes = np.array(shape[batch : batch + at[-1]])
@@ -194,7 +212,9 @@ def test_what_a_mask_leaves(axis):
     check(f"c = Compress {given} (x, mask) y = Relu (c)", feeds, "float y")
 
 
-@pytest.mark.parametrize(("axis", "dtype"), [(None, np.float32), (0, np.float32), (1, np.int64), (None, np.int64)])
+@pytest.mark.parametrize(
+    ("axis", "dtype"), [(None, np.float32), (0, np.float32), (1, np.int64), (None, np.int64)]
+)
 @pytest.mark.parametrize("ordered", [0, 1])
 def test_each_part_once(axis, dtype, ordered):
     x = whole(0, 3, 6, 2, dtype=dtype)
@@ -235,9 +255,17 @@ def test_boxes_that_overlap_no_better_one(centre):
     limits = {"most": np.array([4]), "overlap": np.array([0.3], np.float32)}
     check(nodes, feeds, "int64 y", **limits, least=np.array([0.2], np.float32))
     check(nodes, {**feeds, "least": np.array([0.7], np.float32)}, "int64 y", **limits)
-    detections = "rows = Slice (y, one, end, ax) at = Reshape (rows, all) b = Squeeze (boxes, zero) z = Gather (b, at)"
+    detections = (
+        "rows = Slice (y, one, end, ax) at = Reshape (rows, all) b = Squeeze (boxes, zero) z = Gather (b, at)"
+    )
     feeds = {name: values[:1] for name, values in feeds.items()}
-    reading = {"one": np.array([2]), "end": np.array([3]), "ax": np.array([1]), "all": np.array([-1]), "zero": np.array([0])}
+    reading = {
+        "one": np.array([2]),
+        "end": np.array([3]),
+        "ax": np.array([1]),
+        "all": np.array([-1]),
+        "zero": np.array([0]),
+    }
     check(f"{nodes} {detections}", feeds, "float z", **limits, least=np.array([0.1], np.float32), **reading)
 
 

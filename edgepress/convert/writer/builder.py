@@ -68,7 +68,11 @@ class Builder:
         return made
 
     def add_typed(
-        self, kind: str, inputs: Sequence[Tensor], results: Sequence[tuple[Sequence[int], str]], **options: Any
+        self,
+        kind: str,
+        inputs: Sequence[Tensor],
+        results: Sequence[tuple[Sequence[int], str]],
+        **options: Any,
     ) -> list[Tensor]:
         """The results, by shape and type, of a new operator."""
         made = self.add_several(kind, inputs, [shape for shape, _ in results], **options)
@@ -211,7 +215,9 @@ class Builder:
     def _reshaped_ragged(self, x: Tensor, shape: Sequence[int]) -> Tensor:
         """To a shape whose one open size the kernel finds; that is all of it where a number is asked for."""
         target = _whole(shape, x.size)
-        made = self.add("RESHAPE", [x, self.integers(shape)], target, x.dtype, x.codes, new_shape=tuple(shape))
+        made = self.add(
+            "RESHAPE", [x, self.integers(shape)], target, x.dtype, x.codes, new_shape=tuple(shape)
+        )
         made.ragged = -1 in shape
         return made
 

@@ -45,7 +45,9 @@ def _opposite(build: Builder, x: Tensor) -> Tensor:
 def _one_hot(low: Lowering, step: Step) -> Tensor:
     build, a = low.build, step.attributes
     places, depth, on, off = (low.number(name) for name in step.inputs)
-    wide = on.dtype if on.dtype in ("float32", "int16", "int32", "int64", "int8", "uint8", "bool") else "int32"
+    wide = (
+        on.dtype if on.dtype in ("float32", "int16", "int32", "int64", "int8", "uint8", "bool") else "int32"
+    )
     axis = a["axis"]
     size = 1 if depth.values is None else int(depth.values.item())
     shape = (*places.shape[:axis], size, *places.shape[axis:])

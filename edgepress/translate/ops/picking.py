@@ -1,5 +1,7 @@
 """Operators that pick elements by their value or by computed places, and have a kernel of their own."""
 
+from typing import Any
+
 import numpy as np
 
 from edgepress.translate.layout import Layout, plain
@@ -7,7 +9,6 @@ from edgepress.translate.ops.broadcast import ranked
 from edgepress.translate.ops.sizes import is_computed
 from edgepress.translate.planner import Node, OpPlanner, Planner, Value
 from edgepress.translate.written_out import Sketch, Term, written
-
 
 
 def plain_value(node: Node, planner: Planner, index: int) -> Value:
@@ -25,7 +26,8 @@ def plan_top_k(node: Node, planner: Planner) -> None:
     axis = node.attributes.get("axis", -1) % len(value.shape)
     layout = Layout((*(one for one in value.layout.order if one != axis), axis))
     value = planner.stored_as(node, value, layout)
-    operands, count = (value,), node.attributes.get("k")
+    operands: tuple[Value, ...] = (value,)
+    count = node.attributes.get("k")
     if is_computed(node, planner, 1):
         operands = (value, planner.value(node.inputs[1]))
     elif node.has_input(1):
@@ -69,7 +71,7 @@ def plan_reverse_sequence(node: Node, planner: Planner) -> None:
     a = node.attributes
     value = ranked(node, planner, planner.value(node.inputs[0]))
     lengths = plain_value(node, planner, 1)
-    axes = {"time": value.layout.position(a.get("time_axis", 0))}
+    axes: dict[str, Any] = {"time": value.layout.position(a.get("time_axis", 0))}
     axes["batch"] = value.layout.position(a.get("batch_axis", 1))
     planner.emit(node, "reverse_sequence", (value, lengths), value.layout, **axes)
 
@@ -81,7 +83,9 @@ def _gather_nd(s: Sketch) -> Term:
     own = [s.operand(1).cut(-1, axis, axis + 1) for axis in range(count)]
     columns = [s.wrapped(own[axis], shape[batch + axis]) for axis in range(count)]
     for axis in reversed(range(batch)):
-        counting = np.arange(shape[axis], dtype=np.int32).reshape([-1 if i == axis else 1 for i in range(len(places))])
+        counting = np.arange(shape[axis], dtype=np.int32).reshape(
+            [-1 if i == axis else 1 for i in range(len(places))]
+        )
         columns.insert(0, s.constant(np.broadcast_to(counting, (*places[:-1], 1))))
     made = s("PartsAt", s.operand(0), s.concat(columns, len(places) - 1))
     return s.declared(made, (*places[:-1], *shape[batch + count :]), s.operand(0).dtype)
@@ -128,7 +132,9 @@ def _non_max_suppression(s: Sketch) -> Term:
         for kind in range(classes):
             score = scores.cut(0, sample, sample + 1).cut(1, kind, kind + 1).reshape(count)
             kept = s.declared(s("KeptBoxes", own, score, most, overlap, least), (None,), "int64")
-            row = s("Pad", kept.unsqueeze(1), np.array([0, 2, 0, 0], np.int64), s.constant(np.array(0, np.int64)))
+            row = s(
+                "Pad", kept.unsqueeze(1), np.array([0, 2, 0, 0], np.int64), s.constant(np.array(0, np.int64))
+            )
             triples.append(row + s.constant(np.array([[sample, kind, 0]], np.int64)))
     return s.concat(triples, 0)
 

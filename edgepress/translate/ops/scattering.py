@@ -1,4 +1,4 @@
-"""Elements at computed places, read and written, and what is picked by a mask: written out in simpler operators."""
+"""Elements at computed places, read and written, and what a mask picks: written out in simpler operators."""
 
 import math
 from collections.abc import Sequence
@@ -73,16 +73,17 @@ def sum_at(s: Sketch, places: Term, parts: Term, shape: tuple[int, ...]) -> Term
 
 
 def _merged(s: Sketch, kind: str, places: Term, sizes: tuple[int, int, int]) -> Term:
-    """By comparing each place with each row: what is written to a row is multiplied, or the most extreme wins."""
+    """Each place is compared with each row: what is written to one is multiplied, or the best wins."""
     count, rows, inner = sizes
     if math.prod(sizes) > MOST_PAIRS:
-        raise s.refuse(f"reduction {kind!r} of {count} parts into {rows} rows of {inner} takes too much memory")
+        raise s.refuse(
+            f"reduction {kind!r} of {count} parts into {rows} rows of {inner} takes too much memory"
+        )
     combine, reduce = _NEUTRAL[kind]
     data, new = s.operand(0).reshape(rows, inner), s.operand(2).reshape(1, count, inner)
     hit = places.reshape(1, count, 1).equals(s.constant(np.arange(rows, dtype=np.int32).reshape(rows, 1, 1)))
     chosen = s.where(hit, new, _neutral(kind, data.dtype))
-    made: Term = s(combine, data, chosen.reduce(reduce, 1))
-    return made
+    return s(combine, data, chosen.reduce(reduce, 1))
 
 
 def _neutral(kind: str, dtype: str) -> float | int:
@@ -128,7 +129,7 @@ def _unique(s: Sketch) -> list[Term]:
     if not s.attribute("sorted", 1):
         below = own.reshape(1, count) < first.reshape(count, 1)
     place = (below & is_first.reshape(1, count)).cast("int32").sum(1)
-    slots, order = s("TopK", s.where(is_first, place, count), np.array([count]), outputs=2, largest=0)
+    slots, order = s.several("TopK", 2, s.where(is_first, place, count), np.array([count]), largest=0)
     kept = picked(s, order, slots < count)
     many = same.cast("int32").sum(1).cast("int64")
     return [x.take(kept, axis), kept, place.cast("int64"), many.take(kept)]
