@@ -388,6 +388,50 @@ def test_what_learns_from_classes_is_refused_where_the_data_has_none(tmp_path: P
     validation.validate(params)
 
 
+NAMED = ["data=npz", "data.path=x.npz", "data.layout=named"]
+BENCHMARK = ["device=adb", "device.serial=phone", "device.benchmark=/there"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (
+            ["convert=none", "device=tflm"],
+            "device is tflm, which runs .tflite files alone, but convert is none;",
+        ),
+        (["convert=none", "device=ethos_u"], "device is ethos_u, which runs .tflite files alone"),
+        (["convert=none", *BENCHMARK], "device is adb, which runs .tflite files alone"),
+        (
+            ["convert=none", "device=fleet", "+device.members.micro={name: tflm}"],
+            "device.members.micro is tflm,",
+        ),
+        (
+            ["convert=none", "convert.suffix=tflite"],
+            "convert.suffix is 'tflite'; expected 'absent' for convert=",
+        ),
+        (
+            NAMED,
+            "model is to be trained on images or vectors, but data.layout is 'named'; expected a trained",
+        ),
+        (
+            [*NAMED, "model=onnx", "model.path=n.onnx", "convert=onnx_tf"],
+            "convert is onnx_tf, which takes images",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_refused(overrides: list[str], expected: str, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(composition.compose(overrides, CONF))
+    with pytest.raises(ConfigError) as error:
+        validation.validate(tmp_path / "params.yaml")
+    _assert_line(str(error.value), expected)
+
+
+def test_onnx_runtime_alone_is_enough_for_devices_that_have_it(tmp_path: Path) -> None:
+    for overrides in ([], ["device=adb", "device.serial=phone", "device.python=/there"], ["device=fleet"]):
+        (tmp_path / "params.yaml").write_text(composition.compose(["convert=none", *overrides], CONF))
+        validation.validate(tmp_path / "params.yaml")
+
+
 @pytest.mark.parametrize("override", ["+extra=1", "+dataset.name=mine", "+wandb={project: x, size: 3}"])
 def test_sections_of_the_users_own_are_let_be(override: str, tmp_path: Path) -> None:
     validation.validate(_written(tmp_path, override))
