@@ -121,4 +121,4 @@ def same_class(ours: Array, theirs: Array) -> float:
 
 def told(accuracy: float | None) -> str:
     """An accuracy in a stage's last line."""
-    return "no accuracy, without classes" if accuracy is None else f"accuracy {accuracy:.4f}"
+    return "accuracy not known, without classes" if accuracy is None else f"accuracy {accuracy:.4f}"
