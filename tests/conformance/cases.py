@@ -1,7 +1,9 @@
-"""The node tests of the ONNX standard (`onnx.backend.test`) that concern the translator's operators."""
+"""All node tests of the ONNX standard (`onnx.backend.test`): as cases, or with a reason why not."""
 
+import re
 import warnings
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -9,129 +11,90 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-LISTED = {
-    *("Conv", "ConvTranspose", "BatchNormalization", "InstanceNormalization", "LayerNormalization"),
-    *("LpNormalization", "Gemm", "MatMul", "Einsum", "Relu", "Clip", "LeakyRelu", "PRelu", "Elu", "Selu"),
-    *("Celu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Gelu", "Erf", "Mish", "Softplus", "Softsign"),
-    *("Softmax", "LogSoftmax", "Add", "Sub", "Mul", "Div", "Pow", "Sqrt", "Exp", "Log", "Reciprocal", "Neg"),
-    *("Abs", "Floor", "Ceil", "Max", "Min", "Sum", "Mean", "Equal", "Greater", "GreaterOrEqual", "Less"),
-    *("LessOrEqual", "And", "Or", "Xor", "Not", "Where", "MaxPool", "AveragePool", "GlobalAveragePool"),
-    *("GlobalMaxPool", "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1"),
-    *("ReduceL2", "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp", "Pad", "Concat", "Split", "Slice"),
-    *("Gather", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Transpose", "Expand", "Tile", "DepthToSpace"),
-    *("SpaceToDepth", "Resize", "Upsample", "Cast", "Shape", "Size", "Constant", "ConstantOfShape"),
-    *("Identity", "Dropout", "LSTM", "GRU", "QuantizeLinear", "DequantizeLinear"),
-}
-"""The operators of which the translator claims to take what convolutional networks use."""
+from tests.conformance.reasons import inexpressible
 
 ALL_COMPUTED = {
-    *("MatMul", "Einsum", "Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Sum", "Mean", "Equal", "Greater"),
-    *("GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Xor", "Where", "Concat"),
+    *("MatMul", "Einsum", "Add", "Sub", "Mul", "Div", "Pow", "Mod", "Max", "Min", "Sum", "Mean", "Equal"),
+    *(
+        "Greater",
+        "GreaterOrEqual",
+        "Less",
+        "LessOrEqual",
+        "And",
+        "Or",
+        "Xor",
+        "Where",
+        "Concat",
+        "BitwiseAnd",
+    ),
+    *("BitwiseOr", "BitwiseXor", "BitShift", "PRelu", "Gemm", "Attention", "SwiGLU"),
 }
-"""Of these every operand is computed; of all others the first is, and the rest are constants."""
+"""Of these every operand has to be computed; of others those behind the first may be constants."""
 
-TYPES = ("float32", "bool", "int8", "uint8", "int16", "int32", "int64")
-_WIDE = ("uint16", "uint32", "uint64")
+_FIRST = 7
+"""The first opset that this project takes."""
+_BODY = re.compile(r"_expanded(_function)?(_ver\d+)?")
 
 
 @dataclass(frozen=True)
 class Case:
-    """A model with constants as initializers; `inputs` by name and `outputs` in order are arrays."""
+    """A model, `inputs` by name and `outputs` in order; `body`: its operator is written out in others."""
 
     name: str
     op: str
+    body: bool
     model: onnx.ModelProto
     inputs: dict[str, np.ndarray]
     outputs: list[np.ndarray]
     rtol: float
     atol: float
 
+    def ways(self) -> Iterator[tuple[str, "Case"]]:
+        """The case with all inputs computed, then with all but the first constant where that will do."""
+        yield "computed", self._with(set(self.inputs))
+        if self.op not in ALL_COMPUTED and len(self.inputs) > 1:
+            yield "constants", self._with({next(iter(self.inputs))})
+
+    def _with(self, computed: set[str]) -> "Case":
+        model = onnx.ModelProto()
+        model.CopyFrom(self.model)
+        for name in self.inputs.keys() - computed:
+            model.graph.initializer.append(numpy_helper.from_array(self.inputs[name], name))
+        kept = [info for info in model.graph.input if info.name in computed]
+        del model.graph.input[:]
+        model.graph.input.extend(kept)
+        entries = {name: value for name, value in self.inputs.items() if name in computed}
+        return replace(self, model=model, inputs=entries)
+
 
 @lru_cache
 def cases() -> tuple[list[Case], dict[str, str]]:
-    """The applicable cases, and for each of the standard's that is not, the reason."""
+    """What TFLite can express, and for each other of the standard's cases the reason why not."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from onnx.backend.test.case.node import collect_testcases
 
         collected = collect_testcases(None)
-    found, skipped = [], {}
-    for test in collected:
-        if (why := _reason(test)) is not None:
-            skipped[test.name] = why
-        else:
-            found.append(_case(test))
-    return found, skipped
+    ops = {test.name: test.model.graph.node[0].op_type for test in collected if not _BODY.search(test.name)}
+    reasons = {test.name: inexpressible(test) for test in collected}
+    skipped = {name: why for name, why in reasons.items() if why is not None}
+    return [_case(test, ops) for test in collected if test.name not in skipped], skipped
 
 
-def _reason(test: Any) -> str | None:
-    """Why a case is not applicable."""
-    if test.model is None:
-        return "no model of its own"
-    if len(test.model.graph.node) != 1:
-        return "an operator written out as the body of its function; the operator itself is a case"
-    node, (inputs, outputs) = test.model.graph.node[0], test.data_sets[0]
-    if node.domain or node.op_type not in LISTED:
-        return "of an operator outside the set that is claimed here"
-    values = [_array(value) for value in [*inputs, *outputs]]
-    tensors = [tensor for tensor in values if tensor is not None]
-    if len(tensors) < len(values):
-        return "sequences and optional values are no tensors"
-    kinds = {_kind(value) for value in [*inputs, *outputs]}
-    if kinds & set(_WIDE):
-        return "LiteRT has no arithmetic for uint16, uint32 and uint64"
-    if kinds - set(TYPES):
-        return "neither float32 nor integer (float16, bfloat16, float64, 8-bit floats, 2- and 4-bit, text)"
-    if any(tensor.size == 0 for tensor in tensors):
-        return "LiteRT holds no tensors without elements"
-    attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-    return _reason_of_node(node, attributes, tensors)
+def _case(test: Any, ops: dict[str, str]) -> Case:
+    names = [info.name for info in test.model.graph.input]
+    inputs, outputs = test.data_sets[0]
+    given = {name: _array(value) for name, value in zip(names, inputs, strict=True)}
+    base = _BODY.sub("", test.name)
+    for entry in test.model.opset_import:
+        if entry.domain == "" and entry.version < _FIRST:  # of operators that have not changed up to there
+            entry.version = _FIRST
+    op = ops[base] if base in ops else test.model.graph.node[-1].op_type
+    expected = [_array(value) for value in outputs]
+    body = base != test.name
+    return Case(test.name, op, body, test.model, given, expected, test.rtol, test.atol)
 
 
-def _reason_of_node(
-    node: onnx.NodeProto, attributes: dict[str, Any], tensors: list[np.ndarray]
-) -> str | None:
-    if node.op_type == "BatchNormalization" and attributes.get("training_mode"):
-        return "training mode, not inference"
-    if node.op_type == "Dropout" and len(tensors) - len(node.output) > 2 and bool(tensors[2]):
-        return "training mode, not inference"
-    if node.op_type in ("MaxPool", "Dropout") and len(node.output) > 1:
-        return "a second output (indices, a mask) that networks for inference do not read"
-    return None
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, onnx.TensorProto):
-        return str(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(value.data_type)))
-    return str(np.asarray(value).dtype)
-
-
-def _array(value: Any) -> np.ndarray | None:
-    """The tensor as an array, None for what is no tensor."""
-    if isinstance(value, onnx.TensorProto):
-        return np.asarray(numpy_helper.to_array(value))
-    return np.asarray(value) if isinstance(value, np.ndarray | np.generic) else None
-
-
-def _tensor(value: Any) -> np.ndarray:
-    array = _array(value)
-    assert array is not None, "cases with anything else are skipped"
-    return array
-
-
-def _case(test: Any) -> Case:
-    model = onnx.ModelProto()
-    model.CopyFrom(test.model)
-    node, (inputs, outputs) = model.graph.node[0], test.data_sets[0]
-    names = [info.name for info in model.graph.input]
-    given = dict(zip(names, map(_tensor, inputs), strict=True))
-    computed = set(given) if node.op_type in ALL_COMPUTED else set(list(node.input)[:1])
-    computed = set() if node.op_type == "ConstantOfShape" else computed
-    for name in given.keys() - computed:
-        model.graph.initializer.append(numpy_helper.from_array(given[name], name))
-    kept = [info for info in model.graph.input if info.name in computed]
-    del model.graph.input[:]
-    model.graph.input.extend(kept)
-    expected = [_tensor(value) for value in outputs]
-    entries = {name: value for name, value in given.items() if name in computed}
-    return Case(test.name, node.op_type, model, entries, expected, test.rtol, test.atol)
+def _array(value: Any) -> np.ndarray:
+    tensor = isinstance(value, onnx.TensorProto)
+    return np.asarray(numpy_helper.to_array(value) if tensor else value)

@@ -5,28 +5,41 @@ import tempfile
 from collections.abc import Callable
 
 import numpy as np
+import onnx
 from ai_edge_litert.interpreter import Interpreter
 
+from edgepress.convert.nhwc import convert, planned
 from edgepress.convert.tflite import run
-from edgepress.convert.writer.table import write
+from edgepress.graph.normalise.normalise import normalise, with_sizes
+from edgepress.graph.shapes import BATCH
+from edgepress.graph.view import copy
 from edgepress.translate.absorbing import absorbed
 from edgepress.translate.plan import Plan
-from edgepress.translate.planning import plan_graph
 from edgepress.translate.tensorflow_setup import tf
 from tests.conformance.cases import Case
 from tests.oracle import converted_by_tensorflow
 
 
 def by_nhwc(case: Case) -> list[np.ndarray]:
-    """This project's translator; images go in as it stores them."""
-    plan = absorbed(plan_graph(case.model))
-    return _outputs(plan, bytes(write(plan)), case)
+    """This project's translator, all the way from the file; images go in as it stores them."""
+    model = _normalised(case)
+    content = bytes(convert(model, False, np.zeros(0, np.float32)))
+    return _outputs(planned(model), content, case)
 
 
 def by_oracle(case: Case) -> list[np.ndarray]:
     """TensorFlow's converter, with the same plan."""
-    plan = absorbed(plan_graph(case.model))
+    plan = absorbed(planned(_normalised(case)))
     return _outputs(plan, converted_by_tensorflow(plan), case)
+
+
+def _normalised(case: Case) -> onnx.ModelProto:
+    """The way in of the project; a batch that it finds to be free is again that of the case."""
+    model = normalise(copy(case.model), keep_types=True)
+    for entry in model.graph.input:
+        if entry.type.tensor_type.shape.dim and entry.type.tensor_type.shape.dim[0].dim_param == BATCH:
+            return with_sizes(model, {BATCH: len(case.inputs[entry.name])})
+    return model
 
 
 def _outputs(plan: Plan, content: bytes, case: Case) -> list[np.ndarray]:
@@ -99,6 +112,20 @@ def beside_oracle(case: Case) -> str:
     return EQUAL
 
 
+def result(case: Case, converter: str) -> tuple[str, str | None]:
+    """The way in which a case is right, and None; else the first way, and what went wrong.
+
+    An operand that a converter cannot take computed may be a constant, as `Case.ways` has them.
+    """
+    told: list[tuple[str, str | None]] = []
+    for way, each in case.ways():
+        why = failure(each, converter)
+        if why is None:
+            return way, None
+        told.append((way, why))
+    return told[0]
+
+
 def failure(case: Case, converter: str) -> str | None:
     """What went wrong, in one line, or None if all outputs are as the standard says."""
     try:
@@ -114,13 +141,34 @@ def failure(case: Case, converter: str) -> str | None:
 
 
 def difference(actual: np.ndarray, expected: np.ndarray, case: Case) -> str | None:
-    """How an output differs from the expected one by more than the case allows."""
+    """How an output differs from the expected one by more than the case, and its type of number, allow.
+
+    float16, bfloat16 and float64 are computed in float32 and cast at the ends.
+    """
     if actual.shape != expected.shape or actual.dtype != expected.dtype:
         return f"{actual.dtype}{actual.shape} instead of {expected.dtype}{expected.shape}"
-    if actual.dtype.kind == "f":
-        if np.allclose(actual, expected, case.rtol, case.atol, equal_nan=True):
-            return None
-    elif np.array_equal(actual, expected):
-        return None
-    difference = np.abs(actual.astype(np.float64) - expected.astype(np.float64))
-    return f"values differ by up to {np.nanmax(difference):.3g}"
+    if not _is_float(actual.dtype):
+        return None if np.array_equal(actual, expected) else _apart(actual, expected)
+    digits = max(_epsilon(expected.dtype), _epsilon(np.dtype(np.float32)))
+    one, other = actual.astype(np.float64), expected.astype(np.float64)
+    largest = np.abs(other[np.isfinite(other)]).max(initial=0)
+    rtol, atol = max(case.rtol, 4 * digits), max(case.atol, 4 * digits * largest)
+    return None if np.allclose(one, other, rtol, atol, equal_nan=True) else _apart(one, other)
+
+
+_DIGITS = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
+
+
+def _is_float(dtype: np.dtype) -> bool:
+    return dtype.kind == "f" or dtype.name == "bfloat16"
+
+
+def _epsilon(dtype: np.dtype) -> float:
+    return _DIGITS.get(dtype.name, 2.0**-23)
+
+
+def _apart(actual: np.ndarray, expected: np.ndarray) -> str:
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(actual.astype(np.float64) - expected.astype(np.float64))
+    finite = apart[np.isfinite(apart)]
+    return f"values differ by up to {finite.max():.3g}" if finite.size else "values differ"

@@ -17,6 +17,11 @@ Operand = Tensor | Array | float | int
 _MEASURES = ("SHAPE",)
 """What has a fixed number of elements whatever it is made of."""
 
+_COMPARABLE = {
+    "uint16": "int32", "uint32": "int64", "float16": "float32", "bfloat16": "float32", "float64": "float32"
+}  # fmt: skip
+"""For types that LiteRT does not compare, one that holds their numbers."""
+
 
 class Builder:
     """Adds operators to `operators`, which do the work of the ONNX node `node`.
@@ -166,7 +171,8 @@ class Builder:
         if x.dtype == dtype:
             return x
         if dtype == "bool":
-            return self.binary("NOT_EQUAL", x, 0, dtype="bool")
+            wide = _COMPARABLE.get(x.dtype)
+            return self.binary("NOT_EQUAL", self.cast(x, wide) if wide else x, 0, dtype="bool")
         return self.add("CAST", [x], x.shape, dtype, in_type=x.dtype, out_type=dtype)
 
     # Codes

@@ -18,6 +18,8 @@ TYPES = {
     "uint32": schema.TensorType.UINT32,
     "uint16": schema.TensorType.UINT16,
     "int4": schema.TensorType.INT4,
+    "float64": schema.TensorType.FLOAT64,
+    "bfloat16": schema.TensorType.BFLOAT16,
 }
 _OPTIONS = {
     "AVERAGE_POOL_2D": "Pool2DOptions",
@@ -70,4 +72,4 @@ def _value(name: str, value: Any) -> Any:
         return getattr(schema.ActivationFunctionType, value)
     if name == "mode":
         return getattr(schema.MirrorPadMode, value)
-    return TYPES[value] if name in ("in_type", "out_type", "shape_type") else value
+    return TYPES[value] if name in ("in_type", "out_type", "shape_type", "output_type") else value

@@ -33,7 +33,11 @@ _UNARY: Mapping[str, tuple[str, dict[str, Any]]] = {
     "Not": ("not", {}),
 }
 _NON_NEGATIVE = ("Relu", "Sigmoid", "HardSigmoid", "Softplus", "Exp", "Sqrt", "Abs")
-_CASTS = ("bool", "int8", "uint8", "int16", "int32", "int64", "float32")
+_CASTS = (
+    "bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "float16", "bfloat16", "float32",
+    "float64",
+)  # fmt: skip
+"""What LiteRT's CAST takes and makes: all types of numbers but uint64."""
 
 
 def plan_unary(node: Node, planner: Planner) -> None:
