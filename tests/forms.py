@@ -333,6 +333,36 @@ FORMS: dict[str, list[Maker]] = {
         plain(to=TensorProto.DOUBLE),
         plain(to=TensorProto.INT64, saturate=1, since=19),
     ],
+    "ArgMax": [
+        on((3, 5)),
+        plain(axis=1, keepdims=0),
+        plain(axis=-1, select_last_index=1, since=12),
+        on((3, 5), axis=1),
+    ],
+    "ArgMin": [on((3, 5)), plain(axis=2, keepdims=0), plain(axis=1, select_last_index=1, since=12)],
+    "BitCast": [plain(to=TensorProto.INT32)],
+    "BitShift": [plain(np.uint8(2), direction="LEFT"), plain(np.uint8(1), direction="RIGHT")],
+    "BitwiseAnd": [plain(np.int32(5)), plain(np.arange(6, dtype=np.int32))],
+    "BitwiseOr": [plain(np.int32(5)), plain(np.arange(6, dtype=np.int32))],
+    "BitwiseXor": [plain(np.int32(5)), plain(np.arange(6, dtype=np.int32))],
+    "CumProd": [plain(np.int64(1)), plain(np.int64(-1), exclusive=1), plain(np.int64(2), reverse=1)],
+    "CumSum": [plain(np.int64(1)), plain(np.int64(-1), exclusive=1), plain(np.int64(2), reverse=1)],
+    "Det": [on((2, 3, 3)), on((4, 4, 2, 2))],
+    "Hardmax": [plain(), plain(axis=1), plain(axis=2)],
+    "IsInf": [plain(detect_negative=0), plain(detect_positive=0)],
+    "LRN": [plain(size=3), plain(size=2, alpha=0.1, beta=0.5, bias=2.0)],
+    "LpPool": [
+        plain(kernel_shape=[2, 2]),
+        plain(kernel_shape=[3, 3], p=1, strides=[2, 2], pads=[1, 1, 1, 1]),
+        plain(kernel_shape=[3, 2], p=3, auto_pad="SAME_UPPER"),
+        plain(kernel_shape=[2, 2], dilations=[2, 2], since=19),
+        plain(kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1, since=18),
+    ],
+    "Mod": [
+        plain(np.float32(0.3), fmod=1, since=10),
+        plain(floats(4, 1, 1), fmod=1, since=10),
+    ],
+    "CastLike": [plain(), plain(saturate=1, since=19)],
     "Celu": [plain(alpha=2.0)],
     "Clip": [clip(-1.0, 0.5), clip(-0.2, None), clip(None, 0.3), clip(None, None)],
     "Concat": [plain(axis=1), plain(axis=3), plain(axis=-1, since=11), plain(axis=-3, since=11)],
@@ -374,8 +404,10 @@ FORMS: dict[str, list[Maker]] = {
         plain(floats(6, 5), equation="nchw,wk->nchk"),
         on((1, 4, 6, 6), floats(6, 5), equation="nchw, wk"),
         plain(floats(6, 5), equation="...w,wk->...k"),
-        refused(plain(equation="nchw->nwc"), "no kernel"),
-        refused(plain(equation="nchh->nch"), "no kernel"),
+        plain(equation="nchw->nwc"),
+        plain(equation="nchh->nch"),
+        plain(equation="...hh"),
+        on((3, 4, 4), floats(4, 5), equation="ahh,hk->ak"),
     ],
     "Elu": [plain(alpha=0.3)],
     "Equal": [],
@@ -588,7 +620,13 @@ FORMS: dict[str, list[Maker]] = {
 """Of an operator that is not here, the form has the input alone and no attributes."""
 FORMS = {op: makers or [plain()] for op, makers in FORMS.items()}
 
-POSITIVE = ("Log", "Sqrt", "ReduceLogSum", "Reciprocal", "Pow")
+UNARY = {
+    **dict.fromkeys(("Log", "Sqrt", "ReduceLogSum", "Reciprocal", "Pow", "Acosh"), "Abs"),
+    **dict.fromkeys(("Asin", "Acos", "Atanh"), "Tanh"),
+    "IsNaN": "Log",
+}
+"""What gives an operator the numbers that it is defined for."""
+COUNTED = ("BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor")
 LOGICAL = ("And", "Or", "Xor", "Not", "Equal", "Where")
 RECURRENT = ("GRU", "LSTM", "RNN")
 WHOLE = ("QuantizeLinear", "DequantizeLinear")
@@ -622,11 +660,27 @@ def network(op: str, opset: int, form: Form) -> onnx.ModelProto:
 def _before(op: str, constants: dict[str, np.ndarray]) -> tuple[list[onnx.NodeProto], list[str]]:
     """The nodes before the operator, and the tensors that they give it; constants of theirs are added."""
     make = helper.make_node
-    first = make("Abs" if op in POSITIVE else "Neg", ["input"], ["x"])
+    first = make(UNARY.get(op, "Neg"), ["input"], ["x"])
+    if op == "Acosh":
+        return [first, make("Exp", ["x"], ["power"])], ["power"]
+    if op == "IsInf":
+        nodes = [make("Abs", ["x"], ["size"]), make("Floor", ["size"], ["whole"])]
+        return [first, *nodes, make("Div", ["x", "whole"], ["quotient"])], ["quotient"]
+    if op == "CastLike":
+        return [first, make("Cast", ["x"], ["like"], to=TensorProto.INT32)], ["x", "like"]
     if op in LOGICAL:
         constants |= {"low": np.float32(0), "high": floats(6, 6)}
         nodes = [first, make("Greater", ["x", "low"], ["p"]), make("Less", ["x", "high"], ["q"])]
         return nodes, {"Not": ["p"], "Where": ["p", "x", "high"]}.get(op, ["p", "q"])
+    if op in COUNTED:
+        constants |= {"ten": np.float32(10)}
+        kind = TensorProto.UINT8 if op == "BitShift" else TensorProto.INT32
+        return [
+            first,
+            make("Abs", ["x"], ["size"]),
+            make("Mul", ["size", "ten"], ["more"]),
+            make("Cast", ["more"], ["whole"], to=kind),
+        ], ["whole"]
     if op in WHOLE:
         constants |= {"scale": np.float32(0.05), "zero": np.int8(3)}
         quantised = make("QuantizeLinear", ["x", "scale", "zero"], ["codes"])

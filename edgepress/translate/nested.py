@@ -43,9 +43,10 @@ class Inner:
         while settle(model):
             fold_constants(model)
         find_group_norms(model)
+        outer.write_out(model)
         self.model = model
         self.planner = Planner(model, {}, outer.any_size)
-        self.planner.plan_nodes = outer.plan_nodes
+        self.planner.plan_nodes, self.planner.write_out = outer.plan_nodes, outer.write_out
         constants = self.planner.constants
         for name in constants:
             constants[name] = outer.constants.get(name) or replace(constants[name], initializer=None)

@@ -85,6 +85,7 @@ class Planner:
         self.constants = {name: Constant(v, name) for name, v in initializers(model).items()}
         self.opset_import = list(model.opset_import)
         self.plan_nodes: PlanNodes = _none_planned
+        self.write_out: Callable[[onnx.ModelProto], None] = lambda model: None
         self.open_shapes: Mapping[str, Shape] = {}
         self.opset = next(e.version for e in model.opset_import if e.domain in ("", "ai.onnx"))
         infos = inferred_infos(model)

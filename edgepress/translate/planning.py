@@ -13,6 +13,7 @@ from edgepress.graph.normalise.trials import Trial
 from edgepress.graph.shapes import inferred_infos, sized_nodes
 from edgepress.graph.strangers import are_strangers_allowed, called
 from edgepress.graph.view import attributes, copy
+from edgepress.translate.bodies import write_out
 from edgepress.translate.grouping import find_group_norms
 from edgepress.translate.layout import Layout, Order, channels_last
 from edgepress.translate.ops.control import PLANNERS as CONTROL
@@ -49,13 +50,16 @@ def plan_graph(
     name_nodes(folded)
     if trial:
         trial.set(folded)
-    fold_constants(folded, stay=sized_nodes(model) if trial else ())
+    stay = sized_nodes(model) if trial else set[str]()
+    fold_constants(folded, stay)
+    write_out(folded, PLANNERS, stay)
     find_group_norms(folded)
     nodes = [_node(proto) for proto in folded.graph.node]
     planner = Planner(folded, given, trial is not None)
     if trial:
         planner.open_shapes = {name: tensor_shape(info) for name, info in inferred_infos(model).items()}
     planner.plan_nodes = partial(_plan_nodes, planners=PLANNERS)
+    planner.write_out = partial(write_out, planned=PLANNERS)
     own = {tensor.name for tensor in model.graph.initializer}
     for name in planner.constants.keys() - own:
         planner.constants[name] = replace(planner.constants[name], initializer=None)

@@ -14,6 +14,7 @@ from edgepress.translate.ops import picking, scattering
 from edgepress.translate.ops.table import PLANNERS
 from edgepress.translate.plan import Plan
 from edgepress.translate.planning import plan_graph
+from edgepress.translate.written.table import BODIES
 from tests.forms import Form, forms, network
 from tests.networks import as_onnx, run_unoptimised, stored, tensorflow
 
@@ -49,6 +50,7 @@ ELSEWHERE = {"If", "Loop", "Scan", "Range", "ConstantOfShape", *picking.PLANNERS
 """Tested in `test_control_flow.py`, `test_open_sizes.py` and `test_picking.py`."""
 
 TAKEN = sorted(PLANNERS.keys() - ELSEWHERE)
+OPERATORS = sorted({*PLANNERS, *BODIES})
 CASES = [(op, max(7, schema.since_version)) for op in TAKEN for schema in schemas(op)]
 
 

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from edgepress.convert.writer.builder import Builder
-from edgepress.convert.writer.elementwise import LARGEST, in_words
+from edgepress.convert.writer.elementwise import LARGEST
 from edgepress.convert.writer.graph import Codes, Tensor, codes_of_one
 from edgepress.convert.writer.lowering import Lowering, Rule, on_grid
+from edgepress.convert.writer.words import in_words
 from edgepress.translate import formulas
 from edgepress.translate.plan import Step
 
@@ -173,6 +174,13 @@ def _cast(low: Lowering, step: Step) -> Tensor:
     return low.build.cast(low.number(step.inputs[0]), step.attributes["dtype"])
 
 
+def _atan(low: Lowering, step: Step) -> Tensor:
+    """The angle of (x, 1); the kernel does not broadcast."""
+    x = low.number(step.inputs[0])
+    one = low.build.broadcast(low.build.constant(1.0), x.shape)
+    return low.build.add("ATAN2", [x, one], x.shape)
+
+
 RULES = {
     "relu": Rule(_unary("RELU"), _coded_clip, commutes=True),
     "clip": Rule(_clip, _coded_clip, commutes=True),
@@ -193,8 +201,10 @@ RULES = {
     "log": Rule(_unary("LOG")),
     "sqrt": Rule(_unary("SQRT")),
     "reciprocal": Rule(composed(formulas.reciprocal)),
-    "neg": Rule(_unary("NEG")),
-    "abs": Rule(_unary("ABS")),
+    "sin": Rule(_unary("SIN")),
+    "cos": Rule(_unary("COS")),
+    "atan": Rule(_atan),
+    "round": Rule(_unary("ROUND")),
     "floor": Rule(_unary("FLOOR")),
     "ceil": Rule(_unary("CEIL")),
     "not": Rule(_unary("LOGICAL_NOT")),

@@ -141,6 +141,14 @@ class Builder:
             options["pot_scale_int16"] = False  # any scale will do, not powers of two alone
         return self.add(kind, [left, right], shape, dtype or left.dtype, codes, **options)
 
+    def broadcast(self, x: Tensor, shape: Sequence[int]) -> Tensor:
+        """In this shape, for kernels that do not broadcast."""
+        if tuple(shape) == x.shape:
+            return x
+        if x.values is not None and not self.any_size:
+            return self.constant(np.broadcast_to(x.values, shape))
+        return self.add("BROADCAST_TO", [x, self.integers(shape)], shape, x.dtype, x.codes)
+
     def plus(self, x: Operand, y: Operand, codes: Codes | None = None) -> Tensor:
         return self.binary("ADD", x, y, codes)
 

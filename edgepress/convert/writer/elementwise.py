@@ -6,20 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.convert.writer.builder import Builder, Operand
 from edgepress.convert.writer.graph import Tensor, codes_of_one
 from edgepress.convert.writer.lowering import Lowering, Rule, on_grid
+from edgepress.convert.writer.numbers import whole_quotient
+from edgepress.convert.writer.words import in_words, pair
 from edgepress.translate.plan import Step
-
-_SMALL = ("int8", "uint8", "int16")
-
-
-def _pair(low: Lowering, step: Step) -> tuple[Operand, Operand]:
-    """Both operands in numbers; a constant one is an array."""
-    if "operand" not in step.weights:
-        return low.number(step.inputs[0]), low.number(step.inputs[1])
-    value, constant = low.number(step.inputs[0]), step.weights["operand"].values
-    return (constant, value) if step.attributes["constant_first"] else (value, constant)
 
 
 def _coded_pair(low: Lowering, step: Step) -> list[Tensor] | None:
@@ -33,20 +24,9 @@ def _coded_pair(low: Lowering, step: Step) -> list[Tensor] | None:
     return [constant, *found] if step.attributes["constant_first"] else [*found, constant]
 
 
-def in_words(build: Builder, operands: tuple[Operand, ...]) -> tuple[str, tuple[Operand, ...]]:
-    """Operands of 8 or 16 bits that are no codes as int32, since TFLite computes with these alone."""
-    small = next((x.dtype for x in operands if isinstance(x, Tensor) and x.dtype in _SMALL), "")
-    if not small:
-        return "", operands
-    wide = tuple(
-        build.cast(x, "int32") if isinstance(x, Tensor) else np.asarray(x, np.int32) for x in operands
-    )
-    return small, wide
-
-
 def _binary(kind: str) -> Callable[[Lowering, Step], Tensor]:
     def lower(low: Lowering, step: Step) -> Tensor:
-        small, (x, y) = in_words(low.build, _pair(low, step))
+        small, (x, y) = in_words(low.build, pair(low, step))
         made = low.build.binary(kind, x, y)
         return low.build.cast(made, small) if small else made
 
@@ -55,7 +35,7 @@ def _binary(kind: str) -> Callable[[Lowering, Step], Tensor]:
 
 def _compared(kind: str) -> Callable[[Lowering, Step], Tensor]:
     def lower(low: Lowering, step: Step) -> Tensor:
-        _, (x, y) = in_words(low.build, _pair(low, step))
+        _, (x, y) = in_words(low.build, pair(low, step))
         return low.build.binary(kind, x, y, dtype="bool")
 
     return lower
@@ -63,10 +43,10 @@ def _compared(kind: str) -> Callable[[Lowering, Step], Tensor]:
 
 def _coded_binary(kind: str) -> Callable[[Lowering, Step], Tensor | None]:
     def lower(low: Lowering, step: Step) -> Tensor | None:
-        codes, pair = low.wanted.get(step.output), _coded_pair(low, step)
-        if codes is None or pair is None:
+        codes, both = low.wanted.get(step.output), _coded_pair(low, step)
+        if codes is None or both is None:
             return None
-        return low.build.binary(kind, pair[0], pair[1], codes)
+        return low.build.binary(kind, both[0], both[1], codes)
 
     return lower
 
@@ -74,20 +54,13 @@ def _coded_binary(kind: str) -> Callable[[Lowering, Step], Tensor | None]:
 def _div(low: Lowering, step: Step) -> Tensor:
     """ONNX divides integers towards zero."""
     build = low.build
-    small, (x, y) = in_words(build, _pair(low, step))
+    small, (x, y) = in_words(build, pair(low, step))
     kinds = [each.dtype if isinstance(each, Tensor) else each.dtype.name for each in (x, y)]  # type: ignore[union-attr]
     if kinds[0].startswith("float"):
         exact = isinstance(y, np.ndarray) and _are_powers_of_two(y)
         return build.times(x, 1 / np.asarray(y)) if exact else build.over(x, y)
     left, right = (build.constant(each) for each in (x, y))
-    if left.dtype == "int64":  # which none of these operators has
-        small, left, right = "int64", build.cast(left, "int32"), build.cast(right, "int32")
-    if small.startswith("u"):
-        quotient = build.binary("FLOOR_DIV", left, right)
-    else:
-        signs = build.times(build.unary("SIGN", left), build.unary("SIGN", right))
-        above, below = (build.unary("ABS", each) for each in (left, right))
-        quotient = build.times(build.binary("FLOOR_DIV", above, below), signs)
+    quotient = whole_quotient(build, left, right)
     return build.cast(quotient, small) if small else quotient
 
 
@@ -119,14 +92,14 @@ LARGEST = 127
 def _pow(low: Lowering, step: Step) -> Tensor:
     """Of the base's type; whole numbers are raised as such where the exponent is whole too."""
     build = low.build
-    base, exponent = (build.constant(each) for each in _pair(low, step))
+    base, exponent = (build.constant(each) for each in pair(low, step))
     if not base.dtype.startswith("float") and exponent.dtype.startswith("float"):
         return build.cast(build.binary("POW", build.cast(base, exponent.dtype), exponent), base.dtype)
     return build.binary("POW", base, build.cast(exponent, base.dtype))
 
 
 def _xor(low: Lowering, step: Step) -> Tensor:
-    return low.build.binary("NOT_EQUAL", *_pair(low, step), dtype="bool")
+    return low.build.binary("NOT_EQUAL", *pair(low, step), dtype="bool")
 
 
 # Joins: operands and result have the same codes

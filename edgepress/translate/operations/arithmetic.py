@@ -47,13 +47,24 @@ def _einsum(step: Step, inputs: list[Tensor]) -> Tensor:
     return tf.einsum(step.attributes["equation"], *inputs)
 
 
+def _fmod(left: Tensor, right: Tensor) -> Tensor:
+    """The remainder with the sign of the dividend."""
+    return tf.sign(left) * tf.math.floormod(tf.abs(left), tf.abs(right))
+
+
 OPERATIONS: Table = {
     "add": in_words(binary(tf.add)),
     "sub": in_words(binary(tf.subtract)),
     "mul": in_words(binary(tf.multiply)),
     "div": in_words(binary(_divided)),
     "pow": binary(_power),
-    "floor_mod": binary(tf.math.floormod),
+    "floor_mod": in_words(binary(tf.math.floormod)),
+    "fmod": in_words(binary(_fmod)),
+    "bitwiseand": binary(tf.bitwise.bitwise_and),
+    "bitwiseor": binary(tf.bitwise.bitwise_or),
+    "bitwisexor": binary(tf.bitwise.bitwise_xor),
+    "shift_left": in_words(binary(tf.bitwise.left_shift)),
+    "shift_right": binary(tf.bitwise.right_shift),
     "max": in_words(binary(tf.maximum)),
     "min": in_words(binary(tf.minimum)),
     "equal": in_words(binary(tf.equal)),

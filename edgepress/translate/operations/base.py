@@ -17,28 +17,31 @@ def unary(operation: Callable[..., Tensor]) -> Operation:
     return lambda step, inputs: operation(inputs[0], **step.attributes)
 
 
-_SMALL = ("int8", "uint8", "int16")
+WORDS = {"int8": "int32", "uint8": "int32", "int16": "int32", "uint16": "int32", "uint32": "int64"}
+"""Types that TFLite computes with only quantised, or not at all, and one that holds their numbers."""
 
 
 def in_words(operation: Operation) -> Operation:
-    """The operation on int8, uint8 and int16 computed in int32, since TFLite has it on those only quantised.
+    """The operation on integers of few bits, or without a sign, computed in int32 or int64.
 
     A result of the same kind wraps around as theirs would.
     """
 
     def apply(step: Step, inputs: list[Tensor]) -> Tensor:
         small = inputs[0].dtype
-        if small.name not in _SMALL:
+        if small.name not in WORDS:
             return operation(step, inputs)
+        wide = WORDS[small.name]
         words = {name: _in_words(weight) for name, weight in step.weights.items()}
-        result = operation(replace(step, weights=words), [tf.cast(value, tf.int32) for value in inputs])
-        return result if result.dtype == tf.bool else tf.cast(result, small)
+        result = operation(replace(step, weights=words), [tf.cast(value, wide) for value in inputs])
+        return tf.cast(result, small) if result.dtype == wide else result
 
     return apply
 
 
 def _in_words(weight: Weight) -> Weight:
-    return replace(weight, values=weight.values.astype("int32")) if weight.values.dtype in _SMALL else weight
+    wide = WORDS.get(weight.values.dtype.name)
+    return weight if wide is None else replace(weight, values=weight.values.astype(wide))
 
 
 def constant(values: Array) -> Tensor:

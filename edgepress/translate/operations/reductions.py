@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from edgepress.translate import formulas
-from edgepress.translate.operations.base import Table, Tensor, unary
+from edgepress.translate.operations.base import Table, Tensor, in_words, unary
 from edgepress.translate.operations.tensors import TensorArithmetic, formula
 from edgepress.translate.plan import Step
 from edgepress.translate.tensorflow_setup import tf
@@ -35,7 +35,22 @@ def _normalised(step: Step, inputs: list[Tensor]) -> Tensor:
     return formulas.normalised(TensorArithmetic(), inputs[0], **step.attributes, **weights)
 
 
+def _arg(choose: Callable[..., Tensor]) -> Any:
+    def apply(value: Tensor, axis: int, keepdims: bool, last: bool) -> Tensor:
+        if last:
+            value = tf.reverse(value, [axis])
+        place = choose(value, axis, tf.int64)
+        if last:
+            place = value.shape[axis] - 1 - place
+        return tf.expand_dims(place, axis) if keepdims else place
+
+    return unary(apply)
+
+
 OPERATIONS: Table = {
+    "arg_max": _arg(tf.argmax),
+    "arg_min": _arg(tf.argmin),
+    "cum_sum": in_words(unary(tf.cumsum)),
     "mean": _reduction(_mean),
     "sum": _reduction(tf.reduce_sum),
     "maximum": _reduction(_maximum),

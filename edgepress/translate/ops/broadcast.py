@@ -10,7 +10,7 @@ from edgepress.translate.planner import Node, OpPlanner, Planner, Value, target_
 
 _BINARY = (
     "Add", "Sub", "Mul", "Div", "Pow", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And",
-    "Or", "Xor",
+    "Or", "Xor", "BitwiseAnd", "BitwiseOr", "BitwiseXor",
 )  # fmt: skip
 _SEVERAL = {"Sum": "sum_of", "Max": "max_of", "Min": "min_of"}
 _PAIRS = {"Sum": "add", "Max": "max", "Min": "min"}
@@ -25,6 +25,16 @@ def plan_binary(node: Node, planner: Planner) -> None:
         planner.alias(node, planner.value(source))
         return
     _plan_pair(node, planner, node.op.lower())
+
+
+def plan_mod(node: Node, planner: Planner) -> None:
+    """The remainder with the sign of the divisor or, with `fmod`, that of x."""
+    _plan_pair(node, planner, "fmod" if node.attributes.get("fmod", 0) else "floor_mod")
+
+
+def plan_shift(node: Node, planner: Planner) -> None:
+    """Bits moved to the left or to the right."""
+    _plan_pair(node, planner, f"shift_{node.attributes['direction'].lower()}")
 
 
 _NEUTRAL = {"Mul": 1.0, "Add": 0.0, "Div": 1.0, "Sub": 0.0}
@@ -146,6 +156,8 @@ def plan_mean(node: Node, planner: Planner) -> None:
 PLANNERS: dict[str, OpPlanner] = {
     **dict.fromkeys(_BINARY, plan_binary),
     **dict.fromkeys(_SEVERAL, plan_several),
+    "Mod": plan_mod,
+    "BitShift": plan_shift,
     "Where": plan_where,
     "Mean": plan_mean,
 }

@@ -31,6 +31,12 @@ _UNARY: Mapping[str, tuple[str, dict[str, Any]]] = {
     "Floor": ("floor", {}),
     "Ceil": ("ceil", {}),
     "Not": ("not", {}),
+    "Sin": ("sin", {}),
+    "Cos": ("cos", {}),
+    "Atan": ("atan", {}),
+    "Round": ("round", {}),
+    "Sign": ("sign", {}),
+    "BitwiseNot": ("bitwise_not", {}),
 }
 _NON_NEGATIVE = ("Relu", "Sigmoid", "HardSigmoid", "Softplus", "Exp", "Sqrt", "Abs")
 _CASTS = (
@@ -142,6 +148,13 @@ def plan_cast(node: Node, planner: Planner) -> None:
     planner.emit(node, "cast", (value,), value.layout, dtype=target)
 
 
+def plan_bit_cast(node: Node, planner: Planner) -> None:
+    """The same bits as numbers of another type, of as many bits."""
+    value = planner.value(node.inputs[0])
+    target = np.dtype(planner.dtype(node.outputs[0])).name
+    planner.emit(node, "bit_cast", (value,), value.layout, dtype=target)
+
+
 def _pass(node: Node, planner: Planner) -> None:
     if node.inputs[0] in planner.constants:
         planner.constants[node.outputs[0]] = planner.constants[node.inputs[0]]
@@ -163,6 +176,7 @@ PLANNERS: dict[str, OpPlanner] = {
     **dict.fromkeys(("Softmax", "LogSoftmax"), plan_softmax),
     **dict.fromkeys(("Identity", "Dropout"), plan_identity),
     "Cast": plan_cast,
+    "BitCast": plan_bit_cast,
     "Clip": plan_clip,
     "Gelu": plan_gelu,
     "HardSigmoid": plan_hard_sigmoid,

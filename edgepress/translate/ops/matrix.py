@@ -8,7 +8,7 @@ import numpy as np
 from edgepress.translate.layout import Layout, flattened_rows, plain
 from edgepress.translate.ops.convolution import bias, quantisation
 from edgepress.translate.plan import Weight
-from edgepress.translate.planner import Node, OpPlanner, Planner, Value, unsupported
+from edgepress.translate.planner import Node, OpPlanner, Planner, Value
 from edgepress.translate.wishes import nearest, turned
 
 
@@ -122,11 +122,6 @@ def plan_einsum(node: Node, planner: Planner) -> None:
     values = [planner.value(name) for name in node.inputs]
     values = [planner.stored_as(node, value, plain(len(value.shape))) for value in values]
     equation = node.attributes["equation"].replace(" ", "")
-    terms = equation.split("->")[0].split(",")
-    if len(terms) == 1 or any(
-        len(set(term.replace("...", ""))) < len(term.replace("...", "")) for term in terms
-    ):
-        raise unsupported(node, f"TFLite has no kernel for {equation!r}; write it as a sum or a transpose")
     rank = len(planner.shape(node.outputs[0]))
     planner.emit(node, "einsum", tuple(values), plain(rank), equation=equation)
 

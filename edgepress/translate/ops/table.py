@@ -1,6 +1,7 @@
 """From ONNX operator to the function that plans it."""
 
 from edgepress.translate.ops import (
+    along,
     broadcast,
     control,
     convolution,
@@ -29,6 +30,7 @@ _FAMILIES = (
     elementwise,
     broadcast,
     reduction,
+    along,
     pooling,
     shape,
     sizes,
