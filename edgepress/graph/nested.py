@@ -94,7 +94,7 @@ def tell_loop_shapes(model: onnx.ModelProto) -> None:
 
     Likewise of what branches make that have loops in them, or give constants as they are.
     """
-    waiting = [node for node in model.graph.node if _is_loop(node) or _is_hard_to_infer(node)]
+    waiting = [n for n in model.graph.node if _is_loop(n) or _is_scan(n) or _is_hard_to_infer(n)]
     for _ in range(_PASSES if waiting else 0):
         infos = known_shapes(model)
         found = {name: info for node in waiting for name, info in _made_by(model, node, infos).items()}
@@ -111,6 +111,12 @@ def tell_loop_shapes(model: onnx.ModelProto) -> None:
 
 def _is_loop(node: onnx.NodeProto) -> bool:
     return node.op_type == "Loop" and node.domain in ("", "ai.onnx")
+
+
+def _is_scan(node: onnx.NodeProto) -> bool:
+    """A Scan as of opset 9; onnx infers what it makes unless its body reads constants from around it."""
+    held = {attribute.name for attribute in node.attribute}
+    return node.op_type == "Scan" and node.domain in ("", "ai.onnx") and "directions" not in held
 
 
 def _is_hard_to_infer(node: onnx.NodeProto) -> bool:
@@ -147,6 +153,8 @@ def _made_by(
 ) -> dict[str, onnx.ValueInfoProto]:
     if node.op_type == "If":
         return _made_by_branches(model, node, infos)
+    if node.op_type == "Scan":
+        return _made_by_scan(model, node, infos)
     body = attributes(node)["body"]
     constant = {tensor.name: tensor for tensor in model.graph.initializer}
     carried = [entry.name for entry in body.input][2:]
@@ -172,6 +180,43 @@ def _made_by(
         for name, result in zip(node.output, results, strict=False)
         if name and result is not None
     }
+
+
+def _made_by_scan(
+    model: onnx.ModelProto, node: onnx.NodeProto, infos: Mapping[str, Given]
+) -> dict[str, onnx.ValueInfoProto]:
+    """The states keep their shapes; of the rest each round makes a part along an axis."""
+    given = attributes(node)
+    body, states = given["body"], len(node.input) - given["num_scan_inputs"]
+    outer = outer_names(body)
+    if any(name not in infos for name in (*node.input, *outer)):
+        return {}
+    length, shapes = None, {name: infos[name] for name in outer}
+    axes = given.get("scan_input_axes", [0] * given["num_scan_inputs"])
+    for place, (entry, source) in enumerate(zip(body.input, node.input, strict=False)):
+        known = infos[source]
+        if place >= states:
+            axis = axes[place - states] % len(known.shape)
+            length = known.shape[axis]
+            known = Given(known.elem_type, (*known.shape[:axis], *known.shape[axis + 1 :]))
+        shapes[entry.name] = known
+    constant = {tensor.name: tensor for tensor in model.graph.initializer if tensor.name in outer}
+    inner = as_model(body, model.opset_import, {k: v for k, v in shapes.items() if k not in constant})
+    inner.graph.initializer.extend(constant.values())
+    tell_loop_shapes(inner)
+    made = known_shapes(inner)
+    found = {}
+    behind = given.get("scan_output_axes", [0] * (len(node.output) - states))
+    for place, (name, output) in enumerate(zip(node.output, inner.graph.output, strict=False)):
+        end = made.get(output.name)
+        if not name or end is None:
+            continue
+        shape = list(end.shape)
+        if place >= states:
+            axis = behind[place - states]
+            shape.insert(axis if axis >= 0 else axis + len(shape) + 1, length)
+        found[name] = _open_info(name, Given(end.elem_type, tuple(shape)))
+    return found
 
 
 def _made_by_branches(
