@@ -291,7 +291,6 @@ NETWORKS = (
         17,
         (64, 96, 80),
         {"image": {2: "height", 3: "width"}},
-        no_int8="quantisation takes fixed sizes",
     ),
     Network(
         "centernet",
@@ -320,7 +319,6 @@ NETWORKS = (
         ("boxes",),
         "TorchScript",
         16,
-        no_int8="GridSample has no integer kernel",
     ),
     Network(
         "suppression",

@@ -34,6 +34,7 @@ class Network:
         classes: the axis of classes of the first output, None where it has none.
         no_int8: why it is not measured in int8, '' where it is.
         int8_limit: why its int8 form does not keep all bounds, '' where it does.
+        no_oracle: why the int8 form is not compared with that of TensorFlow's converter, '' where it is.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Network:
     classes: int | None = None
     no_int8: str = ""
     int8_limit: str = ""
+    no_oracle: str = ""
 
     def samples(self, count: int, seed: int) -> list[Sample]:
         """Samples of all sizes in turns; the same for the same seed."""

@@ -145,7 +145,6 @@ NETWORKS = (
         (64, 96, 80),
         {"line": {3: "width"}},
         classes=2,
-        no_int8="recurrence stays in floats",
     ),
     Network("svtr", "attention among columns", Svtr, _line, ("symbols",), classes=2),
     Network("text_detector", "two maps and a steep curve", TextDetector, image, ("text", "binary")),

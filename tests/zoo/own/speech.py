@@ -214,7 +214,6 @@ def _frames(random: Random, length: int) -> Sample:
     return {"frames": floats(random, 1, 20, length)}
 
 
-_RECURRENT = "recurrence stays in floats"
 NETWORKS = (
     Network(
         "streaming_gru",
@@ -224,7 +223,6 @@ NETWORKS = (
         ("scores", "next_state"),
         "TorchScript",
         17,
-        no_int8=_RECURRENT,
     ),
     Network(
         "voice_activity",
@@ -232,7 +230,6 @@ NETWORKS = (
         VoiceActivity,
         _sound_and_states,
         ("voice", "next_hidden", "next_cell"),
-        no_int8=_RECURRENT,
     ),
     Network(
         "cached_tcn",
@@ -241,7 +238,6 @@ NETWORKS = (
         draws({"frames": (1, 20, 16), "cache": (1, 16, 14)}),
         ("scores", "next_cache"),
         "dynamo, not optimised",
-        no_int8="several inputs",
     ),
     Network("conformer", "relative places, GLU", Conformer, draws({"frames": (1, 24, 20)}), ("features",)),
     Network(
@@ -263,7 +259,6 @@ NETWORKS = (
         ("estimated", "next_states"),
         "TorchScript",
         13,
-        no_int8=_RECURRENT,
     ),
     Network("vocoder", "up to sound by ConvTranspose", Vocoder, draws({"mel": (1, 20, 16)}), ("sound",)),
     Network(
@@ -274,7 +269,6 @@ NETWORKS = (
         ("scores", "next_hidden", "next_cell"),
         "TorchScript",
         11,
-        no_int8=_RECURRENT,
     ),
     Network(
         "speaker",
@@ -286,6 +280,5 @@ NETWORKS = (
         18,
         (40, 56, 25),
         {"frames": {2: "length"}},
-        no_int8="quantisation takes fixed sizes",
     ),
 )

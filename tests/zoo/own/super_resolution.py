@@ -109,7 +109,6 @@ NETWORKS = (
         11,
         (32, 48, 40),
         {"image": {2: "height", 3: "width"}},
-        no_int8="quantisation takes fixed sizes",
     ),
     Network("fsrcnn", "one ConvTranspose at the end", Transposed, image, sizes=(32,)),
     Network(

@@ -198,7 +198,6 @@ NETWORKS = (
         Recommender,
         _features,
         exporter="dynamo",
-        no_int8="several inputs, of whole numbers",
     ),
     Network(
         "forecast", "pieces of a series, its own scale", Forecast, _series, exporter="dynamo, not optimised"
