@@ -18,6 +18,7 @@ from edgepress.datasets.prepared import Split, load_calibration, save_split
 from edgepress.errors import DataError, TrainingError, UnsupportedModelError
 from edgepress.graph.batchnorm import fold_batchnorm
 from edgepress.graph.formats import to_float
+from edgepress.graph.normalise.normalise import normalise
 from edgepress.graph.view import copy, initializers, set_initializer
 from edgepress.graph.weights import kernels
 from tests.compressed import CLUSTERS, clustered, quantised
@@ -303,6 +304,29 @@ def test_outputs_of_sigmoid_and_tanh_keep_the_scales_that_tflite_wants(config):
     for name, scale, zero in (("sigmoid", 1 / 256, -128), ("tanh", 1 / 128, 0)):
         (found,) = [p for tensor, p in parameters.items() if tensor.startswith(name)]
         assert (found.scale, found.zero_point) == (scale, zero)
+
+
+@pytest.mark.parametrize("form", ["int8", "dynamic"])
+def test_a_loop_may_read_what_a_layer_outside_makes(form):
+    info, node = onnx.helper.make_tensor_value_info, onnx.helper.make_node
+    graph = Graph(2, 8, 8)
+    made = graph.add("Gemm", graph.add("Flatten", "input"), graph.weights(128, 6) / 1000)
+    bound = graph.constant(np.float32(3))
+    steps = [
+        node("Add", ["s", made], ["a"]),
+        node("Tanh", ["a"], ["s2"]),
+        node("ReduceSum", ["s2"], ["sum"], keepdims=0),
+        node("Less", ["sum", bound], ["going"]),
+    ]
+    carried = [info("i", 7, []), info("go", 9, []), info("s", 1, ["m", 6])]
+    body = onnx.helper.make_graph(steps, "body", carried, [info("going", 9, []), info("s2", 1, ["n", 6])])
+    looped = graph.add("Loop", np.array(30), np.array(True), graph.weights(1, 6), body=body)
+    graph.add("Gemm", looped, graph.weights(6, 5))
+    model = graph.model()
+    coded = quantise(normalise(copy(model)), FORMATS[form])
+    onnx.checker.check_model(coded)
+    inputs = TEST.inputs()[:4]
+    assert_close(run_onnx(coded, inputs), run_onnx(model, inputs), 0.05)
 
 
 def test_tanh_after_relu_before_flatten():

@@ -15,6 +15,7 @@ from edgepress.config.quant import Dynamic
 from edgepress.errors import UnsupportedModelError
 from edgepress.graph.batchnorm import fold_batchnorm
 from edgepress.graph.formats import number_format
+from edgepress.graph.normalise.structure import sort_nodes
 
 _FLOATS = ("Gather", "LSTM")
 """Codes of a table's rows would go into a product as they are, which no TFLite kernel takes, and TFLite has
@@ -37,6 +38,7 @@ def quantise(model: onnx.ModelProto, config: Dynamic, sources: Sources) -> onnx.
             source, target, per_channel=True, weight_type=QuantType.QInt8, nodes_to_exclude=floats
         )
         quantised = onnx.load(target)
+    sort_nodes(quantised)  # onnxruntime does not look at what loops and branches read
     if number_format(quantised) != "dynamic":
         raise UnsupportedModelError(
             "quant=dynamic: the network has no layer with constant weights of which ONNX Runtime makes "

@@ -25,6 +25,7 @@ from edgepress.compress.quantisation.unscaling import unscaled
 from edgepress.datasets.prepared import Array
 from edgepress.datasets.samples import Inputs, as_samples
 from edgepress.graph.input_scaling import Coded
+from edgepress.graph.normalise.structure import sort_nodes
 from edgepress.graph.view import initializers, producers
 from edgepress.graph.weights import kernels
 from edgepress.measure.entries import declared_entries
@@ -123,6 +124,7 @@ def write_qdq(
             extra_options=options,
         )
         quantised = onnx.load(target)
+    sort_nodes(quantised)  # onnxruntime does not look at what loops and branches read
     quantised = restore_clipping(quantised, model)
     _check_zero_points(quantised, shared)
     return quantised

@@ -148,6 +148,12 @@ def _refuse_ambiguous(model: onnx.ModelProto, inputs: list[str]) -> None:
         refuse(f"nothing makes the output {listed(missing)}")
 
 
+def sort_nodes(model: onnx.ModelProto) -> None:
+    """Put each node behind those that it, or a graph within it, reads from, in place."""
+    given = {tensor.name for tensor in model.graph.initializer} | {entry.name for entry in model.graph.input}
+    replace_nodes(model, _sorted(model, given))
+
+
 def _sorted(model: onnx.ModelProto, known: set[str]) -> list[onnx.NodeProto]:
     """The nodes, each after those that it reads from (Kahn's algorithm, stable)."""
     nodes = list(model.graph.node)
