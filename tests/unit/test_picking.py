@@ -269,6 +269,15 @@ def test_boxes_that_overlap_no_better_one(centre):
     check(f"{nodes} {detections}", feeds, "float z", **limits, least=np.array([0.1], np.float32), **reading)
 
 
+@pytest.mark.parametrize("overlap", [None, 0.0, 0.5])
+def test_boxes_that_overlap_by_just_the_threshold_are_kept(overlap):
+    boxes = np.array([[[0, 0, 2, 2], [0, 0, 2, 1], [5, 5, 6, 6], [0, 2, 2, 3]]], np.float32)
+    feeds = {"boxes": boxes, "scores": np.array([[[0.9, -0.2, 0.5, -0.7]]], np.float32)}
+    constants = {"most": np.array([4])} | ({} if overlap is None else {"overlap": np.float32(overlap)})
+    operands = ", ".join(["boxes", "scores", *constants])
+    check(f"y = NonMaxSuppression ({operands})", feeds, "int64 y", varies=False, **constants)
+
+
 def test_too_much_to_compare_is_refused():
     with pytest.raises(UnsupportedModelError, match="4000 parts of 1 elements"):
         check("y = Unique (x)", {"x": floats(4000)}, "float y")

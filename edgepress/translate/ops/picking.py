@@ -111,6 +111,8 @@ def plan_kept_boxes(node: Node, planner: Planner) -> None:
 
 
 _ALWAYS_BELOW = -3.0e38
+_NEXT, _LEAST = 1 + 2.0**-23, 2.0**-100
+"""TFLite leaves out boxes that overlap by the threshold, ONNX those that do by more."""
 
 
 def _non_max_suppression(s: Sketch) -> Term:
@@ -126,12 +128,13 @@ def _non_max_suppression(s: Sketch) -> Term:
         s.operand(index).reshape() if s.has(index) else s.constant(np.array(default, np.float32))
         for index, default in ((3, 0.0), (4, _ALWAYS_BELOW))
     )
+    above = (overlap * _NEXT).clip(_LEAST, 1.0)
     triples = []
     for sample in range(samples):
         own = boxes.cut(0, sample, sample + 1).reshape(count, 4)
         for kind in range(classes):
             score = scores.cut(0, sample, sample + 1).cut(1, kind, kind + 1).reshape(count)
-            kept = s.declared(s("KeptBoxes", own, score, most, overlap, least), (None,), "int64")
+            kept = s.declared(s("KeptBoxes", own, score, most, above, least), (None,), "int64")
             row = s(
                 "Pad", kept.unsqueeze(1), np.array([0, 2, 0, 0], np.int64), s.constant(np.array(0, np.int64))
             )
