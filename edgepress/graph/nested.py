@@ -3,7 +3,7 @@
 onnx infers the shapes within a branch or a body, but not of what a Loop makes: a body may change sizes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,9 +38,12 @@ class Given:
 
 
 def as_model(
-    graph: onnx.GraphProto, opsets: Sequence[onnx.OperatorSetIdProto], given: Mapping[str, Given]
+    graph: onnx.GraphProto,
+    opsets: Sequence[onnx.OperatorSetIdProto],
+    given: Mapping[str, Given],
+    held: Sequence[onnx.TensorProto] = (),
 ) -> onnx.ModelProto:
-    """A graph within a node as a model of its own, with these inputs.
+    """A graph within a node as a model of its own, with these inputs, and constants from around it.
 
     Each output is made by a node: one that is an input, a constant or another output by an Identity.
     """
@@ -48,7 +51,9 @@ def as_model(
     model.graph.name = graph.name or "inner"
     model.graph.node.extend(graph.node)
     model.graph.initializer.extend(graph.initializer)
-    model.graph.input.extend(each.info(name) for name, each in given.items())
+    model.graph.initializer.extend(held)
+    constant = {tensor.name for tensor in held}
+    model.graph.input.extend(each.info(name) for name, each in given.items() if name not in constant)
     made, taken = {name for node in graph.node for name in node.output}, set[str]()
     for place, output in enumerate(graph.output):
         name = output.name
@@ -110,7 +115,7 @@ def tell_loop_shapes(model: onnx.ModelProto) -> None:
 
 
 def _is_loop(node: onnx.NodeProto) -> bool:
-    return node.op_type == "Loop" and node.domain in ("", "ai.onnx")
+    return node.op_type in ("Loop", "Scan") and node.domain in ("", "ai.onnx")
 
 
 def _is_scan(node: onnx.NodeProto) -> bool:
@@ -162,7 +167,13 @@ def _made_by(
         return {}
     shapes = {name: infos[source] for name, source in zip(carried, node.input[2:], strict=False)}
     for _ in range(_ATTEMPTS):
-        inner = body_model(model, body, {**shapes, **{name: infos[name] for name in outer_names(body)}})
+        own = {
+            entry.name: Given(kind, tuple(dim.dim_value for dim in entry.type.tensor_type.shape.dim))
+            for entry, kind in zip(
+                body.input[:2], (onnx.TensorProto.INT64, onnx.TensorProto.BOOL), strict=False
+            )
+        }
+        inner = _within(model, body, infos, {**own, **shapes})
         made = known_shapes(inner)
         ends = [made.get(output.name) for output in inner.graph.output]
         if None in ends[: len(carried) + 1]:
@@ -225,10 +236,7 @@ def _made_by_branches(
     """The sizes in which both branches agree; others are open."""
     ends = []
     for graph in nested_graphs(node):
-        read = {name: infos[name] for name in outer_names(graph) if name in infos}
-        branch = as_model(graph, model.opset_import, read)
-        tell_loop_shapes(branch)
-        made = known_shapes(branch)
+        made = known_shapes(branch := _within(model, graph, infos, {}))
         ends.append([made.get(output.name) for output in branch.graph.output])
     found = {}
     for name, *each in zip(node.output, *ends, strict=False):
@@ -238,15 +246,57 @@ def _made_by_branches(
     return found
 
 
-def body_model(model: onnx.ModelProto, body: onnx.GraphProto, given: Mapping[str, Given]) -> onnx.ModelProto:
-    """The body of a Loop as a model of its own, for these shapes of what it carries and reads."""
-    own = {
-        entry.name: Given(kind, tuple(dim.dim_value for dim in entry.type.tensor_type.shape.dim))
-        for entry, kind in zip(body.input[:2], (onnx.TensorProto.INT64, onnx.TensorProto.BOOL), strict=False)
-    }
-    inner = as_model(body, model.opset_import, {**own, **given})
+def _made_by_scan(
+    model: onnx.ModelProto, node: onnx.NodeProto, infos: Mapping[str, Given]
+) -> dict[str, onnx.ValueInfoProto]:
+    """States keep their shapes; what is collected has an axis more, of the length of what is scanned."""
+    options, body = attributes(node), attributes(node)["body"]
+    if any(name not in infos for name in (*node.input, *outer_names(body))):
+        return {}
+    operands = [scanned(node, place, infos[name]) for place, name in enumerate(node.input)]
+    own = dict(zip((entry.name for entry in body.input), operands, strict=False))
+    made = known_shapes(inner := _within(model, body, infos, own))
+    states = len(node.input) - options["num_scan_inputs"]
+    whole, axes = infos[node.input[states]].shape, options.get("scan_input_axes", [0])
+    behind, found = options.get("scan_output_axes", []), dict[str, onnx.ValueInfoProto]()
+    for place, (name, end) in enumerate(zip(node.output, inner.graph.output, strict=False)):
+        shape = list(made[end.name].shape) if end.name in made else None
+        if shape is None or not name:
+            continue
+        if place >= states:
+            axis = behind[place - states] if place - states < len(behind) else 0
+            shape.insert(axis if axis >= 0 else len(shape) + 1 + axis, whole[axes[0]])
+        found[name] = _open_info(name, Given(made[end.name].elem_type, tuple(shape)))
+    return found
+
+
+def scanned(node: onnx.NodeProto, place: int, whole: Given) -> Given:
+    """What the body of a Scan takes of this operand: a state, or an element of an axis."""
+    options = attributes(node)
+    first = len(node.input) - options.get("num_scan_inputs", 0)
+    if place < first:
+        return whole
+    axes, kept = options.get("scan_input_axes", []), list(whole.shape)
+    axis = axes[place - first] if place - first < len(axes) else 0
+    if -len(kept) <= axis < len(kept):
+        del kept[axis]
+    return Given(whole.elem_type, tuple(kept))
+
+
+def _within(
+    model: onnx.ModelProto, graph: onnx.GraphProto, infos: Mapping[str, Given], own: Mapping[str, Given]
+) -> onnx.ModelProto:
+    """A graph within a node as a model, for these inputs of its own; shapes within it are told."""
+    names = outer_names(graph)
+    read = {name: infos[name] for name in names if name in infos}
+    inner = as_model(graph, model.opset_import, {**own, **read}, constants_of(model, names))
     tell_loop_shapes(inner)
     return inner
+
+
+def constants_of(model: onnx.ModelProto, names: Collection[str]) -> list[onnx.TensorProto]:
+    """The model's constants of these names."""
+    return [tensor for tensor in model.graph.initializer if tensor.name in names]
 
 
 def _kept(one: Given, other: Given) -> Given:

@@ -425,3 +425,39 @@ def test_operators_within_branches_mean_what_their_opset_meant():
     network = model([choice], [info("x", [1, 2, 5, 5]), info("c", [], BOOL)], [info("y")], opset=9)
     image = random(1, 2, 5, 5)
     assert_runs_alike(network, {"x": image, "c": True}, {"x": image, "c": False})
+
+
+def test_scan_within_which_nothing_is_declared():
+    """As functions of the standard have it: types and shapes follow, also from constants around it."""
+    nodes = [
+        NODE("Unsqueeze", ["e", "last"], ["column"]),
+        NODE("Mul", ["column", "s"], ["outer"]),
+        NODE("Add", ["s", "outer"], ["s2"]),
+        NODE("CastLike", ["half", "s2"], ["factor"]),
+        NODE("Mul", ["s2", "factor"], ["product"]),
+        NODE("Squeeze", ["product", "last"], ["o"]),
+    ]
+    bare = [onnx.ValueInfoProto(name=name) for name in ("s", "e", "s2", "o")]
+    rounds = within(nodes, bare[:2], bare[2:])
+    scan = NODE("Scan", ["s0", "x"], ["y", "z"], body=rounds, num_scan_inputs=1)
+    outer = [
+        scan,
+        NODE("Transpose", ["z"], ["turned"], perm=[1, 0]),
+        NODE("MatMul", ["turned", "w"], ["out"]),
+    ]
+    values = {
+        "s0": np.ones((3, 1), np.float32),
+        "last": np.array([1]),
+        "half": np.float64(0.5),
+        "w": random(20, 2),
+    }
+    network = model(outer, [info("x", [20, 3])], [info("y"), info("out")], values, opset=17)
+    assert_runs_alike(network, {"x": 0.1 * random(20, 3)})
+
+
+def test_scan_of_opset_8_is_refused():
+    rounds = within([NODE("Add", ["s", "e"], ["s2"])], [info("s", [3]), info("e", [3])], [info("s2", [3])])
+    scan = NODE("Scan", ["", "s0", "x"], ["y"], body=rounds, num_scan_inputs=1)
+    network = model([scan], [info("s0", [1, 3]), info("x", [1, 7, 3])], [info("y")], opset=8)
+    with pytest.raises(UnsupportedModelError, match="Scan of opset 8 has a batch of its own"):
+        normalise(network)

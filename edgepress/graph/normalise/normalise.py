@@ -11,6 +11,7 @@ from edgepress.graph.normalise.branches import fold_and_settle
 from edgepress.graph.normalise.expanding import expand_computed_clips, expand_group_norms, write_casts
 from edgepress.graph.normalise.files import read_onnx
 from edgepress.graph.normalise.fixing import Fixing, cut_outputs, fix_sizes, require_batch
+from edgepress.graph.normalise.limits import refuse
 from edgepress.graph.normalise.names import name_each_node_once
 from edgepress.graph.normalise.native import check, inferred, to_target_opset
 from edgepress.graph.normalise.pools import count_windows
@@ -23,6 +24,9 @@ from edgepress.graph.normalise.within import do_within
 from edgepress.graph.shapes import set_sizes
 from edgepress.graph.strangers import keep_declared
 from edgepress.graph.view import copy
+
+FIRST_SCAN_OPSET = 9
+"""Before, Scan had a batch."""
 
 
 def load_normalised(path: Path) -> onnx.ModelProto:
@@ -68,7 +72,6 @@ def normalise(
     fresh.graph.CopyFrom(model.graph)
     fresh.graph.ClearField("doc_string")
     compute_in_single(fresh, keep_types)
-    write_casts(fresh)
     given = opset(fresh)
     _write_anew(fresh, given)
     do_within(fresh, partial(_write_anew, given=given))
@@ -87,6 +90,9 @@ def normalise(
 
 def _write_anew(model: onnx.ModelProto, given: int) -> None:
     """What onnx's converter would lose, in the opset that the model came in."""
+    if given < FIRST_SCAN_OPSET and any(node.op_type == "Scan" for node in model.graph.node):
+        refuse("Scan of opset 8 has a batch of its own", "export the model in opset 9 or newer")
+    write_casts(model)
     expand_group_norms(model)
     write_anew(model, given)
 

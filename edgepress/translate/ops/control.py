@@ -157,8 +157,6 @@ def _limit(node: Node, planner: Planner, loop: Loop) -> int | Value | None:
 
 def plan_scan(node: Node, planner: Planner) -> None:
     """A round for each element of an axis of what is scanned."""
-    if planner.opset < 9:
-        raise unsupported(node, "Scan of opset 8 has a batch of its own; export with opset 9 or newer")
     a, body = node.attributes, node.attributes["body"]
     count = a["num_scan_inputs"]
     names = [entry.name for entry in body.input]
