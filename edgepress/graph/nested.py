@@ -99,7 +99,7 @@ def tell_loop_shapes(model: onnx.ModelProto) -> None:
 
     Likewise of what branches make that have loops in them, or give constants as they are.
     """
-    waiting = [n for n in model.graph.node if _is_loop(n) or _is_scan(n) or _is_hard_to_infer(n)]
+    waiting = [n for n in model.graph.node if _is_loop(n) or _is_hard_to_infer(n)]
     for _ in range(_PASSES if waiting else 0):
         infos = known_shapes(model)
         found = {name: info for node in waiting for name, info in _made_by(model, node, infos).items()}
@@ -115,13 +115,10 @@ def tell_loop_shapes(model: onnx.ModelProto) -> None:
 
 
 def _is_loop(node: onnx.NodeProto) -> bool:
-    return node.op_type in ("Loop", "Scan") and node.domain in ("", "ai.onnx")
-
-
-def _is_scan(node: onnx.NodeProto) -> bool:
-    """A Scan as of opset 9; onnx infers what it makes unless its body reads constants from around it."""
+    """A Loop, or a Scan as of opset 9."""
+    own = node.domain in ("", "ai.onnx")
     held = {attribute.name for attribute in node.attribute}
-    return node.op_type == "Scan" and node.domain in ("", "ai.onnx") and "directions" not in held
+    return own and (node.op_type == "Loop" or (node.op_type == "Scan" and "directions" not in held))
 
 
 def _is_hard_to_infer(node: onnx.NodeProto) -> bool:
@@ -193,43 +190,6 @@ def _made_by(
     }
 
 
-def _made_by_scan(
-    model: onnx.ModelProto, node: onnx.NodeProto, infos: Mapping[str, Given]
-) -> dict[str, onnx.ValueInfoProto]:
-    """The states keep their shapes; of the rest each round makes a part along an axis."""
-    given = attributes(node)
-    body, states = given["body"], len(node.input) - given["num_scan_inputs"]
-    outer = outer_names(body)
-    if any(name not in infos for name in (*node.input, *outer)):
-        return {}
-    length, shapes = None, {name: infos[name] for name in outer}
-    axes = given.get("scan_input_axes", [0] * given["num_scan_inputs"])
-    for place, (entry, source) in enumerate(zip(body.input, node.input, strict=False)):
-        known = infos[source]
-        if place >= states:
-            axis = axes[place - states] % len(known.shape)
-            length = known.shape[axis]
-            known = Given(known.elem_type, (*known.shape[:axis], *known.shape[axis + 1 :]))
-        shapes[entry.name] = known
-    constant = {tensor.name: tensor for tensor in model.graph.initializer if tensor.name in outer}
-    inner = as_model(body, model.opset_import, {k: v for k, v in shapes.items() if k not in constant})
-    inner.graph.initializer.extend(constant.values())
-    tell_loop_shapes(inner)
-    made = known_shapes(inner)
-    found = {}
-    behind = given.get("scan_output_axes", [0] * (len(node.output) - states))
-    for place, (name, output) in enumerate(zip(node.output, inner.graph.output, strict=False)):
-        end = made.get(output.name)
-        if not name or end is None:
-            continue
-        shape = list(end.shape)
-        if place >= states:
-            axis = behind[place - states]
-            shape.insert(axis if axis >= 0 else axis + len(shape) + 1, length)
-        found[name] = _open_info(name, Given(end.elem_type, tuple(shape)))
-    return found
-
-
 def _made_by_branches(
     model: onnx.ModelProto, node: onnx.NodeProto, infos: Mapping[str, Given]
 ) -> dict[str, onnx.ValueInfoProto]:
@@ -251,13 +211,14 @@ def _made_by_scan(
 ) -> dict[str, onnx.ValueInfoProto]:
     """States keep their shapes; what is collected has an axis more, of the length of what is scanned."""
     options, body = attributes(node), attributes(node)["body"]
-    if any(name not in infos for name in (*node.input, *outer_names(body))):
+    states = len(node.input) - options.get("num_scan_inputs", 0)
+    if states >= len(node.input) or any(name not in infos for name in (*node.input, *outer_names(body))):
         return {}
     operands = [scanned(node, place, infos[name]) for place, name in enumerate(node.input)]
     own = dict(zip((entry.name for entry in body.input), operands, strict=False))
     made = known_shapes(inner := _within(model, body, infos, own))
-    states = len(node.input) - options["num_scan_inputs"]
-    whole, axes = infos[node.input[states]].shape, options.get("scan_input_axes", [0])
+    whole, axis = infos[node.input[states]].shape, (options.get("scan_input_axes") or [0])[0]
+    length = whole[axis] if -len(whole) <= axis < len(whole) else None
     behind, found = options.get("scan_output_axes", []), dict[str, onnx.ValueInfoProto]()
     for place, (name, end) in enumerate(zip(node.output, inner.graph.output, strict=False)):
         shape = list(made[end.name].shape) if end.name in made else None
@@ -265,7 +226,7 @@ def _made_by_scan(
             continue
         if place >= states:
             axis = behind[place - states] if place - states < len(behind) else 0
-            shape.insert(axis if axis >= 0 else len(shape) + 1 + axis, whole[axes[0]])
+            shape.insert(axis if axis >= 0 else len(shape) + 1 + axis, length)
         found[name] = _open_info(name, Given(made[end.name].elem_type, tuple(shape)))
     return found
 
