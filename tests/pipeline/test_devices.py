@@ -96,10 +96,10 @@ def test_an_emulated_board_gives_the_same_numbers(ran: Project, emulated_board: 
     for pair in PAIRS:
         files = Pair(pair.runtime, ran.folder / pair.candidate, ran.folder / pair.baseline)
         ours, theirs = (device.measure(files, tmp_path / "x.npy") for device in (here, there))
-        assert (ours.candidate.outputs != ours.candidate.outputs[0]).any()
-        np.testing.assert_array_equal(theirs.candidate.outputs, ours.candidate.outputs)
-        difference = np.abs(theirs.baseline.outputs - ours.baseline.outputs).max()
-        assert difference <= 1e-5 * np.ptp(ours.baseline.outputs)
+        assert (ours.candidate.output != ours.candidate.output[0]).any()
+        np.testing.assert_array_equal(theirs.candidate.output, ours.candidate.output)
+        difference = np.abs(theirs.baseline.output - ours.baseline.output).max()
+        assert difference <= 1e-5 * np.ptp(ours.baseline.output)
 
 
 def test_layers_are_profiled_when_asked(project: Project) -> None:
