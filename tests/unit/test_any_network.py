@@ -30,13 +30,14 @@ from edgepress.datasets.splits import describe, save, split
 from edgepress.devices.base import Pair
 from edgepress.devices.linux import LinuxDevice
 from edgepress.devices.local import LocalHost
-from edgepress.devices.prediction import REFERENCE, predict
+from edgepress.devices.prediction import REFERENCE, XNNPACK, predict
 from edgepress.devices.tflm import TflmDevice
 from edgepress.errors import ConfigError, DataError, UnsupportedModelError
 from edgepress.graph.formats import number_format
 from edgepress.graph.imported.network import imported
 from edgepress.measure.agreement import agreement, agreement_metrics
 from edgepress.measure.inference import outputs_in_memory
+from edgepress.profiling.profile import profile
 from edgepress.report import evaluation
 from edgepress.standalone.convert import convert
 from edgepress.standalone.inputs import draw_inputs, load_inputs
@@ -473,3 +474,16 @@ def test_weights_of_branches_are_their_own_names() -> None:
     network = imported(model, RAW, (3, 2, 2), 0).model
     images = np.random.default_rng(0).normal(size=(4, 3, 2, 2)).astype(np.float32)
     np.testing.assert_array_equal(outputs_in_memory(network, images, 1).outputs["y"], -images)
+
+
+def test_models_of_several_inputs_and_of_open_sizes_are_profiled(tmp_path: Path) -> None:
+    model = parsed(
+        "image (float[n, 3, h, w] image, float[n, 1, 1, 1] gain) => (float[n, 4, h, w] y) "
+        "{ c = Conv <pads = [1, 1, 1, 1]> (image, kernel) y = Mul (c, gain) }",
+        kernel=np.random.default_rng(0).normal(size=(4, 3, 3, 3)),
+    )
+    onnx.save(model, tmp_path / "net.onnx")
+    convert(Request(tmp_path / "net.onnx", tmp_path / "net.tflite"), lambda _: None)
+    device = LinuxDevice(LocalHost(), XNNPACK, None)
+    found = profile(device, "tflite", [tmp_path / "net.tflite"], None, 10)
+    assert len(found.candidate.operators) >= 2
