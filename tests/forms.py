@@ -133,6 +133,12 @@ def resize_to(sizes: list[int], since: int = 11, **attributes: Any) -> Maker:
     return form
 
 
+def crop_and_resize(opset: int) -> Form | None:
+    roi = np.array([0, 0, 0.2, -0.3, 1, 1, 0.9, 1.4], np.float32)
+    options = {"coordinate_transformation_mode": "tf_crop_and_resize", "extrapolation_value": 2.0}
+    return Form([roi, np.array([1, 1, 1.5, 1.5], np.float32)], options) if opset >= 11 else None
+
+
 def upsample(*scales: float, shape: Any = IMAGE, mode: str = "nearest") -> Maker:
     def form(opset: int) -> Form:
         if opset >= 9:
@@ -560,19 +566,8 @@ FORMS: dict[str, list[Maker]] = {
             for policy in ("not_larger", "not_smaller")
             for mode in ("nearest", "linear")
         ),
-        *(
-            refused(resize([1, 1, 0.5, 0.6], since=18, mode=mode, antialias=1), "antialias")
-            for mode in ("linear", "cubic")
-        ),
-        refused(
-            resize(
-                [1, 1, 1.5, 1.5],
-                since=11,
-                coordinate_transformation_mode="tf_crop_and_resize",
-                extrapolation_value=2.0,
-            ),
-            "tf_crop_and_resize",
-        ),
+        *(resize([1, 1, 0.5, 0.6], since=18, mode=mode, antialias=1) for mode in ("linear", "cubic")),
+        crop_and_resize,
     ],
     "Selu": [plain(), plain(alpha=1.2, gamma=0.8)],
     "Shape": [plain(), plain(since=15, start=-3, end=3)],

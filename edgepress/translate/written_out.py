@@ -202,11 +202,10 @@ class Sketch:
         name = self.node.inputs[index]
         return tuple(self._fixed(size, f"its input {index} ({name})") for size in self.planner.shape(name))
 
-    def last_sizes(self, index: int, count: int) -> tuple[int, ...]:
-        """The last so many sizes of an operand, as `sizes`."""
+    def size(self, index: int, axis: int) -> int:
+        """One of the sizes of an operand, as `sizes`."""
         name = self.node.inputs[index]
-        sizes = self.planner.shape(name)[-count:]
-        return tuple(self._fixed(size, f"its input {index} ({name})") for size in sizes)
+        return self._fixed(self.planner.shape(name)[axis], f"its input {index} ({name})")
 
     def result_sizes(self, index: int = 0) -> tuple[int, ...]:
         """The shape of a result, as `sizes`."""

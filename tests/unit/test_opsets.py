@@ -10,7 +10,7 @@ from ai_edge_litert.interpreter import Interpreter
 from edgepress.errors import UnsupportedModelError
 from edgepress.graph.normalise.normalise import normalise
 from edgepress.graph.view import copy
-from edgepress.translate.ops import picking, scattering
+from edgepress.translate.ops import picking, sampling, scattering, unpooling
 from edgepress.translate.ops.table import PLANNERS
 from edgepress.translate.plan import Plan
 from edgepress.translate.planning import plan_graph
@@ -46,7 +46,9 @@ def schemas(op: str) -> Iterator[onnx.defs.OpSchema]:
             yield schema
 
 
-ELSEWHERE = {"If", "Loop", "Scan", "Range", "ConstantOfShape", *picking.PLANNERS, *scattering.PLANNERS}
+_PICKING = (picking, sampling, scattering)
+ELSEWHERE = {"If", "Loop", "Scan", "Range", "ConstantOfShape", *unpooling.PLANNERS} - {"MaxPool"}
+ELSEWHERE |= {op for family in _PICKING for op in family.PLANNERS}
 """Tested in `test_control_flow.py`, `test_open_sizes.py` and `test_picking.py`."""
 
 TAKEN = sorted(PLANNERS.keys() - ELSEWHERE)

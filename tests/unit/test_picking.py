@@ -281,3 +281,131 @@ def test_boxes_that_overlap_by_just_the_threshold_are_kept(overlap):
 def test_too_much_to_compare_is_refused():
     with pytest.raises(UnsupportedModelError, match="4000 parts of 1 elements"):
         check("y = Unique (x)", {"x": floats(4000)}, "float y")
+
+
+# Samples of images
+
+
+def sample_points(*shape: int) -> np.ndarray:
+    """From beyond one end to beyond the other; some where two elements are as near."""
+    points = RANDOM.uniform(-1.6, 1.6, shape).astype(np.float32)
+    points.flat[:3] = (0, -1, 1)
+    return points
+
+
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
+@pytest.mark.parametrize("corners", [0, 1])
+def test_an_image_at_the_places_of_a_grid(mode, padding, corners):
+    feeds = {"x": floats(2, 3, 4, 5), "grid": sample_points(2, 3, 6, 2)}
+    options = f'mode = "{mode}", padding_mode = "{padding}", align_corners = {corners}'
+    check(f"y = GridSample <{options}> (x, grid)", feeds, "float y", 16)
+
+
+@pytest.mark.parametrize("mode", ["linear", "nearest"])
+def test_a_volume_at_the_places_of_a_grid(mode):
+    feeds = {"x": floats(1, 2, 3, 4, 5), "grid": sample_points(1, 2, 3, 4, 3)}
+    check(f'y = GridSample <mode = "{mode}"> (x, grid)', feeds, "float y", 20)
+
+
+@pytest.mark.parametrize("corners", [0, 1])
+@pytest.mark.parametrize("size", [[2, 3, 4, 5], [1, 2, 3, 4, 2]])
+def test_a_grid_of_a_turned_image(size, corners):
+    feeds = {"theta": floats(size[0], len(size) - 2, len(size) - 1)}
+    nodes = f"y = AffineGrid <align_corners = {corners}> (theta, size)"
+    check(nodes, feeds, "float y", 20, size=np.array(size))
+
+
+@pytest.mark.parametrize("mode", ["avg", "max"])
+@pytest.mark.parametrize("opset", [11, 16])
+def test_samples_of_regions(mode, opset):
+    regions = np.array([[0, 0, 7, 5], [2, 1, 9, 8], [-3, 2, 4, 3.5], [1, 1, 1.2, 1.1]], np.float32)
+    feeds = {"x": floats(2, 3, 6, 8), "regions": regions, "of": np.array([0, 1, 1, 0])}
+    options = f'mode = "{mode}", output_height = 3, output_width = 2, sampling_ratio = 2, spatial_scale = 0.8'
+    check(f"y = RoiAlign <{options}> (x, regions, of)", feeds, "float y", opset)
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+def test_the_largest_of_regions(samples):
+    regions = np.array([[0, 0, 0, 7, 5], [samples - 1, 2, 1, 6, 4], [0, 3, 3, 9, 9]], np.float32)
+    feeds = {"x": floats(samples, 3, 6, 8), "regions": regions}
+    check("y = MaxRoiPool <pooled_shape = [2, 3], spatial_scale = 0.9> (x, regions)", feeds, "float y")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "",
+        "pads = [1, 0, 1, 0], strides = [2, 1], dilations = [1, 2]",
+        "group = 2, offset_group = 2",
+    ],
+)
+@pytest.mark.parametrize("whole", [False, True])
+def test_kernels_that_read_anywhere(options, whole):
+    groups, parts = (2 if "group = 2" in options else 1,) * 2
+    height, width = (3, 4) if "pads" in options else (4, 5)
+    feeds = {"x": floats(2, 4, 5, 6), "w": floats(6, 4 // groups, 2, 2)}
+    feeds["offset"] = floats(2, parts * 8, height, width)
+    if whole:
+        feeds["b"], feeds["mask"] = floats(6), floats(2, parts * 4, height, width)
+    check(f"y = DeformConv {options and f'<{options}>'} ({', '.join(feeds)})", feeds, "float y", 19)
+
+
+# Windows
+
+
+@pytest.mark.parametrize("options", ["", "strides = [2, 1], pads = [1, 0, 1, 2], dilations = [1, 2]"])
+def test_windows_put_back(options):
+    windows = 12 if not options else 3 * 4
+    feeds = {"x": floats(2, 3 * 4, windows)}
+    constants = {"image": np.array([4, 5] if not options else [5, 4]), "block": np.array([2, 2])}
+    check(f"y = Col2Im {options and f'<{options}>'} (x, image, block)", feeds, "float y", 18, **constants)
+
+
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [
+        ((2, 3, 6, 6), "kernel_shape = [2, 2], strides = [2, 2]"),
+        ((1, 2, 5, 7), "kernel_shape = [3, 2], pads = [1, 0, 1, 1], strides = [2, 1]"),
+        ((1, 2, 5, 7), "kernel_shape = [3, 2], storage_order = 1"),
+        ((1, 2, 9), "kernel_shape = [3], dilations = [2]"),
+        ((1, 2, 5, 6), 'kernel_shape = [2, 2], auto_pad = "SAME_LOWER", strides = [2, 2]'),
+    ],
+)
+def test_maxima_and_their_places(shape, options):
+    check(f"y, at = MaxPool <{options}> (x)", {"x": floats(*shape)}, "float y, int64 at")
+
+
+def test_maxima_put_back():
+    shape = "kernel_shape = [2, 2], strides = [2, 2]"
+    nodes = f"p, at = MaxPool <{shape}> (x) y = MaxUnpool <{shape}> (p, at)"
+    check(nodes, {"x": floats(1, 3, 6, 8)}, "float y")
+
+
+@pytest.mark.parametrize("axes", [None, [1, -1]])
+def test_the_middle_of_each_axis(axes):
+    options = "" if axes is None else f"<axes = {axes}>"
+    size = np.array([3, 6, 2, 9] if axes is None else [7, 3])
+    model = {"x": floats(2, 4, 5, 6)}
+    check(f"y = CenterCropPad {options} (x, size)", model, "float y", 18, size=size)
+
+
+@pytest.mark.parametrize("mode", ["linear", "cubic"])
+@pytest.mark.parametrize("outside", [0, 1])
+def test_an_image_made_smaller_smoothly(mode, outside):
+    options = f'mode = "{mode}", antialias = 1, exclude_outside = {outside if mode == "cubic" else 0}'
+    nodes = f"y = Resize <{options}> (x, , , size)"
+    check(nodes, {"x": floats(1, 3, 9, 11)}, "float y", 18, size=np.array([1, 3, 4, 5]))
+    check(nodes, {"x": floats(1, 3, 9, 11)}, "float y", 18, size=np.array([1, 3, 5, 14]))
+
+
+@pytest.mark.parametrize("mode", ["linear", "nearest"])
+def test_a_part_of_an_image_resized(mode):
+    options = (
+        f'mode = "{mode}", coordinate_transformation_mode = "tf_crop_and_resize", extrapolation_value = 7.0'
+    )
+    constants = {
+        "roi": np.array([0, 0, 0.3, -0.2, 1, 1, 1.2, 0.7], np.float32),
+        "size": np.array([1, 3, 5, 4]),
+    }
+    check(f"y = Resize <{options}> (x, roi, , size)", {"x": floats(1, 3, 6, 8)}, "float y", 17, **constants)

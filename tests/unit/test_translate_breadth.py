@@ -264,14 +264,6 @@ def test_upsample():
     assert_faces_agree(single("Upsample", np.array([1, 1, 2, 3], np.float32), opset=9))
 
 
-def test_resize_with_antialias_is_refused():
-    model = single(
-        "Resize", None, np.array([1, 1, 0.5, 0.5], np.float32), opset=18, mode="linear", antialias=1
-    )
-    with pytest.raises(UnsupportedModelError, match="antialias has no translation"):
-        make_plan(model)
-
-
 def test_batch_normalisation_with_parameters_as_constant_nodes_is_folded():
     graph = Graph(4, 5, 6)
     convolved = graph.add("Conv", "input", random(5, 4, 1, 1))

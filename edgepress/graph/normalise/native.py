@@ -189,6 +189,8 @@ def _written_as_target(light: onnx.ModelProto) -> tuple[onnx.ModelProto | None, 
     """The model in the target opset, or None and why not."""
     ways = [version_converter.convert_version, restamped][: 2 if opset(light) > TARGET_OPSET else 1]
     why = ""
+    if opset(light) > TARGET_OPSET and any(node.op_type in _OTHERWISE_BEFORE for node in light.graph.node):
+        return None, "it holds an operator that means something else there"
     for way in ways:
         try:
             changed: onnx.ModelProto = way(light, TARGET_OPSET)
@@ -201,6 +203,10 @@ def _written_as_target(light: onnx.ModelProto) -> tuple[onnx.ModelProto | None, 
         else:
             return changed, ""
     return None, why
+
+
+_OTHERWISE_BEFORE = ("RoiAlign",)
+"""What computes something else in older opsets, which onnx's version converter overlooks."""
 
 
 def _refuse_new_types(light: onnx.ModelProto, changed: onnx.ModelProto) -> None:

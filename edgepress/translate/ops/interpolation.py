@@ -9,6 +9,7 @@ from edgepress.translate.plan import Array
 _MODES = ("nearest", "linear", "cubic")
 _COORDINATES = (
     "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric",
+    "tf_crop_and_resize",
 )  # fmt: skip
 _NATIVE = ((False, True), (False, False), (True, False))
 Span = tuple[int, int, float]
@@ -25,6 +26,8 @@ class Sampling:
     cubic: float
     inside_only: bool
     antialias: bool
+    span: tuple[float, float] = (0.0, 1.0)
+    """Which part of the axis is taken, as shares of its length; of tf_crop_and_resize alone."""
 
     def refusal(self) -> str | None:
         """Why this is not translated, if so."""
@@ -32,7 +35,7 @@ class Sampling:
             return f"mode {self.mode!r}; expected {', '.join(_MODES)}"
         if self.coordinates not in _COORDINATES:
             return f"coordinate mode {self.coordinates!r}; expected {', '.join(_COORDINATES)}"
-        return "antialias has no translation" if self.antialias else None
+        return None
 
     def refusal_of(self, size: int, scale: float) -> str | None:
         """Why this scale of an axis is not translated, if so."""
@@ -49,6 +52,8 @@ class Sampling:
 
         Of several it is the one of the same formula, which also holds for other sizes.
         """
+        if self.coordinates == "tf_crop_and_resize" or (self.antialias and any(s < 1 for *_, s in spans)):
+            return None
         own = {"asymmetric": (False, False), "align_corners": (True, False)}.get(
             self.coordinates, (False, True)
         )
@@ -87,6 +92,11 @@ def coordinates(sampling: Sampling, size: int, wanted: int, scale: float) -> Arr
     if sampling.coordinates == "align_corners":
         length = scale * size
         return x * (0 if length == 1 else (size - 1) / (length - 1))
+    if sampling.coordinates == "tf_crop_and_resize":
+        (start, end), last = sampling.span, size - 1
+        if wanted == 1:
+            return np.full_like(x, 0.5 * (start + end) * last)
+        return start * last + x * ((end - start) * last / (wanted - 1))
     if sampling.coordinates == "pytorch_half_pixel" and scale * size <= 1:
         return np.full_like(x, -0.5)
     centred: Array = (x + 0.5) / scale - 0.5
@@ -109,14 +119,44 @@ def nearest(sampling: Sampling, size: int, wanted: int, scale: float) -> Array:
 
 
 def weighted(sampling: Sampling, size: int, wanted: int, scale: float) -> tuple[Array, Array]:
-    """Indices and weights (2 or 4, wanted) of the old samples that make up each new one."""
+    """Indices and weights, each (taps, wanted), of the old samples that make up each new one."""
     x = coordinates(sampling, size, wanted, scale)
+    if sampling.antialias and scale < 1:
+        return _smooth(sampling, x, size, scale)
     base = np.floor(x)
     ratio = x - base
     if sampling.mode == "linear":
         offsets, weights = np.arange(2), np.stack([1 - ratio, ratio])
     else:
         offsets, weights = np.arange(-1, 3), _cubic(ratio, sampling.cubic)
+    places = base[None] + offsets[:, None]
+    if sampling.inside_only:
+        weights = np.where((places >= 0) & (places < size), weights, 0)
+        weights = weights / weights.sum(axis=0)
+    return np.clip(places, 0, size - 1).astype(np.int64), weights
+
+
+def outside(sampling: Sampling, size: int, wanted: int, scale: float) -> Array:
+    """Which new samples lie beyond the old ones."""
+    x = coordinates(sampling, size, wanted, scale)
+    return np.asarray((x < 0) | (x > size - 1))
+
+
+def _smooth(sampling: Sampling, x: Array, size: int, scale: float) -> tuple[Array, Array]:
+    """Of a filter that is as much wider as the image gets smaller (ONNX's reference of Resize)."""
+    reach = 1 if sampling.mode == "linear" else 2
+    start = int(np.floor(-reach / scale) + 1)
+    offsets = np.arange(start, 2 - start)
+    base = np.ceil(x) - 1
+    far = np.abs(offsets[:, None] - (x - base)[None]) * scale
+    a = sampling.cubic
+    if sampling.mode == "linear":
+        weights = np.clip(1 - far, 0, 1)
+    else:
+        near = ((a + 2) * far - (a + 3)) * far * far + 1
+        rest = np.where(far < 2, ((a * far - 5 * a) * far + 8 * a) * far - 4 * a, 0)
+        weights = np.where(far <= 1, near, rest)
+    weights = weights / weights.sum(axis=0)
     places = base[None] + offsets[:, None]
     if sampling.inside_only:
         weights = np.where((places >= 0) & (places < size), weights, 0)

@@ -7,7 +7,7 @@ import numpy as np
 
 from edgepress.translate.layout import channels_last
 from edgepress.translate.ops.broadcast import ranked
-from edgepress.translate.ops.interpolation import Sampling, nearest, weighted
+from edgepress.translate.ops.interpolation import Sampling, nearest, outside, weighted
 from edgepress.translate.ops.selection import gathered
 from edgepress.translate.plan import Weight
 from edgepress.translate.planner import Node, OpPlanner, Planner, Value, unsupported
@@ -17,6 +17,9 @@ def plan_resize(node: Node, planner: Planner) -> None:
     """By TFLite's kernels where they take the same samples, else axis by axis."""
     value = ranked(node, planner, planner.value(node.inputs[0]))
     sampling = _sampling(node, planner)
+    if sampling.coordinates == "tf_crop_and_resize":
+        _plan_crop(node, planner, value, sampling)
+        return
     scales = _scales(node, planner, value, sampling)
     if _plan_native(node, planner, value, scales, sampling):
         return
@@ -29,6 +32,36 @@ def plan_resize(node: Node, planner: Planner) -> None:
         else:
             value = _interpolated(node, planner, value, axis, weighted(sampling, size, wanted, scale))
     planner.emit(node, "identity", (value,), value.layout, minimum=value.minimum)
+
+
+def _plan_crop(node: Node, planner: Planner, value: Value, sampling: Sampling) -> None:
+    """A part of each axis, resized; what lies beyond the axis is a given number."""
+    rank, a = len(value.shape), node.attributes
+    axes = [axis % rank for axis in a.get("axes", range(rank))]
+    spans = planner.constant(node, 1).values.reshape(2, -1).tolist()
+    kept = np.ones([1] * rank, np.float32)
+    for axis, start, end in zip(axes, *spans, strict=True):
+        size, wanted = (planner.shape(name)[axis] for name in (node.inputs[0], node.outputs[0]))
+        if (start, end) == (0, 1) and size == wanted:
+            continue
+        if size is None or wanted is None:
+            raise unsupported(node, f"it resizes axis {axis}, whose size is open")
+        given = (replace(sampling, span=(start, end)), size, wanted, wanted / size)
+        beyond = outside(*given)
+        kept = kept * (~beyond).reshape([-1 if i == axis else 1 for i in range(rank)])
+        if sampling.mode == "nearest":
+            value = gathered(node, planner, value, axis, nearest(*given), f"sampled{axis}")
+        else:
+            value = _interpolated(node, planner, value, axis, weighted(*given))
+    value = replace(value, shape=planner.shape(node.outputs[0]))
+    mask, fill = planner.literal(kept), planner.literal((1 - kept) * a.get("extrapolation_value", 0.0))
+    for op, constant in (("mul", mask), ("add", fill)):
+        weight = {
+            "operand": planner.operand_weight(planner.literal(constant.values.astype(np.float32)), value)
+        }
+        if not kept.all():
+            value = planner.emit_helper(node, op, (value,), op, value, weight, constant_first=False)
+    planner.emit(node, "identity", (value,), value.layout)
 
 
 def _sampling(node: Node, planner: Planner) -> Sampling:

@@ -153,7 +153,7 @@ def _compared(s: Sketch, rows: Term, count: int, width: int) -> tuple[Term, Term
 
 def _trilu(s: Sketch) -> Term:
     """What lies above or below a diagonal of the last two axes; the rest becomes 0."""
-    (rows, columns), x = s.last_sizes(0, 2), s.operand(0)
+    rows, columns, x = s.size(0, -2), s.size(0, -1), s.operand(0)
     ahead = np.arange(columns)[None] - np.arange(rows)[:, None]
     upper = bool(s.attribute("upper", 1))
     if s.has(1) and s.known(1) is None:

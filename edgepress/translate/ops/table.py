@@ -15,10 +15,12 @@ from edgepress.translate.ops import (
     recurrent,
     reduction,
     resampling,
+    sampling,
     scattering,
     selection,
     shape,
     sizes,
+    unpooling,
 )
 from edgepress.translate.planner import OpPlanner
 
@@ -34,6 +36,8 @@ _FAMILIES = (
     pooling,
     shape,
     sizes,
+    unpooling,
+    sampling,
     scattering,
     selection,
     picking,
