@@ -7,6 +7,7 @@ import onnx
 from onnx import TensorProto
 
 from edgepress.graph.aside import LARGE
+from edgepress.graph.classical_shapes import tell_classical_shapes
 from edgepress.graph.nested import tell_loop_shapes
 from edgepress.graph.strangers import forget_outputs
 
@@ -71,6 +72,7 @@ def inferred_infos(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
     """Type and shape of each tensor but the constants, as far as onnx can tell."""
     light, heavy = without_weights(model)
     tell_loop_shapes(light)
+    tell_classical_shapes(light)
     graph = onnx.shape_inference.infer_shapes(light, data_prop=True).graph
     constants = {tensor.name for tensor in heavy}
     infos = [*graph.input, *graph.value_info, *graph.output]

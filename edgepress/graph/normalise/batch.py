@@ -45,6 +45,20 @@ def check_inputs(model: onnx.ModelProto) -> None:
             refuse(f"input {entry.name!r} has the shape {sizes}, which holds nothing")
 
 
+def check_maps(model: onnx.ModelProto) -> None:
+    """Refuse scikit-learn's maps from labels to probabilities.
+
+    Raises:
+        UnsupportedModelError: a node gives some, in one line.
+    """
+    for node in model.graph.node:
+        if node.op_type == "ZipMap":
+            refuse(
+                f"node {node.name or node.output[0]!r} (ZipMap) gives maps, and no file here has such",
+                "convert with skl2onnx's options={'zipmap': False}",
+            )
+
+
 def name_open_sizes(model: onnx.ModelProto) -> None:
     """Give each open size of the inputs a name, in place; that of the batch is `BATCH`."""
     for entry in model.graph.input:

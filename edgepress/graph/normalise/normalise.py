@@ -6,7 +6,13 @@ from pathlib import Path
 
 import onnx
 
-from edgepress.graph.normalise.batch import check_inputs, free_batch, name_open_sizes, settle_outputs
+from edgepress.graph.normalise.batch import (
+    check_inputs,
+    check_maps,
+    free_batch,
+    name_open_sizes,
+    settle_outputs,
+)
 from edgepress.graph.normalise.branches import fold_and_settle
 from edgepress.graph.normalise.expanding import expand_computed_clips, expand_group_norms, write_casts
 from edgepress.graph.normalise.files import read_onnx
@@ -61,6 +67,7 @@ def normalise(
     chosen = fixing or Fixing()
     tidy_structure(model)
     cut_outputs(model, chosen.outputs)
+    check_maps(model)
     write_as_pairs(model)
     name_open_sizes(model)
     fix_sizes(model, chosen)

@@ -3,6 +3,7 @@
 from edgepress.translate.ops import (
     along,
     broadcast,
+    classical,
     control,
     convolution,
     deconvolution,
@@ -37,6 +38,7 @@ _FAMILIES = (
     shape,
     sizes,
     unpooling,
+    classical,
     sampling,
     scattering,
     selection,

@@ -1,0 +1,161 @@
+"""Ensembles of trees: all trees are walked down at once, a level with each step."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgepress.translate.ops.scoring import labelled, named, transformed
+from edgepress.translate.plan import Array
+from edgepress.translate.written_out import Sketch, Term
+
+_COMPARED = {
+    "BRANCH_LEQ": "LessOrEqual",
+    "BRANCH_LT": "Less",
+    "BRANCH_GTE": "GreaterOrEqual",
+    "BRANCH_GT": "Greater",
+    "BRANCH_EQ": "Equal",
+    "BRANCH_NEQ": "Equal",
+}
+
+
+@dataclass(frozen=True)
+class Forest:
+    """For each node of all trees its feature, threshold and children; a leaf is its own child."""
+
+    features: Array
+    thresholds: Array
+    yes: Array
+    no: Array
+    modes: list[str]
+    absent: Array
+    roots: Array
+    numbers: dict[tuple[int, int], int]
+
+    @property
+    def depth(self) -> int:
+        """The number of steps that reach every leaf."""
+        level, places = 0, self.roots
+        while (self.yes[places] != places).any():
+            level, places = level + 1, np.unique(np.concatenate([self.yes[places], self.no[places]]))
+        return level
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def forest_of(s: Sketch) -> Forest:
+    """As the node's attributes have it."""
+    trees, own = s.attribute("nodes_treeids"), s.attribute("nodes_nodeids")
+    numbers = {key: number for number, key in enumerate(zip(trees, own, strict=True))}
+    modes = [_text(mode) for mode in s.attribute("nodes_modes")]
+    if unknown := set(modes) - {*_COMPARED, "LEAF"}:
+        raise s.refuse(f"its nodes are of the kind {unknown.pop()}; expected {', '.join(_COMPARED)}")
+    yes, no = (
+        np.array(
+            [
+                number if mode == "LEAF" else numbers[tree, child]
+                for number, (tree, child, mode) in enumerate(
+                    zip(trees, s.attribute(name), modes, strict=True)
+                )
+            ]
+        )
+        for name in ("nodes_truenodeids", "nodes_falsenodeids")
+    )
+    inner = np.array([mode != "LEAF" for mode in modes])
+    children = {*yes[inner].tolist(), *no[inner].tolist()}
+    roots = np.array([number for number in range(len(modes)) if number not in children])
+    absent = np.array(s.attribute("nodes_missing_value_tracks_true") or [0] * len(modes))
+    features = np.array(s.attribute("nodes_featureids"))
+    thresholds = np.array(s.attribute("nodes_values"), np.float32)
+    return Forest(features, thresholds, yes, no, modes, absent, roots, numbers)
+
+
+def leaves(s: Sketch, forest: Forest) -> Term:
+    """(samples, trees): the number of the node at which each tree ends."""
+    samples, width = s.sizes(0)
+    x = s.operand(0).cast("float32").reshape(-1)
+    first = s.constant((np.arange(samples, dtype=np.int32) * width)[:, None])
+    place = s.constant(np.broadcast_to(forest.roots.astype(np.int32), (samples, len(forest.roots))))
+    feature, yes, no = (
+        s.constant(each.astype(np.int32)) for each in (forest.features, forest.yes, forest.no)
+    )
+    threshold = s.constant(forest.thresholds)
+    for _ in range(forest.depth):
+        value = x.take(feature.take(place) + first)
+        goes = _decided(s, forest, value, threshold.take(place), place)
+        place = s.where(goes, yes.take(place), no.take(place))
+    return place
+
+
+def _decided(s: Sketch, forest: Forest, value: Term, threshold: Term, place: Term) -> Term:
+    modes = list(dict.fromkeys(mode for mode in forest.modes if mode != "LEAF"))
+    goes: Term | None = None
+    for mode in modes:
+        own = s(_COMPARED[mode], value, threshold)
+        own = s("Not", own) if mode == "BRANCH_NEQ" else own
+        if goes is not None:
+            of = s.constant(np.array([each == mode for each in forest.modes])).take(place)
+            own = s.where(of, own, goes)
+        goes = own
+    assert goes is not None
+    if forest.absent.any():
+        told = s.constant(forest.absent.astype(bool)).take(place)
+        goes = s("Or", goes, s("Not", value.equals(value)) & told)
+    return goes
+
+
+def _weights(s: Sketch, forest: Forest, kind: str, count: int) -> Array:
+    """(nodes, classes or targets)."""
+    table = np.zeros((len(forest.modes), count), np.float32)
+    names = [s.attribute(f"{kind}_{part}") for part in ("treeids", "nodeids", "ids", "weights")]
+    for tree, node, place, weight in zip(*names, strict=True):
+        table[forest.numbers[tree, node], place] += np.float32(weight)
+    return table
+
+
+def _base(s: Sketch) -> Array:
+    return np.array(s.attribute("base_values", [0.0]), np.float32)
+
+
+def _regressor(s: Sketch) -> Term:
+    forest, count = forest_of(s), s.attribute("n_targets", 1)
+    each = s.constant(_weights(s, forest, "target", count)).take(leaves(s, forest))
+    kind = _text(s.attribute("aggregate_function", "SUM"))
+    if kind in ("MIN", "MAX"):
+        made = each.reduce(f"Reduce{kind.capitalize()}", 1)
+    else:
+        made = each.sum(1)
+        made = made / float(len(forest.roots)) if kind == "AVERAGE" else made
+    return transformed(s, made + s.constant(_base(s).reshape(1, -1)))
+
+
+def _classifier(s: Sketch) -> list[Term]:
+    forest = forest_of(s)
+    names = (s.attribute(f"classlabels_{kind}") for kind in ("int64s", "strings"))
+    count, used = len(next(filter(None, names))), sorted(set(s.attribute("class_ids")))
+    each = s.constant(_weights(s, forest, "class", count)).take(leaves(s, forest))
+    if count == 2 and len(used) == 1:
+        return _of_two(s, each.take(np.array(used), 2).sum(1))
+    base = _base(s)
+    scores = each.sum(1) + s.constant(base.reshape(1, -1)) if base.any() else each.sum(1)
+    return [labelled(s, scores), transformed(s, scores)]
+
+
+def _of_two(s: Sketch, score: Term) -> list[Term]:
+    """One score (N, 1) for two classes: the second's share where no weight is below 0, else its lead."""
+    base = _base(s)
+    score = score + float(base[-1]) if base.any() else score
+    share = min(s.attribute("class_weights")) >= 0
+    place = (score > (0.5 if share else 0.0)).cast("int32").reshape(-1)
+    if share:
+        return [named(s, place), s.concat([1.0 - score, score], 1)]
+    return [named(s, place), transformed(s, s.concat([-score, score], 1))]
+
+
+TREES: dict[str, Callable[[Sketch], Any]] = {
+    "TreeEnsembleClassifier": _classifier,
+    "TreeEnsembleRegressor": _regressor,
+}
