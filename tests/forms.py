@@ -356,12 +356,13 @@ FORMS: dict[str, list[Maker]] = {
     "Det": [on((2, 3, 3)), on((4, 4, 2, 2))],
     "Hardmax": [plain(), plain(axis=1), plain(axis=2)],
     "IsInf": [plain(detect_negative=0), plain(detect_positive=0)],
-    "LRN": [plain(size=3), plain(size=2, alpha=0.1, beta=0.5, bias=2.0)],
+    "LRN": [plain(size=3), plain(size=5, alpha=0.1, beta=0.5, bias=2.0)],
     "LpPool": [
         plain(kernel_shape=[2, 2]),
         plain(kernel_shape=[3, 3], p=1, strides=[2, 2], pads=[1, 1, 1, 1]),
         plain(kernel_shape=[3, 2], p=3, auto_pad="SAME_UPPER"),
         plain(kernel_shape=[2, 2], dilations=[2, 2], since=19),
+        refused(plain(kernel_shape=[2, 2], dilations=[2, 2], since=18, until=18), "from opset 19 on"),
         plain(kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1, since=18),
     ],
     "Mod": [
@@ -372,7 +373,31 @@ FORMS: dict[str, list[Maker]] = {
     "Celu": [plain(alpha=2.0)],
     "Clip": [clip(-1.0, 0.5), clip(-0.2, None), clip(None, 0.3), clip(None, None)],
     "Concat": [plain(axis=1), plain(axis=3), plain(axis=-1, since=11), plain(axis=-3, since=11)],
+    "ConvInteger": [
+        plain((9 * floats(5, 4, 3, 3)).astype(np.int8), np.uint8(3), kernel_shape=[3, 3], pads=[1, 0, 1, 0]),
+        plain((9 * floats(4, 2, 2, 2)).astype(np.int8), np.uint8(3), np.int8(1), group=2, strides=[2, 2]),
+        plain((9 * floats(5, 4, 2, 2)).astype(np.int8), dilations=[2, 2], auto_pad="VALID"),
+    ],
+    "MatMulInteger": [
+        plain((9 * floats(6, 5)).astype(np.int8), np.uint8(3), np.int8(1)),
+        plain((9 * floats(6, 5)).astype(np.int8), np.uint8(3), np.arange(5, dtype=np.int8)),
+    ],
+    "DFT": [
+        on((2, 6, 1), axis=1, until=19),
+        on((2, 6, 2), axis=1, inverse=1, until=19),
+        on((2, 5, 4, 1), np.int64(6), axis=1, onesided=1, until=19),
+        on((2, 5, 4, 1), None, np.int64(1), since=20),
+        on((2, 5, 4, 2), None, np.int64(2), since=20, inverse=1),
+        on((2, 5, 4, 1), np.int64(8), np.int64(1), since=20, onesided=1),
+    ],
+    "STFT": [
+        on((1, 32), np.int64(8), floats(16), np.int64(16)),
+        on((1, 30, 1), np.int64(6), None, np.int64(12), onesided=0),
+    ],
     "Conv": [
+        on((1, 4, 3, 5, 6), floats(6, 4, 2, 3, 2), floats(6), pads=[0, 1, 1, 1, 1, 0]),
+        on((1, 4, 3, 5, 6), floats(6, 2, 2, 3, 2), floats(6), group=2, strides=[1, 2, 2]),
+        on((1, 4, 3, 6, 6), floats(6, 4, 2, 2, 3), dilations=[1, 2, 2]),
         plain(floats(8, 4, 3, 3), floats(8), kernel_shape=[3, 3]),
         plain(floats(8, 2, 2, 3), floats(8), group=2, strides=[2, 1], pads=[0, 1, 1, 2]),
         plain(floats(8, 1, 2, 2), group=4, dilations=[2, 3]),
@@ -383,6 +408,9 @@ FORMS: dict[str, list[Maker]] = {
         on(SEQUENCE, floats(3, 4, 3), floats(3), strides=[2], pads=[2, 1]),
     ],
     "ConvTranspose": [
+        on((1, 3, 2, 3, 4), floats(3, 2, 2, 2, 3), floats(2), strides=[2, 2, 1], pads=[0, 1, 0, 1, 0, 0]),
+        on((1, 4, 3, 3, 2), floats(4, 2, 3, 2, 2), group=2, strides=[3, 1, 2], output_padding=[1, 0, 1]),
+        on((1, 2, 3, 3, 2), floats(2, 2, 2, 2, 2), dilations=[1, 2, 1], output_shape=[4, 5, 2]),
         plain(floats(4, 3, 2, 2), floats(3), strides=[2, 2], kernel_shape=[2, 2]),
         plain(
             floats(4, 3, 3, 3), floats(6), strides=[2, 2], pads=[1, 1, 1, 1], output_padding=[1, 1], group=2
@@ -621,7 +649,8 @@ UNARY = {
     "IsNaN": "Log",
 }
 """What gives an operator the numbers that it is defined for."""
-COUNTED = ("BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor")
+SHORT = ("BitShift", "ConvInteger", "MatMulInteger")
+COUNTED = ("ConvInteger", "MatMulInteger", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor")
 LOGICAL = ("And", "Or", "Xor", "Not", "Equal", "Where")
 RECURRENT = ("GRU", "LSTM", "RNN")
 WHOLE = ("QuantizeLinear", "DequantizeLinear")
@@ -669,7 +698,7 @@ def _before(op: str, constants: dict[str, np.ndarray]) -> tuple[list[onnx.NodePr
         return nodes, {"Not": ["p"], "Where": ["p", "x", "high"]}.get(op, ["p", "q"])
     if op in COUNTED:
         constants |= {"ten": np.float32(10)}
-        kind = TensorProto.UINT8 if op == "BitShift" else TensorProto.INT32
+        kind = TensorProto.UINT8 if op in SHORT else TensorProto.INT32
         return [
             first,
             make("Abs", ["x"], ["size"]),

@@ -17,6 +17,7 @@ from edgepress.graph.view import (
     copy,
     initializers,
     operands,
+    producers,
     remove_unused_initializers,
     replace_nodes,
     set_initializer,
@@ -156,7 +157,8 @@ def _between(model: onnx.ModelProto, source: str, target: str, low: float, high:
 def _drop_activation_quantisation(model: onnx.ModelProto) -> None:
     """Leave out what makes codes of activations and numbers of codes; 16 bits still clip to their range."""
     constants, renamed, wide = initializers(model), dict[str, str](), _wide_codes(model)
-    kept = []
+    kept, makers = [], producers(model)
+    quantised = {n.name or n.output[0] for n in model.graph.node if _is_of_codes(n, makers)}
     for node in model.graph.node:
         rename_reads(node, renamed)
         quantises = node.op_type == "QuantizeLinear" and node.input[0] not in constants
@@ -164,12 +166,22 @@ def _drop_activation_quantisation(model: onnx.ModelProto) -> None:
             renamed[node.output[0]] = node.input[0]
         if quantises and wide(node):
             kept.append(_clipped_to_codes(model, node, constants))
-        elif quantises or (node.op_type == "DequantizeLinear" and node.input[0] not in constants):
+        elif quantises or (node.name or node.output[0]) in quantised:
             renamed[node.output[0]] = node.input[0]
         else:
             kept.append(node)
     replace_nodes(model, kept)
     _keep_output_names(model, renamed)
+
+
+def _is_of_codes(node: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto]) -> bool:
+    """Whether it dequantises what a quantisation made, perhaps moved since; no other integers."""
+    if node.op_type != "DequantizeLinear":
+        return False
+    maker = makers.get(node.input[0])
+    while maker is not None and maker.op_type not in ("QuantizeLinear", "DynamicQuantizeLinear"):
+        maker = makers.get(maker.input[0]) if maker.op_type != "Cast" and maker.input else None
+    return maker is not None
 
 
 def _clipped_to_codes(

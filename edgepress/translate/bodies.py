@@ -11,7 +11,7 @@ from onnx import defs, inliner
 
 from edgepress.graph.constants import fold_constants
 from edgepress.graph.shapes import inferred_infos, without_weights
-from edgepress.graph.view import attributes, replace_nodes
+from edgepress.graph.view import replace_nodes
 from edgepress.translate.written.body import Body
 from edgepress.translate.written.table import BODIES, SPECIAL
 
@@ -26,7 +26,8 @@ def write_out(model: onnx.ModelProto, planned: Collection[str], stay: Collection
     Its sizes have to be fixed, but for the batch; `stay` is as `fold_constants` has it.
     """
     for _ in range(_ROUNDS):
-        strange = [node for node in model.graph.node if _name(node) not in planned or _is_special(node)]
+        constants = {tensor.name: tensor for tensor in model.graph.initializer}
+        strange = [n for n in model.graph.node if _name(n) not in planned or _is_special(n, constants)]
         if own := [node for node in strange if _name(node) in BODIES]:
             _by_own(model, {node.output[0] for node in own})
         elif found := {node.output[0] for node in strange if _schema(model, node)[0] is not None}:
@@ -40,9 +41,9 @@ def _name(node: onnx.NodeProto) -> str:
     return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
 
 
-def _is_special(node: onnx.NodeProto) -> bool:
+def _is_special(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> bool:
     special = SPECIAL.get(_name(node))
-    return special is not None and special(attributes(node))
+    return special is not None and special(node, constants)
 
 
 def _by_own(model: onnx.ModelProto, made: Collection[str]) -> None:

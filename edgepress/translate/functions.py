@@ -117,11 +117,28 @@ def _looped(course: Course, fed: Tensor, states: Any, rows: bool) -> tuple[Tenso
     return tf.reverse(made, turn), tuple(each[-1] for each in ends)
 
 
+def _conv_3d(step: Step, inputs: list[Tensor]) -> Tensor:
+    """TensorFlow has no dilations of volumes on a CPU: the holes are zeros."""
+    a, kernel = step.attributes, step.weights["kernel"].values
+    spans = [(k - 1) * d + 1 for k, d in zip(kernel.shape, a["dilations"], strict=False)]
+    wide = np.zeros((*spans, *kernel.shape[3:]), kernel.dtype)
+    wide[tuple(slice(None, None, d) for d in a["dilations"])] = kernel
+    return _biased(step, tf.nn.conv3d(inputs[0], constant(wide), (1, *a["strides"], 1), a["padding"]))
+
+
+def _conv_by(step: Step, inputs: list[Tensor]) -> Tensor:
+    """The kernel is an operand, (O, kH, kW, I)."""
+    a, kernel = step.attributes, tf.transpose(inputs[1], (1, 2, 3, 0))
+    return tf.nn.conv2d(inputs[0], kernel, a["strides"], a["padding"], dilations=a["dilations"])
+
+
 OPERATIONS: Mapping[str, Operation] = {
     "conv": _conv,
     "depthwise_conv": _depthwise_conv,
     "conv_transpose": _conv_transpose,
     "dense": _dense,
+    "conv_3d": _conv_3d,
+    "conv_by": _conv_by,
     "batch_norm": _batch_norm,
     "if": _if,
     "while": _while,

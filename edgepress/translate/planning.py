@@ -76,8 +76,12 @@ def _entry(planner: Planner, name: str, orders: Mapping[str, Order]) -> Entry:
     shape = planner.shape(name)
     layout = Layout(orders[name]) if name in orders else channels_last(len(shape))
     planner.values[name] = Value(name, shape, layout)
-    stored = tuple(shape[axis] if axis == 0 else int(shape[axis] or 1) for axis in layout.order)
+    stored = tuple(shape[axis] if axis == 0 else _size(shape[axis]) for axis in layout.order)
     return Entry(name, stored, layout.order, np.dtype(planner.dtype(name)).name)
+
+
+def _size(size: int | None) -> int:
+    return 1 if size is None else size
 
 
 def _output(planner: Planner, name: str) -> Value:

@@ -113,7 +113,7 @@ def beside_oracle(case: Case) -> str:
 
 
 def result(case: Case, converter: str) -> tuple[str, str | None]:
-    """The way in which a case is right, and None; else the first way, and what went wrong.
+    """The way in which a case is right, and None; else the last way, and what went wrong.
 
     An operand that a converter cannot take computed may be a constant, as `Case.ways` has them.
     """
@@ -123,7 +123,7 @@ def result(case: Case, converter: str) -> tuple[str, str | None]:
         if why is None:
             return way, None
         told.append((way, why))
-    return told[0]
+    return told[-1]
 
 
 def failure(case: Case, converter: str) -> str | None:

@@ -24,6 +24,7 @@ NEWEST = 27
 UNSAID = {
     "BatchNormalization": {"momentum", "spatial"},
     "Cast": {"saturate", "round_mode"},
+    "CastLike": {"round_mode"},
     "Gemm": {"transA"},
     "GRU": {"activation_alpha", "activation_beta", "activations", "clip", "layout"},
     "GroupNormalization": {"stash_type"},
@@ -51,8 +52,7 @@ ELSEWHERE = {"If", "Loop", "Scan", "Range", "ConstantOfShape", *unpooling.PLANNE
 ELSEWHERE |= {op for family in _PICKING for op in family.PLANNERS}
 """Tested in `test_control_flow.py`, `test_open_sizes.py` and `test_picking.py`."""
 
-TAKEN = sorted(PLANNERS.keys() - ELSEWHERE)
-OPERATORS = sorted({*PLANNERS, *BODIES})
+TAKEN = sorted({*PLANNERS, *BODIES} - ELSEWHERE)
 CASES = [(op, max(7, schema.since_version)) for op in TAKEN for schema in schemas(op)]
 
 
@@ -175,3 +175,32 @@ def test_what_a_file_declares_of_the_size_of_a_pool_need_not_be_what_onnx_infers
         model.graph.output[0].type.tensor_type.shape.dim.add().dim_value = size
     assert expected.shape == (1, 4, 2, 2)
     assert difference(run_unoptimised(normalise(model), values), expected) < 1e-5
+
+
+NUMBERS = (
+    "Abs", "Acos", "Acosh", "ArgMax", "ArgMin", "Asin", "Asinh", "Atan", "Atanh", "BitCast", "BitShift",
+    "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "Conv", "ConvInteger", "ConvTranspose", "Cos",
+    "Cosh", "CumProd", "CumSum", "DFT", "Det", "Einsum", "Hardmax", "IsInf", "IsNaN", "LRN", "LpPool",
+    "MatMulInteger", "Mod", "Neg", "Round", "STFT", "Sign", "Sin", "Sinh", "Tan",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("op", NUMBERS)
+def test_the_file_of_an_operator_computes_what_onnx_runtime_does(op):
+    """Which kernels LiteRT has, of which types, only a run of them shows."""
+    tensorflow()
+    from edgepress.convert.nhwc import convert
+
+    opset = max(opset for each, opset in CASES if each == op)
+    for form in forms(op, opset):
+        model, values = network(op, opset, form), inputs(form)
+        expected = run_unoptimised(copy(model), values)
+        content = bytes(convert(normalise(model), False, values, {"input": tuple(range(values.ndim))}))
+        runner = Interpreter(model_content=content, num_threads=1)
+        runner.resize_tensor_input(runner.get_input_details()[0]["index"], values.shape)
+        runner.allocate_tensors()
+        runner.set_tensor(runner.get_input_details()[0]["index"], values)
+        runner.invoke()
+        actual = runner.get_tensor(runner.get_output_details()[0]["index"])
+        actual = np.moveaxis(actual, -1, 1) if actual.ndim == 4 else actual
+        assert difference(actual, expected) < 1e-5, form

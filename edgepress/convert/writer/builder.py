@@ -174,6 +174,14 @@ class Builder:
         shape = np.broadcast_shapes(x.shape, *(tensor.shape for tensor in chosen))
         return self.add("SELECT_V2", [positive, *chosen], shape, x.dtype)
 
+    def select(self, condition: Tensor, x: Operand, y: Operand) -> Tensor:
+        """x where the condition holds, else y, one of which is a tensor."""
+        like = x if isinstance(x, Tensor) else y
+        assert isinstance(like, Tensor)
+        x, y = self.like(x, like), self.like(y, like)
+        shape = np.broadcast_shapes(condition.shape, x.shape, y.shape)
+        return self.add("SELECT_V2", [condition, x, y], shape, like.dtype)
+
     def cast(self, x: Tensor, dtype: str) -> Tensor:
         """To another number type; any number but 0 is true."""
         if x.dtype == dtype:

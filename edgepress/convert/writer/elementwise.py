@@ -8,7 +8,7 @@ import numpy as np
 
 from edgepress.convert.writer.graph import Tensor, codes_of_one
 from edgepress.convert.writer.lowering import Lowering, Rule, on_grid
-from edgepress.convert.writer.numbers import whole_quotient
+from edgepress.convert.writer.numbers import power, whole_quotient
 from edgepress.convert.writer.words import in_words, pair
 from edgepress.translate.plan import Step
 
@@ -95,6 +95,8 @@ def _pow(low: Lowering, step: Step) -> Tensor:
     base, exponent = (build.constant(each) for each in pair(low, step))
     if not base.dtype.startswith("float") and exponent.dtype.startswith("float"):
         return build.cast(build.binary("POW", build.cast(base, exponent.dtype), exponent), base.dtype)
+    if base.dtype == "int64":
+        return power(build, base, exponent)
     return build.binary("POW", base, build.cast(exponent, base.dtype))
 
 

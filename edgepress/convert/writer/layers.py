@@ -221,7 +221,31 @@ def _batch_norm(low: Lowering, step: Step) -> Tensor:
     return low.build.plus(scaled, shift.astype(np.float32))
 
 
+def _conv_3d(low: Lowering, step: Step) -> Tensor:
+    """In numbers: CONV_3D has no codes."""
+    x, kernel, a = low.number(step.inputs[0]), step.weights["kernel"].values, step.attributes
+    sizes = []
+    for size, k, s, d in zip(x.shape[1:4], kernel.shape, a["strides"], a["dilations"], strict=False):
+        sizes.append(-(-size // s) if a["padding"] == "SAME" else (size - (k - 1) * d - 1) // s + 1)
+    options: dict[str, Any] = {"padding": a["padding"]}
+    for axis, s, d in zip("dhw", a["strides"], a["dilations"], strict=True):
+        options |= {f"stride_{axis}": s, f"dilation_{axis}_factor": d}
+    bias = step.weights["bias"].values if "bias" in step.weights else np.zeros(kernel.shape[4], np.float32)
+    operands = [x, low.build.constant(kernel), low.build.constant(bias)]
+    return low.build.add("CONV_3D", operands, (x.shape[0], *sizes, kernel.shape[4]), **options)
+
+
+def _conv_by(low: Lowering, step: Step) -> Tensor:
+    """By a kernel that is computed, in numbers."""
+    x, kernel = low.numbers(step)
+    sizes, options = _window(step, x.shape[1:3], kernel.shape[1:3])
+    bias = low.build.constant(np.zeros(kernel.shape[0], np.float32))
+    return low.build.add("CONV_2D", [x, kernel, bias], (x.shape[0], *sizes, kernel.shape[0]), **options)
+
+
 RULES = {
+    "conv_3d": Rule(_conv_3d),
+    "conv_by": Rule(_conv_by),
     "conv": _rule(_conv),
     "depthwise_conv": _rule(_depthwise_conv),
     "conv_transpose": _rule(_conv_transpose),

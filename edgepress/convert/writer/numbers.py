@@ -83,7 +83,7 @@ def _and(build: Builder, x: Operand, y: Operand) -> Tensor:
     """The one kernel of bits that takes int64; it does not broadcast."""
     x, y = build.constant(x), build.constant(y)
     shape = np.broadcast_shapes(x.shape, y.shape)
-    return build.binary("STABLEHLO_AND", build.broadcast(x, shape), build.broadcast(y, shape))
+    return build.add("STABLEHLO_AND", [build.broadcast(each, shape) for each in (x, y)], shape, x.dtype)
 
 
 def _xor(build: Builder, x: Tensor, y: Tensor) -> Tensor:
@@ -109,19 +109,73 @@ def _not(low: Lowering, step: Step) -> Tensor:
     return build.binary("BITWISE_XOR", x, ones)
 
 
-def _shift_left(low: Lowering, step: Step) -> Tensor:
-    """STABLEHLO_SHIFT_LEFT has signed integers of up to 32 bits, and does not broadcast."""
-    build = low.build
+_BITS = {"int8": 8, "uint8": 8, "int16": 16, "uint16": 16, "int32": 32, "uint32": 32, "int64": 64}
+
+
+def _shift(low: Lowering, step: Step) -> Tensor:
+    """By fewer places than there are bits; else only the sign is left, of a shift to the right."""
+    build, left = low.build, step.op == "shift_left"
     x, y = (build.constant(each) for each in pair(low, step))
-    small, wide = x.dtype, {"uint8": "int32", "uint16": "int32"}.get(x.dtype, x.dtype)
-    shape = np.broadcast_shapes(x.shape, y.shape)
+    shape, dtype = np.broadcast_shapes(x.shape, y.shape), x.dtype
     x, y = (build.broadcast(each, shape) for each in (x, y))
-    if small == "uint32":
-        x, y = (build.add("BITCAST", [each], shape, "int32") for each in (x, y))
-        made = build.binary("STABLEHLO_SHIFT_LEFT", x, y)
-        return build.add("BITCAST", [made], shape, small)
-    made = build.binary("STABLEHLO_SHIFT_LEFT", build.cast(x, wide), build.cast(y, wide))
-    return build.cast(made, small)
+    most = _BITS[dtype] - 1
+    if y.values is not None and y.values.size and y.values.min() >= 0 and y.values.max() <= most:
+        return (_to_the_left if left else _to_the_right)(build, x, y)
+    places = build.cast(y, "int64" if dtype == "uint32" else dtype if dtype == "int64" else "int32")
+    fits = build.add(
+        "LOGICAL_AND",
+        [
+            build.binary("GREATER_EQUAL", places, 0, dtype="bool"),
+            build.binary("LESS_EQUAL", places, most, dtype="bool"),
+        ],
+        shape,
+        "bool",
+    )
+    signed = not left and not dtype.startswith("u")
+    within = build.select(fits, places, np.array(most))
+    made = (_to_the_left if left else _to_the_right)(build, x, build.cast(within, dtype))
+    return made if signed else build.select(fits, made, np.array(0))
+
+
+def _to_the_left(build: Builder, x: Tensor, y: Tensor) -> Tensor:
+    """STABLEHLO_SHIFT_LEFT has signed integers of up to 32 bits, and does not broadcast."""
+    if x.dtype == "int64":
+        return build.times(x, power(build, build.constant(np.array(2)), y))
+    if x.dtype == "uint32":
+        x, y = (build.add("BITCAST", [each], each.shape, "int32") for each in (x, y))
+        made = build.add("STABLEHLO_SHIFT_LEFT", [x, y], x.shape, "int32")
+        return build.add("BITCAST", [made], x.shape, "uint32")
+    wide = {"uint8": "int32", "uint16": "int32"}.get(x.dtype, x.dtype)
+    made = build.add("STABLEHLO_SHIFT_LEFT", [build.cast(x, wide), build.cast(y, wide)], x.shape, wide)
+    return build.cast(made, x.dtype)
+
+
+def _to_the_right(build: Builder, x: Tensor, y: Tensor) -> Tensor:
+    """RIGHT_SHIFT has no int64, where it is the quotient towards minus infinity; by 63 places, the sign."""
+    if x.dtype != "int64":
+        return build.binary("RIGHT_SHIFT", x, y)
+    divisor = power(build, build.constant(np.array(2)), build.binary("MINIMUM", y, 62))
+    quotient = whole_quotient(build, build.minus(x, build.binary("FLOOR_MOD", x, divisor)), divisor)
+    last = build.binary("EQUAL", y, 63, dtype="bool")
+    negative = build.cast(build.binary("LESS", x, 0, dtype="bool"), "int64")
+    return build.select(last, build.minus(np.array(0), negative), quotient)
+
+
+def power(build: Builder, base: Tensor, exponent: Tensor) -> Tensor:
+    """Of int64, of which POW has none: by squares, for each bit of the exponent."""
+    rest, total = build.cast(exponent, "int32"), None
+    for place in range(_BITS_OF_EXPONENT):
+        bit = build.cast(build.binary("FLOOR_MOD", rest, 2), base.dtype)
+        factor = build.plus(build.times(bit, build.minus(base, 1)), 1)
+        total = factor if total is None else build.times(total, factor)
+        if place + 1 < _BITS_OF_EXPONENT:
+            rest, base = build.binary("FLOOR_DIV", rest, 2), build.times(base, base)
+    assert total is not None
+    return total
+
+
+_BITS_OF_EXPONENT = 6
+"""A larger power than the 63rd is 0, 1, −1 or does not fit."""
 
 
 def _bit_cast(low: Lowering, step: Step) -> Tensor:
@@ -179,8 +233,8 @@ RULES = {
     "bitwiseor": Rule(_bits(_or)),
     "bitwisexor": Rule(_bits(_xor)),
     "bitwise_not": Rule(_not),
-    "shift_left": Rule(_shift_left),
-    "shift_right": Rule(_bits(lambda build, x, y: build.binary("RIGHT_SHIFT", x, y))),
+    "shift_left": Rule(_shift),
+    "shift_right": Rule(_shift),
     "bit_cast": Rule(_bit_cast),
     "arg_max": Rule(_arg("ARG_MAX", "REDUCE_MAX")),
     "arg_min": Rule(_arg("ARG_MIN", "REDUCE_MIN")),

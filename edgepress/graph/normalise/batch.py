@@ -28,21 +28,20 @@ _OF_OTHERS = re.compile(
 
 
 def check_inputs(model: onnx.ModelProto) -> None:
-    """Refuse what is no tensor of numbers or of truth values, and sizes of 0.
+    """Refuse what is no tensor of numbers or of truth values.
 
     Raises:
         UnsupportedModelError: an input is, in one line.
     """
     for entry in model.graph.input:
-        sizes, kind = check_shape(entry), entry.type.tensor_type.elem_type
+        check_shape(entry)
+        kind = entry.type.tensor_type.elem_type
         if kind not in _TAKEN:
             names = {number: name for name, number in TensorProto.DataType.items()}
             refuse(
                 f"input {entry.name!r} is {names.get(kind, kind)}; expected numbers or truth values",
                 "export it with tensors of float32 or integers",
             )
-        if 0 in sizes:
-            refuse(f"input {entry.name!r} has the shape {sizes}, which holds nothing")
 
 
 def check_maps(model: onnx.ModelProto) -> None:

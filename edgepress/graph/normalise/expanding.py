@@ -2,6 +2,7 @@
 
 import numpy as np
 import onnx
+import onnx.parser
 from onnx import helper
 
 from edgepress.graph.normalise.limits import refuse
@@ -25,6 +26,58 @@ def write_casts(model: onnx.ModelProto) -> None:
             cast = helper.make_node("Cast", node.input[:1], node.output, node.name, to=kind)
             cast.attribute.extend(kept)
             node.CopyFrom(cast)
+
+
+def write_default_axes(model: onnx.ModelProto) -> None:
+    """Give each MeanVarianceNormalization its axes, in place: without, onnx infers no shape for it."""
+    for node in model.graph.node:
+        if node.op_type == "MeanVarianceNormalization" and "axes" not in attributes(node):
+            node.attribute.append(helper.make_attribute("axes", [0, 2, 3]))
+
+
+def expand_given_codes(model: onnx.ModelProto) -> None:
+    """Write out, in place, each DynamicQuantizeLinear whose codes the network gives."""
+    ends, nodes = {output.name for output in model.graph.output}, list[onnx.NodeProto]()
+    for node in model.graph.node:
+        given = node.op_type == "DynamicQuantizeLinear" and ends.intersection(node.output)
+        nodes.extend(_dynamic_codes(node) if given else [node])
+    if len(nodes) > len(model.graph.node):
+        replace_nodes(model, nodes)
+
+
+_DYNAMIC_CODES = """
+    zero_ = Constant <value = float {0.0}> ()
+    most_ = Constant <value = float {255.0}> ()
+    high_ = ReduceMax <keepdims = 0> (x)
+    low_ = ReduceMin <keepdims = 0> (x)
+    above_ = Max (high_, zero_)
+    below_ = Min (low_, zero_)
+    range_ = Sub (above_, below_)
+    scale = Div (range_, most_)
+    negative_ = Neg (below_)
+    place_ = Div (negative_, scale)
+    round_ = Round (place_)
+    within_ = Clip (round_, zero_, most_)
+    zero = Cast <to = 2> (within_)
+    parts_ = Div (x, scale)
+    whole_ = Round (parts_)
+    moved_ = Add (whole_, within_)
+    kept_ = Clip (moved_, zero_, most_)
+    codes = Cast <to = 2> (kept_)
+"""
+"""As the standard's words have it: 8 bits without a sign for the range of x, with 0 in it."""
+
+
+def _dynamic_codes(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    text = f"body (float x) => (uint8 codes, float scale, uint8 zero) {{{_DYNAMIC_CODES}}}"
+    made = onnx.parser.parse_graph(text)
+    outputs = dict(zip(("codes", "scale", "zero"), node.output, strict=False))
+    names = {"x": node.input[0], **{key: name for key, name in outputs.items() if name}}
+    for each in made.node:
+        each.name = node.name
+        each.input[:] = [names.get(name, f"{node.output[0]}.{name}") for name in each.input]
+        each.output[:] = [names.get(name, f"{node.output[0]}.{name}") for name in each.output]
+    return list(made.node)
 
 
 def expand_computed_clips(model: onnx.ModelProto) -> None:

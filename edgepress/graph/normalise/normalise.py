@@ -14,7 +14,13 @@ from edgepress.graph.normalise.batch import (
     settle_outputs,
 )
 from edgepress.graph.normalise.branches import fold_and_settle
-from edgepress.graph.normalise.expanding import expand_computed_clips, expand_group_norms, write_casts
+from edgepress.graph.normalise.expanding import (
+    expand_computed_clips,
+    expand_given_codes,
+    expand_group_norms,
+    write_casts,
+    write_default_axes,
+)
 from edgepress.graph.normalise.files import read_onnx
 from edgepress.graph.normalise.fixing import Fixing, cut_outputs, fix_sizes, require_batch
 from edgepress.graph.normalise.limits import refuse
@@ -79,6 +85,8 @@ def normalise(
     fresh.graph.CopyFrom(model.graph)
     fresh.graph.ClearField("doc_string")
     compute_in_single(fresh, keep_types)
+    write_default_axes(fresh)
+    expand_given_codes(fresh)
     given = opset(fresh)
     _write_anew(fresh, given)
     do_within(fresh, partial(_write_anew, given=given))

@@ -15,7 +15,8 @@ def write_anew(model: onnx.ModelProto, opset: int) -> None:
     """Prepare a model of this opset, in place, for the version converter.
 
     A Pad that repeats its border loses the value that it does not read (up to opset 10). A
-    BatchNormalization with statistics of each element becomes a product and a sum (up to opset 8).
+    BatchNormalization with statistics of each element becomes a product and a sum (up to opset 8). A Hardmax
+    counts all axes from its own on as one (up to opset 12).
 
     Raises:
         UnsupportedModelError: such statistics are computed, or a BatchNormalization is in training mode.
@@ -29,6 +30,8 @@ def write_anew(model: onnx.ModelProto, opset: int) -> None:
             _drop(node, "value")
         if node.op_type == "BatchNormalization" and given.get("spatial", 1) == 0:
             nodes.extend(_of_elements(model, node))
+        elif node.op_type == "Hardmax" and opset < 13:
+            nodes.extend(_of_rows(node))
         else:
             nodes.append(node)
     replace_nodes(model, nodes)
@@ -36,6 +39,20 @@ def write_anew(model: onnx.ModelProto, opset: int) -> None:
 
 def _title(node: onnx.NodeProto) -> str:
     return f"node {node.name or node.output[0]!r} ({node.op_type})"
+
+
+def _of_rows(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    (x,), output = node.input, node.output[0]
+    return [
+        helper.make_node("Shape", [x], [f"{output}.sizes"], f"{node.name}.sizes"),
+        helper.make_node("Flatten", [x], [f"{output}.flat"], f"{node.name}.flat", axis=_axis(node)),
+        helper.make_node("Hardmax", [f"{output}.flat"], [f"{output}.rows"], node.name, axis=1),
+        helper.make_node("Reshape", [f"{output}.rows", f"{output}.sizes"], [output], f"{node.name}.shaped"),
+    ]
+
+
+def _axis(node: onnx.NodeProto) -> int:
+    return int(attributes(node).get("axis", 1))
 
 
 def _of_elements(model: onnx.ModelProto, node: onnx.NodeProto) -> list[onnx.NodeProto]:

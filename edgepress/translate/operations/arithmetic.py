@@ -52,6 +52,20 @@ def _fmod(left: Tensor, right: Tensor) -> Tensor:
     return tf.sign(left) * tf.math.floormod(tf.abs(left), tf.abs(right))
 
 
+def _shifted(shift: Callable[[Tensor, Tensor], Tensor], right: bool) -> Callable[[Tensor, Tensor], Tensor]:
+    """By fewer places than there are bits; else only the sign is left, of a shift to the right."""
+
+    def apply(value: Tensor, places: Tensor) -> Tensor:
+        most = value.dtype.size * 8 - 1
+        fits = tf.logical_and(places >= 0, places <= tf.constant(most, places.dtype))
+        within = tf.where(fits, places, tf.constant(most, places.dtype))
+        made = shift(value, within)
+        sign = right and not value.dtype.is_unsigned
+        return made if sign else tf.where(fits, made, tf.zeros_like(made))
+
+    return apply
+
+
 OPERATIONS: Table = {
     "add": in_words(binary(tf.add)),
     "sub": in_words(binary(tf.subtract)),
@@ -63,8 +77,8 @@ OPERATIONS: Table = {
     "bitwiseand": binary(tf.bitwise.bitwise_and),
     "bitwiseor": binary(tf.bitwise.bitwise_or),
     "bitwisexor": binary(tf.bitwise.bitwise_xor),
-    "shift_left": in_words(binary(tf.bitwise.left_shift)),
-    "shift_right": binary(tf.bitwise.right_shift),
+    "shift_left": binary(_shifted(tf.bitwise.left_shift, False)),
+    "shift_right": binary(_shifted(tf.bitwise.right_shift, True)),
     "max": in_words(binary(tf.maximum)),
     "min": in_words(binary(tf.minimum)),
     "equal": in_words(binary(tf.equal)),

@@ -18,9 +18,6 @@ _PAIRS = {"Sum": "add", "Max": "max", "Min": "min"}
 
 def plan_binary(node: Node, planner: Planner) -> None:
     """x ∘ y, each computed or constant."""
-    types = [np.dtype(planner.dtype(name)) for name in node.inputs]
-    if node.op == "Pow" and types[0] == np.int64 and types[1].kind != "f":
-        raise unsupported(node, "TFLite has no power of int64; cast to int32 or float32")
     if source := _unchanged(node, planner):
         planner.alias(node, planner.value(source))
         return

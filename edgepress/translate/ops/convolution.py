@@ -7,13 +7,20 @@ import numpy as np
 
 from edgepress.translate.layout import channels_last
 from edgepress.translate.ops.padding import Window, padded, window
+from edgepress.translate.ops.volumes import plan_conv_3d, plan_conv_by_computed
 from edgepress.translate.plan import Array, Quantisation, Weight
 from edgepress.translate.planner import Constant, Node, OpPlanner, Planner, Value, unsupported
 
 
 def plan_conv(node: Node, planner: Planner) -> None:
     """Kernel (O, I/g, kH, kW) → HWIO, or (kH, kW, C, multiplier) for a depthwise convolution."""
+    if node.inputs[1] not in planner.constants:
+        plan_conv_by_computed(node, planner)
+        return
     kernel = planner.constant(node, 1)
+    if kernel.values.ndim == 5:
+        plan_conv_3d(node, planner, kernel)
+        return
     value = as_image(node, planner, kernel)
     spatial = spatial_kernel(kernel)
     w = window(node, value, spatial)

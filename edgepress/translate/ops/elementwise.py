@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from edgepress.translate.ops.broadcast import aligned, ranked
-from edgepress.translate.planner import Node, OpPlanner, Planner, Value, unsupported
+from edgepress.translate.planner import Constant, Node, OpPlanner, Planner, Value, unsupported
 
 _UNARY: Mapping[str, tuple[str, dict[str, Any]]] = {
     "Relu": ("relu", {}),
@@ -129,8 +129,9 @@ def _is_last(value: Value, axis: int) -> bool:
 
 def plan_identity(node: Node, planner: Planner) -> None:
     """Identity, and what inference makes one: Dropout."""
-    if len(node.outputs) > 1 and planner.readers[node.outputs[1]]:
-        raise unsupported(node, "its second output, the mask, is read")
+    if len(node.outputs) > 1 and node.outputs[1]:
+        shape = [1 if size is None else size for size in planner.shape(node.inputs[0])]
+        planner.constants[node.outputs[1]] = Constant(np.ones(shape, bool))
     if node.op == "Dropout" and node.has_input(2) and planner.constant(node, 2).values.any():
         raise unsupported(node, "it is in training mode; export the network in evaluation mode")
     _pass(node, planner)

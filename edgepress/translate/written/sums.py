@@ -1,18 +1,19 @@
 """Einstein's sums that are no products of matrices: of one operand, or over diagonals."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
+import onnx
 
+from edgepress.graph.view import attributes
 from edgepress.translate.written.body import Body, Writer
 
 _REST = "..."
 
 
-def is_special(attributes: Mapping[str, Any]) -> bool:
+def is_special(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> bool:
     """Whether TensorFlow has no matrix product for it: one operand alone, or an index twice in one."""
-    terms, _ = _parsed(attributes["equation"])
+    terms, _ = _parsed(attributes(node)["equation"])
     return len(terms) == 1 or any(len(set(_letters(term))) < len(_letters(term)) for term in terms)
 
 
@@ -83,5 +84,3 @@ def _without_diagonals(b: Body, index: int, labels: list[str]) -> tuple[str, lis
 
 
 WRITERS: dict[str, Writer] = {"Einsum": _einsum}
-SPECIAL = {"Einsum": is_special}
-"""Of operators that have planners, which nodes are written out nevertheless."""

@@ -1,12 +1,24 @@
 """From operator to what writes its body."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
-from edgepress.translate.written import along_axes, mathematics, sums
+import onnx
+
+from edgepress.translate.written import along_axes, codes, mathematics, spectra, sums, volumes
 from edgepress.translate.written.body import Writer
 
-BODIES: dict[str, Writer] = {**mathematics.WRITERS, **along_axes.WRITERS, **sums.WRITERS}
+BODIES: dict[str, Writer] = {
+    **mathematics.WRITERS,
+    **along_axes.WRITERS,
+    **spectra.WRITERS,
+    **sums.WRITERS,
+    **codes.WRITERS,
+    **volumes.WRITERS,
+}
 
-SPECIAL: dict[str, Callable[[Mapping[str, Any]], bool]] = {**sums.SPECIAL}
-"""Of operators that have planners, which nodes are written out, by their attributes."""
+SPECIAL: dict[str, Callable[[onnx.NodeProto, Mapping[str, onnx.TensorProto]], bool]] = {
+    "Einsum": sums.is_special,
+    "ConvTranspose": volumes.is_special,
+    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), codes.is_special),
+}
+"""Of operators that have planners, which nodes are written out, given all constants by name."""
