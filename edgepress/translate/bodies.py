@@ -17,6 +17,8 @@ from edgepress.translate.written.table import BODIES, SPECIAL
 
 _ROUNDS = 6
 """Bodies may hold operators that have bodies themselves."""
+_RANDOM = ("Bernoulli",)
+"""Whose body has random numbers, of which TFLite has other ones."""
 _DOMAINS = ("", "ai.onnx", "ai.onnx.preview")
 
 
@@ -61,7 +63,7 @@ def _by_own(model: onnx.ModelProto, made: Collection[str]) -> None:
 def _schema(model: onnx.ModelProto, node: onnx.NodeProto) -> tuple[defs.OpSchema | None, int]:
     """The node's definition if the standard gives a body for it, and the model's opset."""
     version = next((e.version for e in model.opset_import if e.domain == node.domain), 1)
-    if node.domain not in _DOMAINS:
+    if node.domain not in _DOMAINS or node.op_type in _RANDOM:
         return None, version
     try:
         schema = defs.get_schema(node.op_type, version, node.domain)

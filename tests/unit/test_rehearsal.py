@@ -144,11 +144,6 @@ REFUSED = {
         "return torch.cat([self.head(self.norm(self.features(each[None]))) for each in x])",
         "in training mode: ValueError: Expected more than 1 value per channel when training",
     ),
-    "kernels of five axes": (
-        "self.deep = nn.Conv3d(1, 4, 3)",
-        "return self.head(self.deep(x[:, None].repeat(1, 1, 2, 1, 1)).mean((2, 3, 4)))",
-        "its kernel has rank 5; only 1-D and 2-D convolutions are translated",
-    ),
     "Sigmoid": (
         "pass",
         "return self.head(self.features(x)).sigmoid().reshape(-1, 3)",
@@ -161,7 +156,7 @@ REFUSED = {
     ),
     "an operator that the translator lacks": (
         "pass",
-        "return self.head(torch.linalg.det(self.conv(x)[..., :3, :3]))",
+        "return self.head(torch.linalg.det(self.conv(x)[..., :6, :6]))",
         "Det",
     ),
 }

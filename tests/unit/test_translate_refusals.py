@@ -16,11 +16,10 @@ from tests.networks import Graph
 def without_translation() -> onnx.ModelProto:
     """Two operators that have none, and behind the first a node of a form that is not taken."""
     graph = Graph(4, 6, 6)
-    graph.add("Det", "input", name="det")
+    graph.add("RandomUniformLike", "input", name="noise")
     flat = graph.add("Reshape", graph.last, np.array([-1, 2]))
-    graph.add("CumSum", flat, np.array(1), name="summed")
-    first = graph.add("Cast", graph.last, to=onnx.TensorProto.INT64)
-    graph.add("Gather", graph.weights(9, 3), first, axis=0, name="pick")
+    graph.add("Bernoulli", flat, name="drawn")
+    graph.add("Dropout", graph.last, np.float32(0.5), np.array(True), name="dropped")
     graph.add("Relu")
     return graph.model()
 
@@ -54,8 +53,8 @@ def test_all_nodes_without_a_translation_are_named_at_once():
     with pytest.raises(UnsupportedModelError) as caught:
         make_plan(without_translation())
     message = str(caught.value)
-    assert "'det' (Det): it has no translation; node 'summed' (CumSum)" in message
-    assert "; node 'pick' (Gather): its" in message
+    assert "'noise' (RandomUniformLike): it has no translation; node 'drawn' (Bernoulli)" in message
+    assert "; node 'dropped' (Dropout): it is in training mode" in message
     assert "\n" not in message and message.count("convert=none") == 1
 
 
@@ -77,12 +76,14 @@ def test_the_command_says_so_before_it_quantises(tmp_path):
     request = Request(
         tmp_path / "model.onnx", tmp_path / "model.tflite", quant="int8", calibration=tmp_path / "inputs.npy"
     )
-    with pytest.raises(UnsupportedModelError, match=r"'det' \(Det\).*'summed' \(CumSum\).*--outputs"):
+    with pytest.raises(
+        UnsupportedModelError, match=r"'noise' \(RandomUniformLike\).*'drawn' \(Bernoulli\).*--outputs"
+    ):
         convert(request, said.append)
     assert [line.split()[0] for line in said] == ["reading"]
     assert not (tmp_path / "model.tflite").exists()
 
 
 def test_the_pipeline_says_so():
-    with pytest.raises(UnsupportedModelError, match=r"'det' \(Det\).*'summed' \(CumSum\)"):
+    with pytest.raises(UnsupportedModelError, match=r"'noise' \(RandomUniformLike\).*'drawn' \(Bernoulli\)"):
         convert_single(without_translation(), Nhwc("auto"), np.zeros((0,), np.float32))

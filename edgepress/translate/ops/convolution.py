@@ -68,7 +68,7 @@ def as_image(node: Node, planner: Planner, kernel: Constant) -> Value:
     """The operand stored NHWC; a sequence (N, C, L) as (N, C, 1, L)."""
     value, rank = planner.value(node.inputs[0]), kernel.values.ndim
     if rank not in (3, 4):
-        raise unsupported(node, f"its kernel has rank {rank}; only 1-D and 2-D convolutions are translated")
+        raise unsupported(node, f"its kernel has rank {rank}; only 1-D to 3-D convolutions are translated")
     value = planner.stored_as(node, value, channels_last(rank))
     if rank == 4:
         return value

@@ -46,7 +46,10 @@ def plan_conv_by_computed(node: Node, planner: Planner) -> None:
     """A kernel (O, I, kH, kW) that is computed is an operand, stored as (O, kH, kW, I)."""
     kernel = planner.value(node.inputs[1])
     if len(kernel.shape) != 4 or node.attributes.get("group", 1) != 1 or None in kernel.shape:
-        raise unsupported(node, "its kernel is computed; expected one of rank 4, without groups")
+        name = node.inputs[1]
+        raise unsupported(
+            node, f"its input 1 ({name}) is not a constant; computed, it has 4 fixed sizes and no groups"
+        )
     value = planner.stored_as(node, planner.value(node.inputs[0]), channels_last(4))
     kernel = planner.stored_as(node, kernel, Layout((0, 2, 3, 1)))
     w = window(node, value, tuple(int(size or 1) for size in kernel.shape[2:]))
