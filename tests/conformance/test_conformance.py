@@ -11,13 +11,14 @@ from tests.networks import tensorflow
 
 LATER = ("test_scan_sum", "test_scan_sum_expanded")
 """Of Scan as it was in opset 8."""
-ALONE = ("BitwiseAnd", "BitwiseOr", "BitwiseNot")
-"""What TensorFlow's converter has no operator for."""
+ALONE = ("BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseNot", "Einsum", "IsInf", "Unique")
+"""Of these TensorFlow's converter has not the operator, or writes one that is wrong of what is infinite."""
 FIRST = {
     f"{case.op} written out" if case.body else case.op: case
     for case in reversed(cases()[0])
     if case.op in {*PLANNERS, *BODIES} and case.name not in LATER
 }
+BESIDE = [case for case in FIRST.values() if not case.body and case.op not in ALONE]
 
 
 def test_all_of_the_standards_cases_are_counted() -> None:
@@ -36,11 +37,10 @@ def test_first_case_of_each_operator(case: Case) -> None:
     assert result(case, "nhwc")[1] is None
 
 
-@pytest.mark.parametrize("case", [case for case in FIRST.values() if not case.body], ids=lambda case: case.op)
+@pytest.mark.parametrize("case", BESIDE, ids=lambda case: case.op)
 def test_the_file_computes_as_that_of_tensorflows_converter(case: Case) -> None:
     tensorflow()
     from tests.conformance.converters import EQUAL, NOT_TAKEN, beside_oracle
 
     beside = {name: beside_oracle(each) for name, each in case.ways()}
-    assert (EQUAL in beside.values()) == (case.op not in ALONE)
-    assert set(beside.values()) <= {EQUAL, NOT_TAKEN}
+    assert EQUAL in beside.values() and set(beside.values()) <= {EQUAL, NOT_TAKEN}
