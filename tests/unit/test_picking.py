@@ -209,7 +209,7 @@ def test_the_places_of_what_is_not_zero(shape, dtype):
 def test_what_a_mask_leaves(axis):
     feeds = {"x": floats(3, 4, 5), "mask": np.array([True, False, True])}
     given = "" if axis is None else f"<axis = {axis}>"
-    check(f"c = Compress {given} (x, mask) y = Relu (c)", feeds, "float y")
+    check(f"c = Compress {given} (x, mask) y = Neg (c)", feeds, "float y")
 
 
 @pytest.mark.parametrize(
@@ -276,6 +276,19 @@ def test_boxes_that_overlap_by_just_the_threshold_are_kept(overlap):
     constants = {"most": np.array([4])} | ({} if overlap is None else {"overlap": np.float32(overlap)})
     operands = ", ".join(["boxes", "scores", *constants])
     check(f"y = NonMaxSuppression ({operands})", feeds, "int64 y", varies=False, **constants)
+
+
+def test_parts_that_a_mask_picks_are_read_and_written():
+    nodes = "m = Greater (x, zero) n = NonZero (m) at = Transpose (n) y = GatherND (x, at)"
+    feeds = {"x": floats(3, 4, 2)}
+    check(nodes, feeds, "float y", zero=np.float32(0))
+    check(
+        f"{nodes} h = Mul (y, half) z = ScatterND (x, at, h)",
+        feeds,
+        "float z",
+        zero=np.float32(0),
+        half=np.float32(0.5),
+    )
 
 
 def test_too_much_to_compare_is_refused():

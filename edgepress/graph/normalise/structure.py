@@ -31,6 +31,10 @@ from edgepress.text import one_line
 OLDEST_OPSET = 7
 
 
+_WITHOUT_OPERATORS = 15
+"""The opset of a file that uses none of ONNX's own operators."""
+
+
 def opset(model: onnx.ModelProto) -> int:
     """The version of ONNX's own operators.
 
@@ -53,6 +57,7 @@ def tidy_structure(model: onnx.ModelProto) -> None:
     Raises:
         UnsupportedModelError: the graph is cyclic, incomplete, ambiguous or has parts that are not taken.
     """
+    _import_own_domain(model)
     opset(model)
     _import_each_domain_once(model)
     _refuse_exotic(model)
@@ -69,6 +74,13 @@ def tidy_structure(model: onnx.ModelProto) -> None:
     remove_unused_initializers(model)
     _keep(model.graph.input, _read_inputs(model, inputs))
     keep_declared(model)
+
+
+def _import_own_domain(model: onnx.ModelProto) -> None:
+    """Say an opset of ONNX's own operators where a file has none of them, and so says none."""
+    own = ("", "ai.onnx")
+    if not any(entry.domain in own for entry in (*model.graph.node, *model.opset_import)):
+        model.opset_import.add(domain="", version=_WITHOUT_OPERATORS)
 
 
 def _import_each_domain_once(model: onnx.ModelProto) -> None:

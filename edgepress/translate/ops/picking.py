@@ -8,6 +8,7 @@ from edgepress.translate.layout import Layout, plain
 from edgepress.translate.ops.broadcast import ranked
 from edgepress.translate.ops.sizes import is_computed
 from edgepress.translate.planner import Node, OpPlanner, Planner, Value
+from edgepress.translate.reading import Shape
 from edgepress.translate.written_out import Sketch, Term, written
 
 
@@ -78,15 +79,15 @@ def plan_reverse_sequence(node: Node, planner: Planner) -> None:
 
 def _gather_nd(s: Sketch) -> Term:
     """Elements or parts by the coordinates of their first axes; those of batch axes are one's own."""
-    shape, places, batch = s.sizes(0), s.sizes(1), s.attribute("batch_dims", 0)
-    count = places[-1]
+    shape, batch, count = s.sizes(0), s.attribute("batch_dims", 0), s.size(1, -1)
+    places: Shape = s.sizes(1) if batch else s.planner.shape(s.node.inputs[1])
     own = [s.operand(1).cut(-1, axis, axis + 1) for axis in range(count)]
     columns = [s.wrapped(own[axis], shape[batch + axis]) for axis in range(count)]
     for axis in reversed(range(batch)):
         counting = np.arange(shape[axis], dtype=np.int32).reshape(
             [-1 if i == axis else 1 for i in range(len(places))]
         )
-        columns.insert(0, s.constant(np.broadcast_to(counting, (*places[:-1], 1))))
+        columns.insert(0, s.constant(np.broadcast_to(counting, [*map(int, s.sizes(1)[:-1]), 1])))
     made = s("PartsAt", s.operand(0), s.concat(columns, len(places) - 1))
     return s.declared(made, (*places[:-1], *shape[batch + count :]), s.operand(0).dtype)
 

@@ -40,8 +40,9 @@ def _scatter_elements(s: Sketch) -> Term:
 
 def _scatter_nd(s: Sketch) -> Term:
     """Parts at the coordinates of their first axes."""
-    shape, sizes = s.sizes(0), s.sizes(1)
-    depth, count = sizes[-1], math.prod(sizes[:-1])
+    shape, depth, sizes = s.sizes(0), s.size(1, -1), s.planner.shape(s.node.inputs[1])
+    known = [size for size in sizes[:-1] if size is not None]
+    count = math.prod(known) if len(known) == len(sizes) - 1 else -1
     rows, inner = math.prod(shape[:depth]), math.prod(shape[depth:])
     coordinates, total = s.operand(1).reshape(count, depth), None
     for axis in range(depth):
@@ -53,7 +54,10 @@ def _scatter_nd(s: Sketch) -> Term:
 
 
 def _scattered(s: Sketch, places: Term, count: int, rows: int, inner: int) -> Term:
-    """The node's first operand, seen as rows, with its third put, added… into the rows at these places."""
+    """The node's first operand, seen as rows, with its third put, added… into the rows at these places.
+
+    How many these are may be open: `count` is then −1.
+    """
     data, new = s.operand(0).reshape(rows, inner), s.operand(2).reshape(count, inner)
     kind, given = s.attribute("reduction", "none"), data.dtype
     if kind in _NEUTRAL:
@@ -62,7 +66,9 @@ def _scattered(s: Sketch, places: Term, count: int, rows: int, inner: int) -> Te
     total = sum_at(s, places.reshape(count, 1), new.cast(wide), (rows, inner))
     if kind == "add":
         return data + total
-    hit = sum_at(s, places.reshape(count, 1), s.constant(np.ones((count, 1), np.int32)), (rows, 1)) > 0
+    flat = places.reshape(count, 1)
+    ones = s.constant(np.ones((count, 1), np.int32)) if count > 0 else flat * 0 + 1
+    hit = sum_at(s, flat, ones, (rows, 1)) > 0
     return s.where(hit, total.cast(given), data)
 
 
@@ -75,6 +81,8 @@ def sum_at(s: Sketch, places: Term, parts: Term, shape: tuple[int, ...]) -> Term
 def _merged(s: Sketch, kind: str, places: Term, sizes: tuple[int, int, int]) -> Term:
     """Each place is compared with each row: what is written to one is multiplied, or the best wins."""
     count, rows, inner = sizes
+    if count < 0:
+        raise s.refuse(f"how many parts it writes is open, with reduction {kind!r}")
     if math.prod(sizes) > MOST_PAIRS:
         raise s.refuse(
             f"reduction {kind!r} of {count} parts into {rows} rows of {inner} takes too much memory"
