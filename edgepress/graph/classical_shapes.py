@@ -64,7 +64,7 @@ def _shapes(
         classes: list[object] = next((given[name] for name in _LABELS if given.get(name)), [])
         text = onnx.TensorProto.STRING if given.get("classlabels_strings") else onnx.TensorProto.INT64
         return [(text, rows), (number, [*rows, _fixed(len(classes))])]
-    if node.op_type in ("LinearRegressor", "TreeEnsembleRegressor", "SVMRegressor"):
+    if node.op_type in ("LinearRegressor", "TreeEnsemble", "TreeEnsembleRegressor", "SVMRegressor"):
         count = given.get("targets", given.get("n_targets", 1))
         return [(number, [*rows, _fixed(count)])]
     if node.op_type == "OneHotEncoder":

@@ -28,14 +28,14 @@ def node(op: str, results: int = 1, operands: tuple[str, ...] = ("x",), **given:
 
 
 def model_of(
-    *nodes: onnx.NodeProto, dtype: Any = np.float32, samples: Any = "n", **constants: Any
+    *nodes: onnx.NodeProto, dtype: Any = np.float32, samples: Any = "n", version: int = 3, **constants: Any
 ) -> onnx.ModelProto:
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     entry = helper.make_tensor_value_info("x", kind, [samples, FEATURES])
     ends = [onnx.ValueInfoProto(name=name) for name in nodes[-1].output]
     held = [onnx.numpy_helper.from_array(np.asarray(values), name) for name, values in constants.items()]
     graph = helper.make_graph(nodes, "it", [entry], ends, held)
-    imports = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", version)]
     model = helper.make_model(graph, opset_imports=imports, ir_version=8)
     for output, made in zip(graph.output, wanted(model, {"x": data(dtype)}).values(), strict=True):
         output.CopyFrom(
@@ -223,3 +223,21 @@ def test_maps_and_text_are_refused_with_a_remedy(one, why):
     model = helper.make_model(graph, opset_imports=imports, ir_version=8)
     with pytest.raises(UnsupportedModelError, match=why):
         plan_graph(normalise(model))
+
+
+@pytest.mark.parametrize("aggregate", [0, 1, 2, 3])
+def test_an_ensemble_as_its_newest_form_has_it(aggregate):
+    """Two trees of three nodes, whose leaves are numbered by themselves."""
+    tensors = {
+        "nodes_splits": floats(6),
+        "leaf_weights": floats(8),
+    }
+    given: dict[str, Any] = {
+        name: onnx.numpy_helper.from_array(np.array(values, np.float32)) for name, values in tensors.items()
+    }
+    given["nodes_modes"] = onnx.numpy_helper.from_array(np.array([0, 1, 2, 0, 3, 1], np.uint8))
+    given |= {"nodes_featureids": [0, 1, 2, 3, 4, 0], "tree_roots": [0, 3], "n_targets": 2}
+    given |= {"nodes_truenodeids": [1, 0, 2, 4, 4, 6], "nodes_falsenodeids": [2, 1, 3, 5, 5, 7]}
+    given |= {"nodes_trueleafs": [0, 1, 1, 0, 1, 1], "nodes_falseleafs": [0, 1, 1, 0, 1, 1]}
+    given |= {"leaf_targetids": [0, 1, 0, 1, 1, 0, 1, 0], "aggregate_function": aggregate}
+    check(model_of(node("TreeEnsemble", **given), version=5), data())

@@ -182,7 +182,8 @@ def _opened(model: onnx.ModelProto, given: int) -> bool:
 
 _PICKING = (
     "Col2Im", "Compress", "DeformConv", "EyeLike", "GatherElements", "GatherND", "GridSample", "MaxUnpool",
-    "NonMaxSuppression", "NonZero", "RoiAlign", "ScatterElements", "ScatterND", "Unique",
+    "NonMaxSuppression", "NonZero", "RoiAlign", "ScatterElements", "ScatterND", "TreeEnsemble",
+    "TreeEnsembleClassifier", "TreeEnsembleRegressor", "Unique",
 )  # fmt: skip
 """What makes more or fewer elements than there are samples, or has a place for each of them."""
 

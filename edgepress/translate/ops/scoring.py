@@ -6,9 +6,9 @@ from edgepress.translate.plan import Array
 from edgepress.translate.written_out import Sketch, Term
 
 
-def transformed(s: Sketch, scores: Term) -> Term:
-    """The scores (N, classes) after the node's post_transform."""
-    given = s.attribute("post_transform", "NONE")
+def transformed(s: Sketch, scores: Term, transform: str = "") -> Term:
+    """The scores (N, classes) after this transform, or else the node's post_transform."""
+    given = transform or s.attribute("post_transform", "NONE")
     kind = given.decode() if isinstance(given, bytes) else given
     if kind == "NONE":
         return scores

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import onnx
 
 from edgepress.translate.ops.scoring import labelled, named, transformed
 from edgepress.translate.plan import Array
@@ -107,12 +108,15 @@ def _decided(s: Sketch, forest: Forest, value: Term, threshold: Term, place: Ter
     return goes
 
 
-def _weights(s: Sketch, forest: Forest, kind: str, count: int) -> Array:
+def _weights(s: Sketch, forest: Forest, kind: str, count: int, absent: float = 0.0) -> Array:
     """(nodes, classes or targets)."""
-    table = np.zeros((len(forest.modes), count), np.float32)
+    table = np.full((len(forest.modes), count), absent, np.float32)
     names = [s.attribute(f"{kind}_{part}") for part in ("treeids", "nodeids", "ids", "weights")]
     for tree, node, place, weight in zip(*names, strict=True):
-        table[forest.numbers[tree, node], place] += np.float32(weight)
+        number = forest.numbers[tree, node]
+        table[number, place] = np.float32(weight) + (
+            0 if table[number, place] == absent else table[number, place]
+        )
     return table
 
 
@@ -122,14 +126,24 @@ def _base(s: Sketch) -> Array:
 
 def _regressor(s: Sketch) -> Term:
     forest, count = forest_of(s), s.attribute("n_targets", 1)
-    each = s.constant(_weights(s, forest, "target", count)).take(leaves(s, forest))
     kind = _text(s.attribute("aggregate_function", "SUM"))
-    if kind in ("MIN", "MAX"):
-        made = each.reduce(f"Reduce{kind.capitalize()}", 1)
-    else:
-        made = each.sum(1)
-        made = made / float(len(forest.roots)) if kind == "AVERAGE" else made
+    made = _aggregated(s, forest, _weights(s, forest, "target", count, _absent(kind)), kind)
     return transformed(s, made + s.constant(_base(s).reshape(1, -1)))
+
+
+def _absent(kind: str) -> float:
+    """What stands for a target that a tree's leaf says nothing of: the worst, or 0 in sums."""
+    return {"MIN": 1.0, "MAX": -1.0}.get(kind, 0.0) * float(np.finfo(np.float32).max)
+
+
+def _aggregated(s: Sketch, forest: Forest, weights: Array, kind: str) -> Term:
+    """What the trees' leaves weigh, taken together."""
+    each = s.constant(weights).take(leaves(s, forest))
+    if kind in ("MIN", "MAX"):
+        best = each.reduce(f"Reduce{kind.capitalize()}", 1)
+        return s.where(best.equals(_absent(kind)), 0.0, best)
+    made = each.sum(1)
+    return made / float(len(forest.roots)) if kind == "AVERAGE" else made
 
 
 def _classifier(s: Sketch) -> list[Term]:
@@ -155,7 +169,47 @@ def _of_two(s: Sketch, score: Term) -> list[Term]:
     return [named(s, place), transformed(s, s.concat([-score, score], 1))]
 
 
+_MODES = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ")
+
+
+def _ensemble(s: Sketch) -> Term:
+    """As ai.onnx.ml 5 has it: leaves are numbered by themselves, and stand behind the nodes here."""
+    numbers = np.asarray(onnx.numpy_helper.to_array(s.attribute("nodes_modes")))
+    if (numbers >= len(_MODES)).any():
+        raise s.refuse(f"its nodes test for members of sets; expected {', '.join(_MODES)}")
+    thresholds, weights = (
+        np.asarray(onnx.numpy_helper.to_array(s.attribute(name))).astype(np.float32)
+        for name in ("nodes_splits", "leaf_weights")
+    )
+    inner, ends = len(numbers), np.arange(len(weights)) + len(numbers)
+    yes, no = (
+        np.concatenate([np.where(s.attribute(leaf), inner, 0) + s.attribute(child), ends])
+        for leaf, child in (
+            ("nodes_trueleafs", "nodes_truenodeids"),
+            ("nodes_falseleafs", "nodes_falsenodeids"),
+        )
+    )
+    zeros = np.zeros(len(weights), np.int64)
+    absent = np.concatenate([s.attribute("nodes_missing_value_tracks_true") or [0] * inner, zeros])
+    forest = Forest(
+        np.concatenate([s.attribute("nodes_featureids"), zeros]),
+        np.concatenate([thresholds, zeros.astype(np.float32)]),
+        yes,
+        no,
+        [*(_MODES[number] for number in numbers), *["LEAF"] * len(weights)],
+        absent,
+        np.array(s.attribute("tree_roots")),
+        {},
+    )
+    kind = ("AVERAGE", "SUM", "MIN", "MAX")[s.attribute("aggregate_function", 1)]
+    table = np.full((inner + len(weights), s.attribute("n_targets", 1)), _absent(kind), np.float32)
+    table[ends, s.attribute("leaf_targetids")] = weights
+    transform = ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")[s.attribute("post_transform", 0)]
+    return transformed(s, _aggregated(s, forest, table, kind), transform)
+
+
 TREES: dict[str, Callable[[Sketch], Any]] = {
+    "TreeEnsemble": _ensemble,
     "TreeEnsembleClassifier": _classifier,
     "TreeEnsembleRegressor": _regressor,
 }
