@@ -204,7 +204,8 @@ def _written(request: Request, progress: Progress, until_read: ExitStack) -> _Ma
 
 
 def _fixing(request: Request) -> Fixing:
-    return Fixing(dict(map(request.input_shape, request.input_shapes)), request.batch, request.outputs)
+    shapes = dict(map(request.input_shape, request.input_shapes))
+    return Fixing(shapes, request.batch, request.outputs, keep_several=request.batch is None)
 
 
 def _end_alike(original: onnx.ModelProto, read: onnx.ModelProto) -> None:

@@ -172,6 +172,15 @@ def test_an_exported_batch_is_freed_also_in_reshapes():
     np.testing.assert_allclose(run_onnx(result, inputs), inputs.reshape(4, -1) @ constants["w"], rtol=1e-4)
 
 
+def test_a_fixed_batch_of_several_whose_samples_meet_stays_if_that_is_wanted():
+    nodes = [node("Slice", ["input", "zero", "one"], ["first"]), node("Sub", ["input", "first"], ["y"])]
+    constants = {"zero": np.array([0]), "one": np.array([1])}
+    for keep, size in ((True, 3), (False, 0)):
+        model = build(nodes, constants, shape=(3, 3, 8, 8))
+        result = normalise(model, Fixing(keep_several=keep))
+        assert result.graph.input[0].type.tensor_type.shape.dim[0].dim_value == size
+
+
 def test_group_normalization_is_written_in_older_operators():
     nodes = [
         node("Conv", ["input", "w"], ["a"]),

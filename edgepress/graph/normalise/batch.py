@@ -92,10 +92,11 @@ def names_of_batch(model: onnx.ModelProto) -> set[str]:
     return {*(named or first)[:1], *filter(_UNNAMED.search, first)}
 
 
-def free_batch(model: onnx.ModelProto) -> bool:
+def free_batch(model: onnx.ModelProto, keep_several: bool = False) -> bool:
     """Let the batch stay open, in place, or open that of a single input, also where a Reshape has it.
 
-    Where more than that holds a batch of one, e.g. the windows of an attention, it is one.
+    Where more than that holds a batch of one, e.g. the windows of an attention, it is one. With `keep_several`
+    a fixed batch of more than one stays, whose samples the network may compute with together.
 
     Returns:
         Whether it is open now.
@@ -107,7 +108,7 @@ def free_batch(model: onnx.ModelProto) -> bool:
     if given is None:
         return _stays_open(model)
     alone = len(entries) == 1 and len(entries[0].type.tensor_type.shape.dim) > 1
-    return alone and _opened(model, given)
+    return alone and not (keep_several and given > 1) and _opened(model, given)
 
 
 def _name_steps(model: onnx.ModelProto) -> None:

@@ -19,12 +19,14 @@ Wanted = tuple[int | None, ...]
 class Fixing:
     """Sizes of inputs by name, None where one stays as it is; the number of samples; outputs, none for all.
 
-    Outputs may be any tensors that nodes make: the network then ends there.
+    Outputs may be any tensors that nodes make: the network then ends there. With `keep_several` a fixed batch
+    of more than one stays as it is.
     """
 
     shapes: Mapping[str, Wanted] = field(default_factory=dict)
     batch: int | None = None
     outputs: tuple[str, ...] = ()
+    keep_several: bool = False
 
 
 def cut_outputs(model: onnx.ModelProto, outputs: tuple[str, ...]) -> None:

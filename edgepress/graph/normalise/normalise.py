@@ -95,7 +95,7 @@ def normalise(
     write_out_sequences(fresh)
     _write_as_meant(fresh, given)
     do_within(fresh, partial(_write_as_meant, given=given))
-    free_batch(fresh)
+    free_batch(fresh, chosen.keep_several)
     require_batch(fresh, chosen.batch)
     fold_and_settle(fresh)
     name_each_node_once(fresh)
