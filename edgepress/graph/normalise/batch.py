@@ -95,8 +95,8 @@ def names_of_batch(model: onnx.ModelProto) -> set[str]:
 def free_batch(model: onnx.ModelProto, keep_several: bool = False) -> bool:
     """Let the batch stay open, in place, or open that of a single input, also where a Reshape has it.
 
-    Where more than that holds a batch of one, e.g. the windows of an attention, it is one. With `keep_several`
-    a fixed batch of more than one stays, whose samples the network may compute with together.
+    Where more than that holds a batch of one, e.g. the windows of an attention, it is one. With
+    `keep_several` a fixed batch of more than one stays, whose samples the network may compute with together.
 
     Returns:
         Whether it is open now.
