@@ -173,7 +173,7 @@ def unsupported(folder: Path) -> None:
         ("named.npz", "named.npz is truncated or not an ONNX model"),
         (
             "unsupported.onnx",
-            "cannot take node 'chance' (RandomUniformLike): it has no translation. Change the network, or let",
+            "cannot take node 'chance' (RandomUniformLike): it has no translation. Change the",
         ),
     ],
 )
