@@ -182,9 +182,9 @@ def _opened(model: onnx.ModelProto, given: int) -> bool:
 
 
 _PICKING = (
-    "Col2Im", "Compress", "DeformConv", "EyeLike", "GatherElements", "GatherND", "GridSample", "MaxUnpool",
-    "NonMaxSuppression", "NonZero", "RoiAlign", "ScatterElements", "ScatterND", "TreeEnsemble",
-    "TreeEnsembleClassifier", "TreeEnsembleRegressor", "Unique",
+    "CenterCropPad", "Col2Im", "Compress", "DeformConv", "EyeLike", "GatherElements", "GatherND",
+    "GridSample", "MaxUnpool", "NonMaxSuppression", "NonZero", "RoiAlign", "ScatterElements", "ScatterND",
+    "TreeEnsemble", "TreeEnsembleClassifier", "TreeEnsembleRegressor", "Unique",
 )  # fmt: skip
 """What makes more or fewer elements than there are samples, or has a place for each of them."""
 
@@ -194,10 +194,7 @@ def _joins_samples(node: onnx.NodeProto, infos: dict[str, onnx.ValueInfoProto]) 
     rank = len(_sizes(infos, node.input[0])) if node.input else 0
     if node.op_type == "Trilu" and rank == 2:
         return True
-    given = attributes(node)
-    if node.op_type == "CenterCropPad":
-        return 0 in [axis % rank for axis in given.get("axes", range(rank))]
-    along = node.op_type == "TopK" and rank > 0 and given.get("axis", -1) % rank == 0
+    along = node.op_type == "TopK" and rank > 0 and attributes(node).get("axis", -1) % rank == 0
     return along or node.op_type in _PICKING
 
 
