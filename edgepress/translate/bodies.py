@@ -97,10 +97,25 @@ def _by_standard(model: onnx.ModelProto, made: Collection[str]) -> None:
     light.opset_import.append(onnx.helper.make_opsetid(_CALLED, 1))
     inlined = inliner.inline_local_functions(light)
     nodes = list(inlined.graph.node)
+    kept = {name for node in model.graph.node if node.output[0] not in made for name in node.output}
+    for node in nodes:
+        if not kept.intersection(node.output):
+            _compute_in_single(node)
     _name_after(nodes, {name: node.name for node in model.graph.node for name in node.output})
     replace_nodes(model, nodes)
 
 
+def _compute_in_single(node: onnx.NodeProto) -> None:
+    """A body that asks for more or fewer digits computes in float32, as all of the network does."""
+    for attribute in node.attribute:
+        if attribute.name in ("to", "dtype") and attribute.i in _OTHER_FLOATS:
+            attribute.i = onnx.TensorProto.FLOAT
+        if attribute.HasField("t") and attribute.t.data_type in _OTHER_FLOATS:
+            values = onnx.numpy_helper.to_array(attribute.t).astype("float32")
+            attribute.t.CopyFrom(onnx.numpy_helper.from_array(values))
+
+
+_OTHER_FLOATS = (onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
 _CALLED = "edgepress.body"
 
 
