@@ -42,21 +42,10 @@ def opset(model: onnx.ModelProto) -> int:
         UnsupportedModelError: none or several are given, or it is too old or unknown.
     """
     newest = onnx.defs.onnx_opset_version()
-    _name_own_opset(model)
     versions = {entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")}
     if len(versions) != 1 or not OLDEST_OPSET <= min(versions) <= newest:
         refuse(f"the model's opset is {sorted(versions)}; expected one from {OLDEST_OPSET} to {newest}")
     return int(versions.pop())
-
-
-def _name_own_opset(model: onnx.ModelProto) -> None:
-    """A model that has operators of other domains alone need not name ONNX's own, which are then any."""
-    own = any(entry.domain in ("", "ai.onnx") for entry in model.opset_import)
-    if not own and model.graph.node and all(n.domain not in ("", "ai.onnx") for n in model.graph.node):
-        model.opset_import.append(onnx.helper.make_opsetid("", _ANY_OPSET))
-
-
-_ANY_OPSET = 15
 
 
 def tidy_structure(model: onnx.ModelProto) -> None:
