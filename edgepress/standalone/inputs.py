@@ -11,7 +11,7 @@ from edgepress.datasets.array_files import array_files, open_array
 from edgepress.datasets.named import open_named
 from edgepress.datasets.prepared import Array
 from edgepress.datasets.samples import Entry, Samples
-from edgepress.errors import DataError
+from edgepress.errors import ConfigError, DataError
 from edgepress.graph.index_limits import index_limits
 from edgepress.measure.entries import declared_entries
 from edgepress.text import listed, shown
@@ -156,6 +156,11 @@ def _drawn(
     entry: Entry, shape: tuple[int, ...], limit: int | None, state: bool, random: np.random.Generator
 ) -> Array:
     dtype = np.dtype(entry.dtype)
+    if dtype.kind not in "fbiu":
+        raise ConfigError(
+            f"the input {entry.name!r} is {entry.dtype}, of which ONNX Runtime takes no arrays from Python, "
+            "so that nothing can be compared; go without --check"
+        )
     if dtype.kind == "f":
         values = random.normal(0, _STATE, shape) if state else random.random(shape, np.float32)
         return np.asarray(values, np.float32)

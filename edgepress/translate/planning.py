@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import onnx
 
+from edgepress.errors import UnsupportedModelError
 from edgepress.graph.aside import release_files
 from edgepress.graph.constants import fold_constants
 from edgepress.graph.normalise.trials import Trial
@@ -73,11 +74,15 @@ def plan_graph(
 
 
 def _entry(planner: Planner, name: str, orders: Mapping[str, Order]) -> Entry:
-    shape = planner.shape(name)
+    shape, dtype = planner.shape(name), np.dtype(planner.dtype(name)).name
+    if dtype == "uint64":
+        raise UnsupportedModelError(
+            f"input {name!r} is uint64, which TFLite has no kernels for; export it with int64 or int32"
+        )
     layout = Layout(orders[name]) if name in orders else channels_last(len(shape))
     planner.values[name] = Value(name, shape, layout)
     stored = tuple(shape[axis] if axis == 0 else _size(shape[axis]) for axis in layout.order)
-    return Entry(name, stored, layout.order, np.dtype(planner.dtype(name)).name)
+    return Entry(name, stored, layout.order, dtype)
 
 
 def _size(size: int | None) -> int:

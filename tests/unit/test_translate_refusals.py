@@ -6,7 +6,7 @@ import pytest
 
 from edgepress.config.convert import Nhwc
 from edgepress.convert.registry import convert_single
-from edgepress.errors import UnsupportedModelError
+from edgepress.errors import ConfigError, UnsupportedModelError
 from edgepress.standalone.convert import convert
 from edgepress.standalone.request import Request
 from edgepress.translate.planning import make_plan
@@ -87,3 +87,23 @@ def test_the_command_says_so_before_it_quantises(tmp_path):
 def test_the_pipeline_says_so():
     with pytest.raises(UnsupportedModelError, match=r"'noise' \(RandomUniformLike\).*'drawn' \(Bernoulli\)"):
         convert_single(without_translation(), Nhwc("auto"), np.zeros((0,), np.float32))
+
+
+def test_types_of_inputs_that_a_runtime_does_not_take(tmp_path):
+    refused = {
+        onnx.TensorProto.UINT64: (
+            UnsupportedModelError,
+            "input 'x' is uint64, which TFLite has no kernels for",
+        ),
+        onnx.TensorProto.BFLOAT16: (ConfigError, "'x' is bfloat16, of which .* go without --check"),
+    }
+    for kind, (error, message) in refused.items():
+        ends = [onnx.helper.make_tensor_value_info(name, kind, [3]) for name in ("x", "y")]
+        nodes = [onnx.helper.make_node("Identity", ["x"], ["y"])]
+        made = onnx.helper.make_graph(nodes, "graph", ends[:1], ends[1:])
+        opset = onnx.helper.make_opsetid("", 15)
+        model = onnx.helper.make_model(made, opset_imports=[opset], ir_version=8)
+        onnx.save(model, tmp_path / "model.onnx")
+        request = Request(tmp_path / "model.onnx", tmp_path / "model.tflite", check=True)
+        with pytest.raises(error, match=message):
+            convert(request, print)
