@@ -49,8 +49,8 @@ def schemas(op: str) -> Iterator[onnx.defs.OpSchema]:
 
 _PICKING = (classical, picking, sampling, scattering)
 ELSEWHERE = {"If", "Loop", "Scan", "Range", "ConstantOfShape", *unpooling.PLANNERS} - {"MaxPool"}
-ELSEWHERE |= {op for family in _PICKING for op in family.PLANNERS}
-"""Tested in `test_control_flow.py`, `test_open_sizes.py` and `test_picking.py`."""
+ELSEWHERE |= {op for family in _PICKING for op in family.PLANNERS} | {"GlobalLpPool"}
+"""Tested in `test_control_flow.py`, `test_open_sizes.py` and `test_picking.py`, or below."""
 
 TAKEN = sorted({*PLANNERS, *BODIES} - ELSEWHERE)
 CASES = [(op, max(7, schema.since_version)) for op in TAKEN for schema in schemas(op)]
@@ -175,6 +175,15 @@ def test_what_a_file_declares_of_the_size_of_a_pool_need_not_be_what_onnx_infers
         model.graph.output[0].type.tensor_type.shape.dim.add().dim_value = size
     assert expected.shape == (1, 4, 2, 2)
     assert difference(run_unoptimised(normalise(model), values), expected) < 1e-5
+
+
+@pytest.mark.parametrize("p", [1, 2, 3])
+def test_norms_of_whole_images(p):
+    """ONNX Runtime has GlobalLpPool up to opset 21 alone, so none for its form of opset 22."""
+    form = Form(attributes={"p": p})
+    model, values = network("GlobalLpPool", 18, form), inputs(form)
+    expected = run_unoptimised(copy(model), values)
+    assert difference(run_plan(plan_graph(normalise(model)), values), expected) < 1e-5
 
 
 NUMBERS = (

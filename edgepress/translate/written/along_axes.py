@@ -78,7 +78,18 @@ def _lp_pool(b: Body) -> None:
     if given.get("ceil_mode", 0):
         kept["pads"] = _whole_windows(b, given)
     powers = b("Mul", x, x) if p == 2 else b("Pow", b("Abs", x), b.number(p))
-    total = b("Mul", b("AveragePool", powers, count_include_pad=1, **kept), places)
+    _gives_root(b, b("Mul", b("AveragePool", powers, count_include_pad=1, **kept), places), p)
+
+
+def _global_lp_pool(b: Body) -> None:
+    """(Σ |x|ᵖ)^(1/p) of the whole image."""
+    (x,) = b.inputs
+    p, places = b.attributes.get("p", 2), b.number(math.prod(_sizes(b)[2:]))
+    powers = b("Mul", x, x) if p == 2 else b("Pow", b("Abs", x), b.number(p))
+    _gives_root(b, b("Mul", b("GlobalAveragePool", powers), places), p)
+
+
+def _gives_root(b: Body, total: str, p: int) -> None:
     if p == 1:
         b.gives("Identity", total)
     elif p == 2:
@@ -131,5 +142,6 @@ WRITERS: dict[str, Writer] = {
     "Hardmax": _hardmax,
     "LRN": _lrn,
     "LpPool": _lp_pool,
+    "GlobalLpPool": _global_lp_pool,
     "Det": _det,
 }
