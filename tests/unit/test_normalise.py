@@ -632,3 +632,18 @@ def test_clip_between_computed_bounds(low, high):
     expected = run_onnx(copy(model), inputs)
     assert (expected != inputs).any() and np.ptp(expected) > 0
     assert_close(run_written(make_plan(normalise(model)), inputs), expected)
+
+
+def test_batch_normalization_of_computed_statistics():
+    """tf2onnx writes LayerNormalization as one whose scale, mean and variance are computed."""
+    nodes = [
+        node("ReduceMean", ["input"], ["mean"], axes=[0, 2, 3], keepdims=0),
+        node("Exp", ["mean"], ["variance"]),
+        node("BatchNormalization", ["input", "variance", "shift", "mean", "variance"], ["y"]),
+    ]
+    model = build(nodes, {"shift": RANDOM.normal(size=3).astype(np.float32)}, shape=(1, 3, 8, 8))
+    inputs = RANDOM.normal(size=(1, 3, 8, 8)).astype(np.float32)
+    expected = run_onnx(model, inputs)
+    result = normalise(model)
+    assert "BatchNormalization" not in {n.op_type for n in result.graph.node}
+    np.testing.assert_allclose(run_onnx(result, inputs), expected, atol=1e-5)

@@ -96,6 +96,54 @@ def expand_computed_clips(model: onnx.ModelProto) -> None:
     replace_nodes(model, nodes)
 
 
+def expand_computed_batchnorms(model: onnx.ModelProto) -> None:
+    """Write each BatchNormalization of computed numbers, as tf2onnx has LayerNormalization, as arithmetic."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    computed = [
+        node
+        for node in model.graph.node
+        if node.op_type == "BatchNormalization" and not constants.issuperset(node.input[1:5])
+    ]
+    if not computed:
+        return
+    infos, nodes = inferred(model), list[onnx.NodeProto]()
+    for node in model.graph.node:
+        known = node.input[0] in infos and infos[node.input[0]].type.tensor_type.HasField("shape")
+        if known and any(node is each for each in computed):
+            rank = len(infos[node.input[0]].type.tensor_type.shape.dim)
+            nodes.extend(_as_arithmetic(model, node, rank))
+        else:
+            nodes.append(node)
+    replace_nodes(model, nodes)
+
+
+def _as_arithmetic(model: onnx.ModelProto, node: onnx.NodeProto, rank: int) -> list[onnx.NodeProto]:
+    """(x − mean)/√(variance + epsilon)·scale + bias, each number for a channel."""
+    (x, *parts), output, make = node.input, node.output[0], helper.make_node
+    set_initializer(model, f"{output}.column", np.array([-1] + [1] * (rank - 2)))
+    set_initializer(
+        model, f"{output}.epsilon", np.float32(attributes(node).get("epsilon", 1e-5)) * np.ones(1, np.float32)
+    )
+    scale, bias, mean, variance = columns = [
+        f"{output}.{part}" for part in ("scale", "bias", "mean", "variance")
+    ]
+    centred, above, spread, even, scaled = (
+        f"{output}.{part}" for part in ("centred", "above", "spread", "even", "scaled")
+    )
+    return [
+        *(
+            make("Reshape", [part, f"{output}.column"], [column], column)
+            for part, column in zip(parts, columns, strict=True)
+        ),
+        make("Sub", [x, mean], [centred], centred),
+        make("Add", [variance, f"{output}.epsilon"], [above], above),
+        make("Sqrt", [above], [spread], spread),
+        make("Div", [centred, spread], [even], even),
+        make("Mul", [even, scale], [scaled], scaled),
+        make("Add", [scaled, bias], [output], node.name),
+    ]
+
+
 def expand_group_norms(model: onnx.ModelProto) -> None:
     """Write each GroupNormalization, in place, as InstanceNormalization between reshapes, as PyTorch does.
 

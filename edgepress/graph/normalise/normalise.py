@@ -15,6 +15,7 @@ from edgepress.graph.normalise.batch import (
 )
 from edgepress.graph.normalise.branches import fold_and_settle
 from edgepress.graph.normalise.expanding import (
+    expand_computed_batchnorms,
     expand_computed_clips,
     expand_given_codes,
     expand_group_norms,
@@ -98,6 +99,7 @@ def normalise(
     free_batch(fresh, chosen.keep_several)
     require_batch(fresh, chosen.batch)
     fold_and_settle(fresh)
+    expand_computed_batchnorms(fresh)
     name_each_node_once(fresh)
     note_shapes(fresh)
     return fresh
