@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import onnx
 
 from edgepress.convert.pieces import Pieces
-from edgepress.convert.writer.resizable import NotResizableError
 from edgepress.convert.writer.table import write, write_resizable
 from edgepress.datasets.prepared import Array
 from edgepress.errors import UnsupportedModelError
@@ -43,7 +42,7 @@ def convert(
     names = open_sizes(model)
     try:
         return _written(model, int8_io, orders, about)
-    except (NotResizableError, UnsupportedModelError):
+    except UnsupportedModelError:
         if BATCH not in names:
             raise
     return _written(with_sizes(model, {BATCH: 1}), int8_io, orders, about)

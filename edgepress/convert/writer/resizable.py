@@ -121,7 +121,6 @@ class _Known:
 
     def __init__(self) -> None:
         self._found: dict[Sizes, _Size] = {}
-        self.shapes: dict[int, Tensor] = {}
         self._sizes: dict[int, list[Sizes]] = {}
 
     def note(self, tensors: Sequence[Tensor]) -> None:
