@@ -47,9 +47,11 @@ def test_a_stage_reads_nothing_that_it_does_not_declare(
     assert {path for path in undeclared if not (_is_temporary(path) or _is_docstring(path))} == set()
 
 
-def test_evaluation_imports_neither_framework(observed: dict[str, Any]) -> None:
-    imported = set(observed["evaluate-on-device"]["imported"])
-    assert not imported & {"torch", "tensorflow", "tf_keras", "keras"}
+@pytest.mark.parametrize("stage", ["evaluate-on-device", "quantize", "rehearse"])
+def test_a_stage_imports_no_framework_that_it_does_not_need(observed: dict[str, Any], stage: str) -> None:
+    imported = set(observed[stage]["imported"])
+    needless = {"tensorflow", "tf_keras", "keras"} | ({"torch"} if stage != "rehearse" else set())
+    assert not imported & needless
     assert "numpy" in imported
 
 

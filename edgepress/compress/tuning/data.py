@@ -6,13 +6,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edgepress.compress.tuning.course import Course
-from edgepress.compress.tuning.objectives import Given
 from edgepress.config.train import Augment
 from edgepress.datasets import samples
 from edgepress.datasets.augment import augment
 from edgepress.datasets.prepared import Array, Split
 from edgepress.errors import DataError
 from edgepress.translate.plan import Entry
+
+Given = Array | list[Array]
+"""A batch of inputs, or of outputs: one array, or one for each."""
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.compress.tuning.data import TuningData
-from edgepress.compress.tuning.objectives import Given, Objective
+from edgepress.compress.tuning.data import Given, TuningData
+from edgepress.compress.tuning.objectives import Objective
 from edgepress.datasets.prepared import Array
 
 BATCH = 256

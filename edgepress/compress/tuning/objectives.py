@@ -8,12 +8,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from edgepress.compress.tuning.data import Given
 from edgepress.config.fine_tune import FineTune
 from edgepress.datasets.prepared import Array
 from edgepress.translate.tensorflow_setup import tf
-
-Given = Array | list[Array]
-"""A batch of inputs, or of outputs: one array, or one for each."""
 
 
 class Objective(Protocol):
