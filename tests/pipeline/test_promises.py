@@ -64,8 +64,10 @@ def test_int8_alone_costs_little(full: Project, quant: str) -> None:
     check_int8(found)
 
 
-@pytest.mark.parametrize("quant", ["int8", "int8_qat"])
-@pytest.mark.parametrize("cluster", ["channel_normalised", "per_tensor"])
+@pytest.mark.parametrize(
+    ("quant", "cluster"),
+    [("int8_qat", "channel_normalised"), ("int8", "per_tensor"), ("int8_qat", "per_tensor")],
+)
 def test_zeros_and_clusters_survive_to_the_final_file(full: Project, quant: str, cluster: str) -> None:
     found = metrics(full, *QUICKLY, "-S", f"quant={quant}", "-S", f"cluster={cluster}")
     assert found["convert-tflite"]["sparsity"] >= 0.49
