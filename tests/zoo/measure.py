@@ -27,7 +27,7 @@ from edgepress.graph.shapes import BATCH, open_sizes
 from edgepress.translate.absorbing import absorbed
 from edgepress.translate.ends import end_orders, network_channels
 from tests.oracle import converted_by_tensorflow
-from tests.zoo.architectures import Architecture
+from tests.zoo.architectures import FLOAT_LIMITS, Architecture
 from tests.zoo.own.network import Network
 from tests.zoo.photos import crops
 from tests.zoo.running import Orders, Outputs, Sample, run_onnx, run_tflite, scales, spread
@@ -44,7 +44,8 @@ class FloatRow:
     """`max_abs_diff` is relative to the range of the output; `asked` counts the network's own transposes.
 
     `oracle_diff` is the same from the `.tflite` that TensorFlow's converter makes of the same plan, None
-    where it makes none.
+    where it makes none. `undelegated_diff` is `max_abs_diff` of LiteRT's own kernels, without XNNPACK's; None
+    where that is not asked.
     """
 
     ops: int
@@ -52,6 +53,7 @@ class FloatRow:
     asked: int
     max_abs_diff: float
     oracle_diff: float | None
+    undelegated_diff: float | None = None
 
 
 @dataclass(frozen=True)
@@ -88,12 +90,15 @@ def measure_float(subject: Subject, source: Path) -> FloatRow:
     content, tflite = _converted(model, orders)
     actual = run_tflite(content, model, orders, samples)
     by_oracle = _by_oracle(model, orders, samples)
+    ask = isinstance(subject, Architecture) and subject.name in FLOAT_LIMITS
+    undelegated = run_tflite(content, model, orders, samples, delegated=False) if ask else None
     return FloatRow(
         len(tflite.operators),
         tflite.transpose_ops,
         sum(node.op_type == "Transpose" for node in model.graph.node),
         _largest_difference(actual, expected),
         None if by_oracle is None else _largest_difference(actual, by_oracle),
+        None if undelegated is None else _largest_difference(undelegated, expected),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from edgepress.graph.io import save_model
 from edgepress.measure.inference import session
@@ -30,7 +30,13 @@ def run_onnx(model: onnx.ModelProto | Path, samples: Sequence[Sample]) -> Output
     return [list(each) for each in zip(*rows, strict=True)]
 
 
-def run_tflite(content: bytes, model: onnx.ModelProto, orders: Orders, samples: Sequence[Sample]) -> Outputs:
+def run_tflite(
+    content: bytes,
+    model: onnx.ModelProto,
+    orders: Orders,
+    samples: Sequence[Sample],
+    delegated: bool = True,
+) -> Outputs:
     """LiteRT's outputs, codes as the real numbers that they stand for.
 
     Args:
@@ -38,8 +44,10 @@ def run_tflite(content: bytes, model: onnx.ModelProto, orders: Orders, samples: 
         model: what it was made of.
         orders: how its axes are stored: stored axis i holds ONNX axis `order[i]`.
         samples: by the names of the model's inputs.
+        delegated: whether XNNPACK computes what it can, as by default; else LiteRT's own kernels do.
     """
-    interpreter = Interpreter(model_content=content, num_threads=1)
+    resolver = OpResolverType.AUTO if delegated else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    interpreter = Interpreter(model_content=content, num_threads=1, experimental_op_resolver_type=resolver)
     names = [entry.name for entry in model.graph.input]
     rows = []
     for sample in samples:

@@ -6,7 +6,7 @@ Each export and each measurement of an architecture runs in a process of its own
 behind, or breaks on, touches no other; our own networks, which are small, run after them. Exports are kept
 in .zoo/, as are results; `--resume` measures only what has none. With names the rows are printed and the
 document stays as it is; `--only own` renews the tables of our own networks in it. The exit status is 1 if a
-row misses its bounds and INT8_LIMITS does not say why.
+row misses its bounds and neither FLOAT_LIMITS nor INT8_LIMITS says why.
 """
 
 import argparse
