@@ -91,6 +91,7 @@ class Planner:
         infos = inferred_infos(model)
         self._shapes = {name: tensor_shape(info) for name, info in infos.items()}
         self._sized = {name for name, info in infos.items() if _is_sized(info)}
+        self._ranked = {name for name, info in infos.items() if info.type.tensor_type.HasField("shape")}
         self._types = {name: info.type.tensor_type.elem_type for name, info in infos.items()}
         self.readers = consumers(model)
         self.outputs = {output.name: self._order(output.name, orders) for output in model.graph.output}
@@ -144,8 +145,13 @@ class Planner:
 
     def note(self, shapes: Mapping[str, Shape], types: Mapping[str, int]) -> None:
         """Shapes and types of tensors that an operator written out in others brings with it."""
-        self._shapes.update({name: shape for name, shape in shapes.items() if name not in self._shapes})
+        new = {name: shape for name, shape in shapes.items() if not self._has_rank(name)}
+        self._shapes.update(new)
         self._types.update({name: kind for name, kind in types.items() if not self._types.get(name)})
+
+    def _has_rank(self, name: str) -> bool:
+        """Whether more is known of a tensor's shape than that it has one."""
+        return name in self._ranked or bool(self._shapes.get(name))
 
     def is_open(self, name: str, axis: int) -> bool:
         """Whether the model leaves a size open that may have a number here."""

@@ -35,6 +35,20 @@ def write_default_axes(model: onnx.ModelProto) -> None:
             node.attribute.append(helper.make_attribute("axes", [0, 2, 3]))
 
 
+def tell_unpooled_sizes(model: onnx.ModelProto) -> None:
+    """Put behind each MaxUnpool of given sizes, in place, a Reshape to them: onnx infers no shape for it."""
+    if not any(node.op_type == "MaxUnpool" for node in model.graph.node):
+        return
+    nodes = list[onnx.NodeProto]()
+    for node in model.graph.node:
+        nodes.append(node)
+        if node.op_type == "MaxUnpool" and len(node.input) > 2 and node.input[2]:
+            (output,) = node.output
+            node.output[0] = f"{output}.unpooled"
+            nodes.append(helper.make_node("Reshape", [node.output[0], node.input[2]], [output], node.name))
+    replace_nodes(model, nodes)
+
+
 def expand_given_codes(model: onnx.ModelProto) -> None:
     """Write out, in place, each DynamicQuantizeLinear whose codes the network gives."""
     ends, nodes = {output.name for output in model.graph.output}, list[onnx.NodeProto]()

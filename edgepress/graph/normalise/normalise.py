@@ -19,6 +19,7 @@ from edgepress.graph.normalise.expanding import (
     expand_computed_clips,
     expand_given_codes,
     expand_group_norms,
+    tell_unpooled_sizes,
     write_casts,
     write_default_axes,
 )
@@ -111,6 +112,7 @@ def _write_anew(model: onnx.ModelProto, given: int) -> None:
         refuse("Scan of opset 8 has a batch of its own", "export the model in opset 9 or newer")
     write_casts(model)
     expand_group_norms(model)
+    tell_unpooled_sizes(model)
     write_anew(model, given)
 
 

@@ -1,7 +1,7 @@
 """Ensembles of trees: all trees are walked down at once, a level with each step."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ _COMPARED = {
     "BRANCH_EQ": "Equal",
     "BRANCH_NEQ": "Equal",
 }
+_MEMBER = "BRANCH_MEMBER"
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Forest:
     absent: Array
     roots: Array
     numbers: dict[tuple[int, int], int]
+    members: Array = field(default_factory=lambda: np.zeros((0, 1), np.float32))
+    """For each node a row, which holds the members of its set, if it tests for such, and NaN."""
 
     @property
     def depth(self) -> int:
@@ -95,8 +98,7 @@ def _decided(s: Sketch, forest: Forest, value: Term, threshold: Term, place: Ter
     modes = list(dict.fromkeys(mode for mode in forest.modes if mode != "LEAF"))
     goes: Term | None = None
     for mode in modes:
-        own = s(_COMPARED[mode], value, threshold)
-        own = s("Not", own) if mode == "BRANCH_NEQ" else own
+        own = _compared(s, forest, mode, value, threshold, place)
         if goes is not None:
             of = s.constant(np.array([each == mode for each in forest.modes])).take(place)
             own = s.where(of, own, goes)
@@ -106,6 +108,14 @@ def _decided(s: Sketch, forest: Forest, value: Term, threshold: Term, place: Ter
         told = s.constant(forest.absent.astype(bool)).take(place)
         goes = s("Or", goes, s("Not", value.equals(value)) & told)
     return goes
+
+
+def _compared(s: Sketch, forest: Forest, mode: str, value: Term, threshold: Term, place: Term) -> Term:
+    if mode == _MEMBER:
+        rows = s.constant(forest.members).take(place)
+        return value.unsqueeze(2).equals(rows).cast("int32").reduce("ReduceMax", 2) > 0
+    own = s(_COMPARED[mode], value, threshold)
+    return s("Not", own) if mode == "BRANCH_NEQ" else own
 
 
 def _weights(s: Sketch, forest: Forest, kind: str, count: int, absent: float = 0.0) -> Array:
@@ -169,14 +179,12 @@ def _of_two(s: Sketch, score: Term) -> list[Term]:
     return [named(s, place), transformed(s, s.concat([-score, score], 1))]
 
 
-_MODES = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ")
+_MODES = (*_COMPARED, _MEMBER)
 
 
 def _ensemble(s: Sketch) -> Term:
     """As ai.onnx.ml 5 has it: leaves are numbered by themselves, and stand behind the nodes here."""
     numbers = np.asarray(onnx.numpy_helper.to_array(s.attribute("nodes_modes")))
-    if (numbers >= len(_MODES)).any():
-        raise s.refuse(f"its nodes test for members of sets; expected {', '.join(_MODES)}")
     thresholds, weights = (
         np.asarray(onnx.numpy_helper.to_array(s.attribute(name))).astype(np.float32)
         for name in ("nodes_splits", "leaf_weights")
@@ -200,12 +208,25 @@ def _ensemble(s: Sketch) -> Term:
         absent,
         np.array(s.attribute("tree_roots")),
         {},
+        _members(s, numbers == _MODES.index(_MEMBER), inner + len(weights)),
     )
     kind = ("AVERAGE", "SUM", "MIN", "MAX")[s.attribute("aggregate_function", 1)]
     table = np.full((inner + len(weights), s.attribute("n_targets", 1)), _absent(kind), np.float32)
     table[ends, s.attribute("leaf_targetids")] = weights
     transform = ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")[s.attribute("post_transform", 0)]
     return transformed(s, _aggregated(s, forest, table, kind), transform)
+
+
+def _members(s: Sketch, tests: Array, count: int) -> Array:
+    """The sets, which stand one behind the other and each end with NaN, in the rows of their nodes."""
+    given = s.attribute("membership_values")
+    values = np.zeros(0) if given is None else np.asarray(onnx.numpy_helper.to_array(given))
+    ends = np.flatnonzero(np.isnan(values))
+    sets = np.split(values, ends + 1)[: len(ends)]
+    rows = np.full((count, max(map(len, sets), default=1)), np.nan, np.float32)
+    for number, own in zip(np.flatnonzero(tests), sets, strict=True):
+        rows[number, : len(own)] = own
+    return rows
 
 
 TREES: dict[str, Callable[[Sketch], Any]] = {

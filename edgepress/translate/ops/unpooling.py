@@ -63,21 +63,21 @@ def _col2im(s: Sketch) -> Term:
 
 
 def _max_unpool(s: Sketch) -> Term:
-    """Maxima put where they were taken from; a larger output is padded at the end."""
+    """Maxima put where they were taken from.
+
+    Places count in the image that is made. Where `output_shape` makes it another one than the windows do, the
+    standard's own example counts in theirs, ONNX Runtime does not, and nor does MaxPool of such an image.
+    """
     shape, kernel = s.sizes(0), s.attribute("kernel_shape")
     rank = len(kernel)
     strides, pads, _ = _spans(s, rank)
     own = [(size - 1) * strides[i] + kernel[i] - pads[i] - pads[i + rank] for i, size in enumerate(shape[2:])]
     count, full = math.prod(shape), (*shape[:2], *own)
+    if s.has(2):
+        target = s.known(2)
+        full = s.result_sizes() if target is None else tuple(int(size) for size in target)
     flat = (math.prod(full),)
-    made = sum_at(s, s.operand(1).reshape(count, 1), s.operand(0).reshape(count), flat).reshape(*full)
-    if not s.has(2):
-        return made
-    target = s.known(2)
-    if target is None:
-        raise s.refuse(f"its output_shape ({s.node.inputs[2]}) is computed; it has to be a constant")
-    ends = [max(int(size) - old, 0) for size, old in zip(target, full, strict=True)]
-    return s("Pad", made, np.array([0] * len(full) + ends))
+    return sum_at(s, s.operand(1).reshape(count, 1), s.operand(0).reshape(count), flat).reshape(*full)
 
 
 def plan_max_pool(node: Node, planner: Planner) -> None:

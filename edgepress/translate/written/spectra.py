@@ -1,6 +1,7 @@
 """Fourier transforms, as products with matrices of sines and cosines."""
 
 import numpy as np
+from onnx import TensorProto
 
 from edgepress.translate.plan import Array
 from edgepress.translate.written.body import Body, Writer
@@ -96,4 +97,44 @@ def _stft(b: Body) -> None:
     b.gives("Concat", *ends, axis=3)
 
 
-WRITERS: dict[str, Writer] = {"DFT": _dft, "STFT": _stft}
+def _mel_weights(b: Body) -> None:
+    """Triangles over the frequencies of a spectrum, whose corners lie evenly on the scale of mels."""
+    bins, length, rate, low, high = b.inputs
+    one, mels = np.float32(1), np.float32(2595)
+    kind = TensorProto.FLOAT
+    wide, count = b("Cast", length, to=kind), b("Cast", bins, to=TensorProto.INT64)
+    ends = [_mel(b, b("Cast", end, to=kind)) for end in (low, high)]
+    step = b("Div", b("Sub", ends[1], ends[0]), b("Cast", b("Add", count, np.int64(2)), to=kind))
+
+    def corner(number: int) -> str:
+        """The row of each column's corner: the first, the peak or the last."""
+        place = b("Range", np.int64(number), b("Add", count, np.int64(number)), np.int64(1))
+        mel = b("Add", b("Mul", b("Cast", place, to=kind), step), ends[0])
+        hertz = b("Mul", b("Sub", b("Pow", np.float32(10), b("Div", mel, mels)), one), np.float32(700))
+        scaled = b("Mul", b("Add", wide, one), hertz)
+        return b("Floor", b("Div", scaled, b("Cast", rate, to=kind)))
+
+    first, peak, last = (corner(number) for number in range(3))
+    half = b("Cast", b("Floor", b("Mul", wide, np.float32(0.5))), to=TensorProto.INT64)
+    rows = b("Range", np.int64(0), b("Add", half, np.int64(1)), np.int64(1))
+    row = b("Unsqueeze", b("Cast", rows, to=kind), np.array([1]))
+    up, down = b("Sub", peak, first), b("Sub", last, peak)
+    rising = b("Div", b("Sub", row, first), b("Max", up, one))
+    rising = b("Where", b("Equal", up, np.float32(0)), b("Cast", b("Equal", row, peak), to=kind), rising)
+    rising = b("Where", _within(b, row, first, b("Add", peak, one)), rising, np.float32(0))
+    falling = b("Div", b("Sub", last, row), b("Max", down, one))
+    made = b("Where", _within(b, row, peak, last), falling, rising)
+    b.gives("Cast", made, to=b.attributes.get("output_datatype", int(kind)))
+
+
+def _mel(b: Body, hertz: str) -> str:
+    """2595·log₁₀(1 + f/700)."""
+    above = b("Add", b("Div", hertz, np.float32(700)), np.float32(1))
+    return b("Mul", b("Log", above), np.float32(2595 / np.log(10)))
+
+
+def _within(b: Body, row: str, low: str, high: str) -> str:
+    return b("And", b("Not", b("Less", row, low)), b("Less", row, high))
+
+
+WRITERS: dict[str, Writer] = {"DFT": _dft, "STFT": _stft, "MelWeightMatrix": _mel_weights}
