@@ -17,6 +17,7 @@ from concurrent.futures import TimeoutError as Late
 from concurrent.futures.process import BrokenProcessPool
 
 from tests.conformance.cases import Case, cases
+from tests.conformance.reasons import DISAGREED
 
 CONVERTERS = ("nhwc", "onnx_tf")
 ORACLE = "oracle"
@@ -24,8 +25,13 @@ GOAL = 0.99
 LEAST = 1300
 """So many cases at least TFLite can express."""
 SECONDS = 120
+NOT_AS_THE_STANDARD = "the oracle's is not what the standard says; the file's is"
+FINE = ("equal", "not taken", NOT_AS_THE_STANDARD)
+"""What `converters.beside_oracle` may say of a case."""
 UNKNOWN = "NotImplementedError"
 """How onnx-tf refuses an operator that it does not know."""
+
+_WIDE = 200
 
 Results = dict[str, tuple[str, str | None]]
 """For each case the way in which its operands went in, and what went wrong, or None."""
@@ -59,7 +65,9 @@ def _print_oracle(beside: dict[str, str]) -> bool:
     counts = Counter(beside.values())
     taken = len(beside) - counts["not taken"]
     print(f"oracle: {counts['equal']} of {taken} equal that both take")
-    others = {name: what for name, what in beside.items() if what not in ("equal", "not taken")}
+    if counts[NOT_AS_THE_STANDARD]:
+        print(f"  {counts[NOT_AS_THE_STANDARD]} of which {NOT_AS_THE_STANDARD}")
+    others = {name: what for name, what in beside.items() if what not in FINE}
     for name, what in others.items():
         print(f"  {name}: {what}")
     return bool(others)
@@ -139,7 +147,7 @@ def _print_failures(converter: str, results: Results) -> None:
     print(f"\n| not passed by {converter} | why |\n| --- | --- |")
     for name, (_, why) in results.items():
         if why is not None:
-            print(f"| {name} | {why[:160]} |")
+            print(f"| {name} | {(DISAGREED.get(name) or why)[:_WIDE]} |")
 
 
 def _print_skips(skipped: dict[str, str]) -> None:

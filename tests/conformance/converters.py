@@ -10,13 +10,16 @@ from ai_edge_litert.interpreter import Interpreter
 
 from edgepress.convert.nhwc import convert, planned
 from edgepress.convert.tflite import run
+from edgepress.devices.program.tflite import given_by
 from edgepress.graph.normalise.normalise import normalise, with_sizes
 from edgepress.graph.shapes import BATCH
 from edgepress.graph.view import copy
 from edgepress.translate.absorbing import absorbed
+from edgepress.translate.functions import run as run_plan
 from edgepress.translate.plan import Plan
 from edgepress.translate.tensorflow_setup import tf
 from tests.conformance.cases import Case
+from tests.conformance.conformance import NOT_AS_THE_STANDARD
 from tests.oracle import converted_by_tensorflow
 
 
@@ -31,6 +34,16 @@ def by_oracle(case: Case) -> list[np.ndarray]:
     """TensorFlow's converter, with the same plan."""
     plan = absorbed(planned(_normalised(case)))
     return _outputs(plan, converted_by_tensorflow(plan), case)
+
+
+def by_steps(case: Case) -> list[np.ndarray]:
+    """The steps of the plan, as operations of TensorFlow."""
+    plan = absorbed(planned(_normalised(case)))
+    given = [tf.constant(np.transpose(case.inputs[entry.name], entry.order)) for entry in plan.entries]
+    made = [each.numpy() for each in run_plan(plan, given)]
+    return [
+        np.transpose(each, np.argsort(order)) for each, order in zip(made, plan.output_orders, strict=True)
+    ]
 
 
 def _normalised(case: Case) -> onnx.ModelProto:
@@ -53,7 +66,7 @@ def _outputs(plan: Plan, content: bytes, case: Case) -> list[np.ndarray]:
             stored = np.array(np.transpose(case.inputs[entry.name], entry.order), order="C")
             interpreter.set_tensor(places[number], stored)
     interpreter.invoke()
-    outputs = [interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()]
+    outputs = [given_by(interpreter, detail["index"]) for detail in interpreter.get_output_details()]
     return [
         np.transpose(output, np.argsort(order))
         for output, order in zip(outputs, plan.output_orders, strict=True)
@@ -85,31 +98,50 @@ CONVERTERS: dict[str, Callable[[Case], list[np.ndarray]]] = {
 
 EQUAL, NOT_TAKEN = "equal", "not taken"
 _NEAR = 1e-6
-"""Of an output's range: what the order of a sum may change."""
+"""Of an output's largest number: what the order of a sum may change."""
 
 
 def beside_oracle(case: Case) -> str:
-    """EQUAL if what TensorFlow's converter makes of the same plan computes the same, else what differs.
+    """EQUAL if what TensorFlow makes of the same plan computes the same, else what differs.
 
-    NOT_TAKEN where it, or this project's translator, refuses the case.
+    NOT_TAKEN where it, or this project's translator, refuses the case; NOT_AS_THE_STANDARD where the two
+    differ and the standard's own numbers are those of this project's file alone.
     """
     try:
-        actual, expected = by_nhwc(case), by_oracle(case)
+        actual, expected = by_nhwc(case), _of_oracle(case)
     except Exception:  # what either raises is told by `failure`, and of no interest here
         return NOT_TAKEN
-    for own, other in zip(actual, expected, strict=True):
-        if own.shape != other.shape or own.dtype != other.dtype:
-            return f"{own.dtype}{own.shape} beside {other.dtype}{other.shape}"
-        finite = np.isfinite(own) & np.isfinite(other)
-        if not np.array_equal(own[~finite], other[~finite], equal_nan=True):
-            return "other numbers are infinite or none"
-        if own.dtype.kind != "f" and not np.array_equal(own, other):
-            return "other integers"
-        numbers = other[finite].astype(np.float64)
-        apart = np.abs(own[finite] - numbers).max(initial=0)
-        if apart > _NEAR * (np.ptp(numbers) if numbers.size > 1 else 1):
-            return f"{apart:.3g} apart"
-    return EQUAL
+    found = [_beside(own, other) for own, other in zip(actual, expected, strict=True)]
+    apart = next((each for each in found if each != EQUAL), EQUAL)
+    if apart != EQUAL and _as_standard(actual, case) and not _as_standard(expected, case):
+        return NOT_AS_THE_STANDARD
+    return apart
+
+
+def _of_oracle(case: Case) -> list[np.ndarray]:
+    """What TensorFlow's file computes, or, where its converter cannot write one, its operations do."""
+    try:
+        return by_oracle(case)
+    except Exception:  # "neither a custom op nor a flex op": BitwiseAnd, Invert, Einsum over several axes
+        return by_steps(case)
+
+
+def _as_standard(outputs: list[np.ndarray], case: Case) -> bool:
+    pairs = zip(outputs, case.outputs, strict=True)
+    return all(difference(actual, expected, case) is None for actual, expected in pairs)
+
+
+def _beside(own: np.ndarray, other: np.ndarray) -> str:
+    if own.shape != other.shape or own.dtype != other.dtype:
+        return f"{own.dtype}{own.shape} beside {other.dtype}{other.shape}"
+    if not _is_float(own.dtype):
+        return EQUAL if np.array_equal(own, other) else "other integers"
+    one, two = own.astype(np.float64), other.astype(np.float64)
+    finite = np.isfinite(one) & np.isfinite(two)
+    if not np.array_equal(one[~finite], two[~finite], equal_nan=True):
+        return "other numbers are infinite or none"
+    apart = np.abs(one[finite] - two[finite]).max(initial=0)
+    return EQUAL if apart <= _NEAR * np.abs(two[finite]).max(initial=0) else f"{apart:.3g} apart"
 
 
 def result(case: Case, converter: str) -> tuple[str, str | None]:
@@ -143,7 +175,10 @@ def failure(case: Case, converter: str) -> str | None:
 def difference(actual: np.ndarray, expected: np.ndarray, case: Case) -> str | None:
     """How an output differs from the expected one by more than the case, and its type of number, allow.
 
-    float16, bfloat16 and float64 are computed in float32 and cast at the ends.
+    float16, bfloat16 and float64 are computed in float32 and cast at the ends. Relative to itself a number may
+    be off by the standard's 1e-3. The standard's absolute tolerance is 1e-7 whatever the numbers are, though a
+    float32 near 1 is right to 6e-8 alone, and what is left of large terms, such as a mean of 0, has their
+    errors: here it is at least 2 units in the last place of the largest number of the output.
     """
     if actual.shape != expected.shape or actual.dtype != expected.dtype:
         return f"{actual.dtype}{actual.shape} instead of {expected.dtype}{expected.shape}"
@@ -152,7 +187,7 @@ def difference(actual: np.ndarray, expected: np.ndarray, case: Case) -> str | No
     digits = max(_epsilon(expected.dtype), _epsilon(np.dtype(np.float32)))
     one, other = actual.astype(np.float64), expected.astype(np.float64)
     largest = np.abs(other[np.isfinite(other)]).max(initial=0)
-    rtol, atol = max(case.rtol, 4 * digits), max(case.atol, 4 * digits * largest)
+    rtol, atol = max(case.rtol, digits), max(case.atol, 2 * digits * largest)
     return None if np.allclose(one, other, rtol, atol, equal_nan=True) else _apart(one, other)
 
 

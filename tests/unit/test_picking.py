@@ -422,3 +422,39 @@ def test_a_part_of_an_image_resized(mode):
         "size": np.array([1, 3, 5, 4]),
     }
     check(f"y = Resize <{options}> (x, roi, , size)", {"x": floats(1, 3, 6, 8)}, "float y", 17, **constants)
+
+
+TEXT = RANDOM.integers(1, 9, (3, 30))
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+@pytest.mark.parametrize("mode", ["TF", "IDF", "TFIDF"])
+@pytest.mark.parametrize(("shortest", "skips"), [(1, 0), (1, 3), (2, 2)])
+def test_n_grams_are_counted_whatever_their_order(shortest, skips, mode, dtype):
+    options = f'mode = "{mode}", min_gram_length = {shortest}, max_gram_length = 3, max_skip_count = {skips}'
+    pool = "ngram_counts = [0, 4, 10], pool_int64s = [2, 3, 5, 4, 5, 6, 7, 8, 6, 7, 1, 2, 3]"
+    weights = "weights = [0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0]"
+    nodes = (
+        f"y = TfIdfVectorizer <{options}, {pool}, {weights}, ngram_indexes = [9, 5, 3, 1, 0, 2, 4, 6]> (x)"
+    )
+    check(nodes, {"x": TEXT.astype(dtype)}, "float y")
+    check(nodes, {"x": TEXT[0].astype(dtype)}, "float y")
+    check(nodes, {"x": TEXT[:, :2].astype(dtype)}, "float y", varies=False)
+
+
+@pytest.mark.parametrize("mode", ["linear", "circular"])
+@pytest.mark.parametrize(("shape", "axis"), [((2, 3, 6, 4), -2), ((3, 6, 4), 1), ((1, 2, 6, 4), -2)])
+def test_new_keys_go_into_a_cache_from_places_of_their_own(shape, axis, mode):
+    new, last = list(shape), 6 if mode == "circular" else 5
+    new[axis] = 2
+    feeds = {"c": floats(*shape), "u": floats(*new), "w": whole(0, last, shape[0])}
+    check(f'y = TensorScatter <axis = {axis}, mode = "{mode}"> (c, u, w)', feeds, "float y", 24)
+    del feeds["w"]
+    check(f'y = TensorScatter <axis = {axis}, mode = "{mode}"> (c, u)', feeds, "float y", 24)
+
+
+@pytest.mark.parametrize("size", ["s = Constant <value_ints = [1, 3, 5, 7]> ()", "s = Shape (x)"])
+def test_maxima_go_back_into_an_image_that_windows_do_not_fill(size):
+    pooled = "m, i = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (x) r = Relu (m)"
+    nodes = f"{pooled} {size} y = MaxUnpool <kernel_shape = [2, 2], strides = [2, 2]> (r, i, s)"
+    check(nodes, {"x": floats(1, 3, 5, 7)}, "float y")

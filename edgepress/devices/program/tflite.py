@@ -62,7 +62,7 @@ class TfliteModel(Model):
         for index, tensor in zip(self._inputs, tensors, strict=True):
             interpreter.set_tensor(index, tensor)
         interpreter.invoke()
-        return [interpreter.get_tensor(index) for index in self._outputs]
+        return [given_by(interpreter, index) for index in self._outputs]
 
     def resize(self, batch: int) -> None:
         """Take and give that many samples at a time."""
@@ -148,6 +148,17 @@ def beginning(content: bytes, places: Mapping[str, int], operators: int, outputs
     if "signatures" in places:
         struct.pack_into("<I", cut, places["signatures"], 0)
     return cut + struct.pack(f"<I{len(outputs)}i", len(outputs), *outputs)
+
+
+def given_by(interpreter: Any, index: int) -> Array:
+    """An output; LiteRT's Python refuses to give one that came out without elements, and tells its shape."""
+    try:
+        return interpreter.get_tensor(index)
+    except ValueError:
+        details = next(each for each in interpreter.get_output_details() if each["index"] == index)
+        if 0 not in details["shape"]:
+            raise
+        return np.zeros([int(size) for size in details["shape"]], details["dtype"])
 
 
 def tflite_tensor(details: Mapping[str, Any], name: str | None = None) -> Tensor:

@@ -47,7 +47,7 @@ _BROADCAST = (
     "Add", "And", "Div", "Equal", "Greater", "Less", "Max", "Min", "Mod", "Mul", "Or", "Pow", "Sub", "Where",
 )  # fmt: skip
 _REDUCTIONS = ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum")
-_FOLDABLE = {*_SIZES, *_UNARY, *_BROADCAST, *_REDUCTIONS, "BatchNormalization", "Concat"}
+_FOLDABLE = {*_SIZES, *_UNARY, *_BROADCAST, *_REDUCTIONS, "BatchNormalization", "Concat", "Split"}
 
 
 def fold_constants(model: onnx.ModelProto) -> None:
@@ -120,7 +120,8 @@ def _known(model: onnx.ModelProto, sizes: dict[str, int]) -> _Known:
     known: dict[str, Array] = {}
     room = _TOTAL_ROOM
     for node in model.graph.node:
-        if node.op_type not in _FOLDABLE or node.domain not in ("", "ai.onnx") or len(node.output) != 1:
+        several = len(node.output) > 1 and node.op_type != "Split"
+        if node.op_type not in _FOLDABLE or node.domain not in ("", "ai.onnx") or several:
             continue
         if node.op_type in ("Shape", "Size") and node.input[0] in shapes():
             values = [np.broadcast_to(np.int8(0), shapes()[node.input[0]])]
@@ -128,10 +129,10 @@ def _known(model: onnx.ModelProto, sizes: dict[str, int]) -> _Known:
             values = [known[name] if name in known else values_of(held[name]) for name in node.input if name]
         else:
             continue
-        result = None if _holds_kernel(node, values) else _evaluate(node, values, version)
-        if result is not None and result.size <= room:
-            known[node.output[0]] = result
-            room -= result.size
+        results = None if _holds_kernel(node, values) else _evaluate(node, values, version)
+        if results is not None and (size := sum(result.size for result in results)) <= room:
+            known.update(zip(node.output, results, strict=True))
+            room -= size
     return _Known(known, shapes)
 
 
@@ -148,7 +149,7 @@ def _static_shapes(model: onnx.ModelProto, sizes: dict[str, int]) -> dict[str, t
     return shapes
 
 
-def _evaluate(node: onnx.NodeProto, operands: list[Array], version: int) -> Array | None:
+def _evaluate(node: onnx.NodeProto, operands: list[Array], version: int) -> list[Array] | None:
     """What onnx's reference implementation makes of the operands; None where it cannot or it is too much."""
     from onnx.reference import ReferenceEvaluator
 
@@ -158,14 +159,14 @@ def _evaluate(node: onnx.NodeProto, operands: list[Array], version: int) -> Arra
             return None
         info = onnx.helper.make_empty_tensor_value_info
         graph = onnx.helper.make_graph(
-            [node], "node", [info(n) for n in dict.fromkeys(names)], [info(node.output[0])]
+            [node], "node", [info(n) for n in dict.fromkeys(names)], [info(name) for name in node.output]
         )
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             evaluator = ReferenceEvaluator(graph, opsets={"": version})
-            (result,) = evaluator.run(None, dict(zip(names, operands, strict=True)))
-            plain: Array = numpy_helper.to_array(numpy_helper.from_array(np.asarray(result), "result"))
-            return plain
+            results = evaluator.run(None, dict(zip(names, operands, strict=True)))
+            plain = [numpy_helper.from_array(np.asarray(result), "result") for result in results]
+            return [numpy_helper.to_array(result) for result in plain]
     except Exception:  # a node that cannot be computed stays, for whoever reads the model to refuse
         return None
 
@@ -209,13 +210,13 @@ def _target(node: onnx.NodeProto, known: _Known) -> Array:
 def _replace(model: onnx.ModelProto, values: dict[str, Array]) -> None:
     """Initializers in place of the nodes that make them, and only those that are read."""
     outputs = {output.name for output in model.graph.output}
-    kept = [
-        node for node in model.graph.node if not (node.output[0] in values and node.output[0] not in outputs)
-    ]
+    values = {name: value for name, value in values.items() if name not in outputs}
+    kept = [node for node in model.graph.node if not all(name in values for name in node.output)]
+    asked = {name for node in kept for name in operands(node)}.intersection(values)
+    for node in kept:  # a Split of which some parts are constants makes these for nobody
+        node.output[:] = [f"{name}.unread" if name in asked else name for name in node.output]
     read = {name for node in kept for name in operands(node)}
-    new = [
-        numpy_helper.from_array(a, name) for name, a in values.items() if name in read and name not in outputs
-    ]
+    new = [numpy_helper.from_array(value, name) for name, value in values.items() if name in read]
     wanted = outputs | read
     while True:
         alive = [node for node in kept if wanted.intersection(node.output)]

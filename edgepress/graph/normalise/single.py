@@ -1,5 +1,7 @@
 """Half and double precision as float32: no runtime for edge devices computes in either."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -23,9 +25,11 @@ def compute_in_single(model: onnx.ModelProto, keep_types: bool = False) -> None:
             values = numpy_helper.to_array(tensor).astype(np.float64)
             finite = np.where(np.isfinite(values), np.clip(values, -largest, largest), values)
             tensor.CopyFrom(numpy_helper.from_array(finite.astype(np.float32), tensor.name))
+    of_bits = {node.output[0] for node in model.graph.node if node.op_type == "BitCast" and keep_types}
     for node in all_nodes(model.graph):
+        kept = bool(node.output) and node.output[0] in of_bits
         for attribute in node.attribute:
-            if attribute.name in _TYPES and attribute.i in _OTHERS:
+            if attribute.name in _TYPES and attribute.i in _OTHERS and not kept:
                 attribute.CopyFrom(helper.make_attribute(attribute.name, int(TensorProto.FLOAT)))
         for graph in nested_graphs(node):
             _declare_single([*graph.input, *graph.output])
@@ -50,17 +54,36 @@ def _cast_at_ends(model: onnx.ModelProto) -> None:
             inner[entry.name] = f"{entry.name}.single"
             before.append(_cast(entry.name, inner[entry.name], TensorProto.FLOAT))
     entries = {entry.name for entry in model.graph.input}
+    of_bits = {node.output[0] for node in model.graph.node if node.op_type == "BitCast"}
     for output in model.graph.output:
         if output.type.tensor_type.elem_type in _OTHERS and output.name not in entries:
             inner[output.name] = f"{output.name}.single"
-            behind.append(_cast(inner[output.name], output.name, output.type.tensor_type.elem_type))
+            if output.name not in of_bits:
+                kind = output.type.tensor_type.elem_type
+                behind.append(_cast(inner[output.name], output.name, kind))
+    nodes = before
+    for node in model.graph.node:
+        nodes.append(node)
+        if node.op_type == "BitCast":  # whose bits are those of the ends' own types
+            nodes.extend(_single_behind(node, inner))
     for node in all_nodes(model.graph):
-        for field in (node.input, node.output):
-            field[:] = [inner.get(name, name) for name in field]
-    nodes = [*before, *model.graph.node, *behind]
+        if node.op_type != "BitCast":
+            for field in (node.input, node.output):
+                field[:] = [inner.get(name, name) for name in field]
+    nodes += behind
     copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del model.graph.node[:]
     model.graph.node.extend(copies)
+
+
+def _single_behind(node: onnx.NodeProto, inner: Mapping[str, str]) -> list[onnx.NodeProto]:
+    """What others read of bits that are floats of another type."""
+    if next(attribute.i for attribute in node.attribute if attribute.name == "to") not in _OTHERS:
+        return []
+    (name,) = node.output
+    if name not in inner:
+        node.output[0] = f"{name}.bits"
+    return [_cast(node.output[0], inner.get(name, name), TensorProto.FLOAT)]
 
 
 def _cast(source: str, result: str, kind: int) -> onnx.NodeProto:

@@ -94,7 +94,9 @@ def _placed(s: Sketch, counts: Term, places: Array) -> Term:
     width, number = int(every.max()) + 1, len(places)
     once = len(np.unique(places)) == number
     if not once and _text(s.attribute("mode")) == "IDF":
-        raise s.refuse("several n-grams have one place of its result, and mode IDF takes the first that occurs")
+        raise s.refuse(
+            "several n-grams have one place of its result, and mode IDF takes the first that occurs"
+        )
     if once and number == width:
         return counts if (places == np.arange(number)).all() else counts.take(np.argsort(places), 1)
     table = np.zeros((number, width), np.float32)
