@@ -64,7 +64,7 @@ def in_file(model: onnx.ModelProto, feeds: Arrays) -> Arrays:
     interpreter.allocate_tensors()
     run = interpreter.get_signature_runner()
     given = {e.name: feeds[e.name].transpose(orders[e.name]) for e in model.graph.input}
-    made = run(**{name: np.ascontiguousarray(values) for name, values in given.items()})
+    made = run(**{name: np.array(values, order="C") for name, values in given.items()})
     return {o.name: made[o.name].transpose(np.argsort(orders[o.name])) for o in model.graph.output}
 
 
@@ -458,3 +458,22 @@ def test_maxima_go_back_into_an_image_that_windows_do_not_fill(size):
     pooled = "m, i = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (x) r = Relu (m)"
     nodes = f"{pooled} {size} y = MaxUnpool <kernel_shape = [2, 2], strides = [2, 2]> (r, i, s)"
     check(nodes, {"x": floats(1, 3, 5, 7)}, "float y")
+
+
+def test_triangles_over_a_spectrum():
+    nodes = "y = MelWeightMatrix (n, length, rate, low, high)"
+    constants = {"length": np.int64(64), "rate": np.int64(8000), "low": np.float32(100)}
+    feeds = {"high": np.array(3500, np.float32)}
+    check(nodes, feeds, "float y", n=np.int64(10), **constants)
+    check(nodes, {"n": np.array(10), **feeds}, "float y", **constants)
+    check(nodes, feeds, "float y", n=np.int64(60), **constants)
+
+
+@pytest.mark.parametrize("wanted_sizes", [[10, 7, 3], [20, 4, 6], [3, 12, 2]])
+def test_the_middle_to_sizes_that_are_computed(wanted_sizes):
+    """What has such sizes is turned like any other, though nothing tells them before it runs."""
+    nodes = """s = Shape (x) two = Constant <value_ints = [2]> () larger = Max (s, size)
+        more = Sub (larger, s) left = Div (more, two) right = Sub (more, left)
+        pads = Concat <axis = 0> (left, right) p = Pad (x, pads) own = Shape (p) less = Sub (own, size) start = Div (less, two) end = Add (start, size)
+        y = Slice (p, start, end)"""
+    check(nodes, {"x": floats(12, 10, 5), "size": np.array(wanted_sizes)}, "float y")

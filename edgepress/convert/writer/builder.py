@@ -61,10 +61,11 @@ class Builder:
         codes: Codes | None = None,
         **options: Any,
     ) -> list[Tensor]:
-        """The results of a new operator, all of one type."""
+        """The results of a new operator, all of one type; a size of −1 is found as the network runs."""
         ragged = kind not in _MEASURES and any(x is not None and x.ragged for x in inputs)
+        kind_of_number = dtype if codes is None else codes.dtype
         made = [
-            Tensor("", tuple(map(int, shape)), dtype if codes is None else codes.dtype, codes, ragged=ragged)
+            Tensor("", tuple(abs(int(n)) for n in shape), kind_of_number, codes, ragged=ragged or -1 in shape)
             for shape in shapes
         ]
         operator = Operator(kind, list(inputs), made, options, [self.node])

@@ -8,7 +8,7 @@ import numpy as np
 from edgepress.translate.layout import plain
 from edgepress.translate.ops.broadcast import ranked
 from edgepress.translate.plan import Weight
-from edgepress.translate.planner import Node, OpPlanner, Planner, Value, unsupported
+from edgepress.translate.planner import Node, OpPlanner, Planner, Value, target_sizes, unsupported
 from edgepress.translate.reading import Shape
 
 Part = int | tuple[Value, int]
@@ -83,9 +83,9 @@ def vector(node: Node, planner: Planner, parts: Sequence[Part], suffix: str) -> 
 
 
 def result_sizes(planner: Planner, node: Node, order: Sequence[int], index: int = 0) -> tuple[int, ...]:
-    """The stored sizes of an output, 1 for what nothing tells before the network runs."""
+    """The stored sizes of an output, −1 for what nothing tells before the network runs."""
     shape: Shape = planner.shape(node.outputs[index])
-    return tuple(int(shape[axis] or 1) for axis in order)
+    return tuple(target_sizes([shape[axis] for axis in order]))
 
 
 PLANNERS: dict[str, OpPlanner] = {
