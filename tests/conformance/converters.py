@@ -175,10 +175,10 @@ def failure(case: Case, converter: str) -> str | None:
 def difference(actual: np.ndarray, expected: np.ndarray, case: Case) -> str | None:
     """How an output differs from the expected one by more than the case, and its type of number, allow.
 
-    float16, bfloat16 and float64 are computed in float32 and cast at the ends. Relative to itself a number may
-    be off by the standard's 1e-3. Its absolute tolerance is 1e-7 whatever the numbers are, though a float32 near
-    1 is right to 6e-8 alone, and what is left of large terms, such as a mean of 0, has their errors: here it is
-    at least 2 units in the last place of the largest number of the output.
+    float16, bfloat16 and float64 are computed in float32 and cast at the ends. Relative to itself a number
+    may be off by the standard's 1e-3. Its absolute tolerance is 1e-7 whatever the numbers are, though a
+    float32 near 1 is right to 6e-8 alone, and what is left of large terms, such as a mean of 0, has their
+    errors: here it is at least 2 units in the last place of the largest number of the output.
     """
     if actual.shape != expected.shape or actual.dtype != expected.dtype:
         return f"{actual.dtype}{actual.shape} instead of {expected.dtype}{expected.shape}"

@@ -9,7 +9,7 @@ from edgepress.translate.ops.table import PLANNERS
 from edgepress.translate.written.table import BODIES
 from tests.conformance import reasons
 from tests.conformance.cases import Case, cases
-from tests.conformance.conformance import FINE, LEAST
+from tests.conformance.conformance import FINE, LEAST, NOT_AS_THE_STANDARD
 from tests.networks import tensorflow
 
 MORE = (
@@ -102,7 +102,7 @@ def test_a_further_case(name: str) -> None:
 @pytest.mark.parametrize("case", BESIDE, ids=lambda case: case.op)
 def test_the_file_computes_as_that_of_tensorflows_converter(case: Case) -> None:
     tensorflow()
-    from tests.conformance.converters import EQUAL, NOT_AS_THE_STANDARD, beside_oracle
+    from tests.conformance.converters import EQUAL, beside_oracle
 
     beside = {beside_oracle(each) for _, each in case.ways()}
     assert beside <= set(FINE) and beside & {EQUAL, NOT_AS_THE_STANDARD}

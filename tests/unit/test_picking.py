@@ -465,7 +465,6 @@ def test_triangles_over_a_spectrum():
     constants = {"length": np.int64(64), "rate": np.int64(8000), "low": np.float32(100)}
     feeds = {"high": np.array(3500, np.float32)}
     check(nodes, feeds, "float y", n=np.int64(10), **constants)
-    check(nodes, {"n": np.array(10), **feeds}, "float y", **constants)
     check(nodes, feeds, "float y", n=np.int64(60), **constants)
 
 
@@ -474,6 +473,7 @@ def test_the_middle_to_sizes_that_are_computed(wanted_sizes):
     """What has such sizes is turned like any other, though nothing tells them before it runs."""
     nodes = """s = Shape (x) two = Constant <value_ints = [2]> () larger = Max (s, size)
         more = Sub (larger, s) left = Div (more, two) right = Sub (more, left)
-        pads = Concat <axis = 0> (left, right) p = Pad (x, pads) own = Shape (p) less = Sub (own, size) start = Div (less, two) end = Add (start, size)
+        pads = Concat <axis = 0> (left, right) p = Pad (x, pads) own = Shape (p)
+        less = Sub (own, size) start = Div (less, two) end = Add (start, size)
         y = Slice (p, start, end)"""
     check(nodes, {"x": floats(12, 10, 5), "size": np.array(wanted_sizes)}, "float y")

@@ -247,6 +247,8 @@ class Builder:
     def copied(self, x: Tensor, shape: Sequence[int] | None = None) -> Tensor:
         """A tensor of its own with the same elements."""
         target = tuple(x.shape if shape is None else shape)
+        if x.ragged and shape is None:
+            return self.add("RESHAPE", [x, self.sizes(x, range(len(target)))], target, x.dtype, x.codes)
         return self.add("RESHAPE", [x, self.integers(target)], target, x.dtype, x.codes, new_shape=target)
 
     def transpose(self, x: Tensor, order: Sequence[int]) -> Tensor:

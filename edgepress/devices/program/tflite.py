@@ -153,7 +153,8 @@ def beginning(content: bytes, places: Mapping[str, int], operators: int, outputs
 def given_by(interpreter: Any, index: int) -> Array:
     """An output; LiteRT's Python refuses to give one that came out without elements, and tells its shape."""
     try:
-        return interpreter.get_tensor(index)
+        tensor: Array = interpreter.get_tensor(index)
+        return tensor
     except ValueError:
         details = next(each for each in interpreter.get_output_details() if each["index"] == index)
         if 0 not in details["shape"]:
