@@ -54,8 +54,14 @@ def _written(
     form, prepared = number_format(model), _prepared(model)
     if set(open_sizes(prepared)) <= {BATCH}:
         return write(absorbed(plan_graph(prepared, orders)), form, int8_io, about=about)
-    plans = [absorbed(plan_graph(prepared, orders, trial)) for trial in trials(prepared)]
+    if len(choices := trials(prepared)) == 1:
+        return _written(with_sizes(model, _but_the_batch(choices[0].sizes)), int8_io, orders, about)
+    plans = [absorbed(plan_graph(prepared, orders, trial)) for trial in choices]
     return write_resizable(plans, form, int8_io, about)
+
+
+def _but_the_batch(sizes: Mapping[str, int]) -> dict[str, int]:
+    return {name: size for name, size in sizes.items() if name != BATCH}
 
 
 def why_not(model: onnx.ModelProto) -> str:

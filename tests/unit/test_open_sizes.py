@@ -207,6 +207,48 @@ def laid_out(by: str) -> onnx.ModelProto:
     return build(nodes, {k: v for k, v in constants.items() if k in used}, shape=SEQUENCE)
 
 
+def counted(by: str) -> onnx.ModelProto:
+    """What follows from the places of elements: triangles, diagonals, the order backwards, borders."""
+    square = [
+        node("Concat", ["length", "length"], ["sides"], axis=0),
+        node("ConstantOfShape", ["sides"], ["ones"], value=numpy_helper.from_array(np.ones(1, np.float32))),
+    ]
+    ways = {
+        "triangle": [
+            *square,
+            node("Trilu", ["ones", "shift"], ["mask"]),
+            node("MatMul", ["mask", "x"], ["y"]),
+        ],
+        "computed triangle": [
+            *square,
+            node("Div", ["scalar", "three"], ["part"]),
+            node("Trilu", ["ones", "part"], ["mask"], upper=0),
+            node("MatMul", ["mask", "x"], ["y"]),
+        ],
+        "triangle of data": [node("Trilu", ["x", "shift"], ["y"], upper=0)],
+        "diagonal": [*square, node("EyeLike", ["ones"], ["mask"], k=2), node("MatMul", ["mask", "x"], ["y"])],
+        "backwards": [node("Slice", ["x", "last", "first", "one", "back"], ["y"])],
+        "border": [node("Pad", ["x", "pads"], ["y"], mode="edge")],
+        "elements": [
+            node("ArgMax", ["x"], ["best"], axis=1),
+            node("GatherElements", ["x", "best"], ["y"], axis=1),
+        ],
+        "added elements": [
+            node("ArgMax", ["x"], ["best"], axis=2),
+            node("Slice", ["x", "none", "one", "two"], ["column"]),
+            node("ScatterElements", ["zeros", "best", "column"], ["y"], axis=1, reduction="add"),
+        ],
+    }  # fmt: skip
+    constants = {
+        "shift": np.array(-1), "three": np.array(3), "last": np.array([-1]), "first": np.array([-(2**62)]),
+        "one": np.array([1]), "none": np.array([0]), "two": np.array([2]), "back": np.array([-1]),
+        "pads": np.array([0, 2, 0, 0, 3, 0]), "zeros": np.zeros((1, 8, 1), np.float32),
+    }  # fmt: skip
+    nodes = [*_length(), *ways[by]]
+    used = {name for each in nodes for name in each.input}
+    return build(nodes, {k: v for k, v in constants.items() if k in used}, shape=SEQUENCE, opset=18)
+
+
 NETWORKS: dict[str, tuple[Callable[[], onnx.ModelProto], list[tuple[int, ...]]]] = {
     "padded strides": (padded_strides, ANY_IMAGES),
     "pooled": (pooled, ANY_IMAGES),
@@ -222,6 +264,19 @@ NETWORKS: dict[str, tuple[Callable[[], onnx.ModelProto], list[tuple[int, ...]]]]
         for by in ("slice", "range", "from the end", "count")
     },
     **{by: (partial(laid_out, by), SEQUENCES) for by in ("expand", "tile", "pad", "halves")},
+    **{
+        by: (partial(counted, by), SEQUENCES)
+        for by in (
+            "triangle",
+            "computed triangle",
+            "triangle of data",
+            "diagonal",
+            "backwards",
+            "border",
+            "elements",
+            "added elements",
+        )
+    },
 }
 
 
@@ -255,8 +310,17 @@ def test_what_depends_on_open_sizes_and_cannot_be_computed_is_refused() -> None:
         convert(normalise(build([pool], {})), False, np.zeros(0))
 
 
-def test_sizes_of_which_none_fit_are_refused() -> None:
+def test_sizes_that_the_network_has_built_in_are_fixed() -> None:
+    """PyTorch's MultiheadAttention in TorchScript reshapes to the length that it was traced with."""
     add = node("Add", ["x", "row"], ["y"])
     model = build([add], {"row": np.ones(77, np.float32)}, shape=("n", 3, "h", "w"))
+    file = bytes(convert(normalise(model), False, np.zeros(0)))
+    (entry,) = Interpreter(model_content=file).get_input_details()
+    assert entry["shape_signature"].tolist() == [-1, -1, 77, 3]
+
+
+def test_sizes_of_which_none_fit_are_refused() -> None:
+    reshape = node("Reshape", ["x", "shape"], ["y"])
+    model = build([reshape], {"shape": np.array([2, 7])}, shape=(1, 3, "h", "w"))
     with pytest.raises(UnsupportedModelError, match=r"no numbers were found .* \(h, w\); choose them"):
         convert(normalise(model), False, np.zeros(0))

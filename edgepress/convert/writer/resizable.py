@@ -6,24 +6,24 @@ places. Each such number is found again among the sizes of the tensors that are 
 where the operator can tell it itself, or is computed as the network runs (SHAPE).
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import combinations_with_replacement
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from edgepress.convert.writer.builder import Builder
 from edgepress.convert.writer.graph import Array, Graph, Operator, Tensor
+from edgepress.convert.writer.grids import Sizes, pattern
+from edgepress.convert.writer.terms import Known, Term, group, vector
 from edgepress.errors import UnsupportedModelError
-
-Sizes = tuple[int, ...]
-"""A number for each of the networks."""
 
 _FROM_OPERANDS = ("new_shape",)
 """Options that repeat an operand."""
 
 _TO_THE_END = 2**31 - 1
+
+_KERNELS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "CONV_3D", "CONV_3D_TRANSPOSE")
+"""Operators whose weights have to be constants."""
 
 
 class NotResizableError(UnsupportedModelError):
@@ -56,7 +56,7 @@ def resizable(graphs: Sequence[Graph], computed: bool = True) -> Graph:
 def _open(graphs: Sequence[Graph], computed: bool) -> None:
     """Change the first of the networks, and what is within it, to take other sizes."""
     first, others = graphs[0], graphs[1:]
-    known, operators = _Known(), list[Operator]()
+    known, operators = Known(), list[Operator]()
     for number in range(len(first.inputs)):
         known.note([graph.inputs[number] for graph in graphs])
     for place, operator in enumerate(first.operators):
@@ -98,94 +98,7 @@ def _form(operator: Operator) -> tuple[Any, ...]:
     return operator.kind, sorted(options.items(), key=str), inputs, outputs
 
 
-@dataclass(frozen=True)
-class _Size:
-    """Of an axis of a tensor."""
-
-    tensor: Tensor
-    axis: int
-
-
-@dataclass(frozen=True)
-class _Term:
-    """factor · size · other size // divisor + added."""
-
-    sizes: tuple[_Size, ...]
-    factor: int = 1
-    divisor: int = 1
-    added: int = 0
-
-
-class _Known:
-    """The sizes that tensors have by now, where the networks differ in them."""
-
-    def __init__(self) -> None:
-        self._found: dict[Sizes, _Size] = {}
-        self._sizes: dict[int, list[Sizes]] = {}
-
-    def note(self, tensors: Sequence[Tensor]) -> None:
-        """A tensor of each of the networks."""
-        sizes = list(zip(*(tensor.shape for tensor in tensors), strict=True))
-        self._sizes[id(tensors[0])] = sizes
-        for axis, each in enumerate(sizes):
-            if len(set(each)) > 1:
-                self._found.setdefault(each, _Size(tensors[0], axis))
-
-    def of(self, tensor: Tensor) -> list[Sizes]:
-        """The sizes of a tensor of the first network in all of them."""
-        return self._sizes.get(id(tensor), [(size,) for size in tensor.shape])
-
-    def term(self, wanted: Sizes, operator: Operator) -> _Term | None:
-        """How to compute a number: most plainly, and of what the operator reads if that will do."""
-        own = {
-            sizes: _Size(tensor, axis)
-            for tensor in operator.inputs
-            if tensor is not None and not tensor.constant
-            for axis, sizes in enumerate(self.of(tensor))
-            if len(set(sizes)) > 1
-        }
-        sizes = {**own, **{key: size for key, size in self._found.items() if key not in own}}
-        if wanted in sizes:
-            return _Term((sizes[wanted],))
-        return next(_of_one(wanted, sizes), None) or next(_of_two(wanted, sizes), None)
-
-
-def _of_one(wanted: Sizes, sizes: dict[Sizes, _Size]) -> Iterator[_Term]:
-    target = np.array(wanted)
-    for key, size in sizes.items():
-        own = np.array(key)
-        if not (own > 0).all():
-            continue
-        if not (target % own).any() and len(set(factors := target // own)) == 1:
-            yield _Term((size,), factor=int(factors[0]))
-        if (target > 0).all() and not (own % target).any() and len(set(parts := own // target)) == 1:
-            yield _Term((size,), divisor=int(parts[0]))
-    for key, size in sizes.items():
-        slope = _slope(target, np.array(key))
-        if slope:
-            yield _Term((size,), factor=slope, added=int(wanted[0] - slope * key[0]))
-
-
-def _slope(target: Array, own: Array) -> int:
-    """a of target = a·own + b, 0 if there is none."""
-    changes, steps = np.diff(target), np.diff(own)
-    if not steps.all() or (changes % steps).any():
-        return 0
-    slopes = changes // steps
-    return int(slopes[0]) if len(set(slopes.tolist())) == 1 else 0
-
-
-def _of_two(wanted: Sizes, sizes: dict[Sizes, _Size]) -> Iterator[_Term]:
-    target = np.array(wanted)
-    for (one, left), (other, right) in combinations_with_replacement(sizes.items(), 2):
-        product = np.array(one) * np.array(other)
-        if not (product > 0).all() or (target % product).any():
-            continue
-        if len(set((factors := target // product).tolist())) == 1:
-            yield _Term((left, right), factor=int(factors[0]))
-
-
-def _opened(same: Sequence[Operator], known: _Known, computed: bool) -> list[Operator]:
+def _opened(same: Sequence[Operator], known: Known, computed: bool) -> list[Operator]:
     """Change the first of the operators to take any size; returns those that have to go before it."""
     first, before, changed = same[0], list[Operator](), dict[int, Tensor]()
     for place, operand in enumerate(first.inputs):
@@ -216,7 +129,7 @@ def _equal(one: Array | None, other: Array | None) -> bool:
 
 
 def _operand(
-    same: Sequence[Operator], place: int, known: _Known, computed: bool
+    same: Sequence[Operator], place: int, known: Known, computed: bool
 ) -> tuple[Tensor, list[Operator]]:
     """The operand at this place for any sizes, and the operators that compute it."""
     first, node = same[0], "; ".join(same[0].nodes)
@@ -225,7 +138,7 @@ def _operand(
     own = operands[0]
     assert own is not None
     if own.dtype not in ("int32", "int64") or len({array.shape for array in arrays}) > 1:
-        raise NotResizableError(node, f"it reads a constant of {own.dtype}, {own.shape}")
+        return _patterned(same, arrays, known, computed)
     numbers = np.stack([array.reshape(-1) for array in arrays])
     plain = _told_by_the_operator(same, place, numbers)
     differing = [i for i in range(numbers.shape[1]) if plain[i] is None]
@@ -234,7 +147,7 @@ def _operand(
         return Tensor(own.name, own.shape, own.dtype, None, values), []
     if not computed:
         raise NotResizableError(node, f"its operand {place} holds a size")
-    parts: list[int | _Term] = []
+    parts: list[int | Term] = []
     for i, number in enumerate(plain):
         term = number if number is not None else known.term(tuple(numbers[:, i].tolist()), first)
         if term is None:
@@ -242,8 +155,30 @@ def _operand(
         parts.append(term)
     build = Builder()
     build.begin(first.nodes[0] if first.nodes else "")
-    made = build.reshape(_vector(build, parts), own.shape)
+    made = build.reshape(vector(build, parts), own.shape)
     return build.cast(made, own.dtype), build.operators
+
+
+def _patterned(
+    same: Sequence[Operator], arrays: Sequence[Array], known: Known, computed: bool
+) -> tuple[Tensor, list[Operator]]:
+    """An operand that grows with the sizes, from what its elements follow from."""
+    first, node = same[0], "; ".join(same[0].nodes)
+    own = arrays[0]
+    found = pattern(arrays) if computed and first.kind not in _KERNELS else None
+    build = Builder()
+    build.begin(first.nodes[0] if first.nodes else "")
+
+    def number(wanted: Sizes) -> Tensor:
+        if len(set(wanted)) == 1:
+            return build.integers([wanted[0]])
+        if (term := known.term(wanted, first)) is None:
+            raise NotResizableError(node, f"a constant of it follows from {wanted[0]}, {wanted[1]} …")
+        return group(build, [term])
+
+    if found is None:
+        raise NotResizableError(node, f"it reads a constant of {own.dtype.name}, {own.shape}")
+    return found.made(build, number, own), build.operators
 
 
 def _told_by_the_operator(same: Sequence[Operator], place: int, numbers: Array) -> list[int | None]:
@@ -275,42 +210,3 @@ def _reaches_the_end(cut: Operator, last: int, axis: int) -> bool:
 
 def _last(numbers: Sequence[int | None]) -> int:
     return max(i for i, number in enumerate(numbers) if number is None)
-
-
-def _vector(build: Builder, parts: Sequence[int | _Term]) -> Tensor:
-    """The numbers as a vector: neighbouring sizes of one tensor are taken together."""
-    groups: list[list[int | _Term]] = []
-    for part in parts:
-        if groups and _follows(groups[-1][-1], part):
-            groups[-1].append(part)
-        else:
-            groups.append([part])
-    return build.concat([_group(build, group) for group in groups], 0)
-
-
-def _follows(one: int | _Term, other: int | _Term) -> bool:
-    if isinstance(one, int) or isinstance(other, int):
-        return isinstance(one, int) and isinstance(other, int)
-    left, right = one.sizes[0], other.sizes[0]
-    plain = replace(one, sizes=()) == replace(other, sizes=()) and len(one.sizes) == len(other.sizes) == 1
-    return plain and left.tensor is right.tensor and left.axis + 1 == right.axis
-
-
-def _group(build: Builder, group: Sequence[int | _Term]) -> Tensor:
-    terms = [part for part in group if isinstance(part, _Term)]
-    if not terms:
-        return build.integers([part for part in group if isinstance(part, int)])
-    first = terms[0]
-    made = _sizes(build, first.sizes[0], len(terms))
-    for size in first.sizes[1:]:
-        made = build.times(made, _sizes(build, size, 1))
-    if first.factor != 1:
-        made = build.times(made, first.factor)
-    if first.divisor != 1:
-        made = build.binary("FLOOR_DIV", made, first.divisor)
-    return build.plus(made, first.added) if first.added else made
-
-
-def _sizes(build: Builder, size: _Size, count: int) -> Tensor:
-    """The sizes of so many axes of a tensor, from this one on."""
-    return build.sizes(size.tensor, range(size.axis, size.axis + count))

@@ -39,12 +39,13 @@ _SIZES: dict[str, Callable[[list[Array]], int]] = {
     "Gather": lambda x: x[1].size * x[0].size,
 }
 _UNARY = (
-    "Abs", "Cast", "Ceil", "Constant", "DequantizeLinear", "Exp", "Flatten", "Floor", "Identity", "Neg",
-    "Not", "Reciprocal", "Reshape", "Round", "Shape",
-    "Size", "Slice", "Sqrt", "Squeeze", "Transpose", "Unsqueeze",
+    "Abs", "Cast", "Ceil", "Clip", "Constant", "Cos", "CumSum", "DequantizeLinear", "Exp", "Flatten", "Floor",
+    "Identity", "Log", "Neg", "Not", "Reciprocal", "Reshape", "Round", "Shape", "Sign", "Sin",
+    "Size", "Slice", "Sqrt", "Squeeze", "Transpose", "Trilu", "Unsqueeze",
 )  # fmt: skip
 _BROADCAST = (
-    "Add", "And", "Div", "Equal", "Greater", "Less", "Max", "Min", "Mod", "Mul", "Or", "Pow", "Sub", "Where",
+    "Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max",
+    "Min", "Mod", "Mul", "Or", "Pow", "Sub", "Where",
 )  # fmt: skip
 _REDUCTIONS = ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum")
 _FOLDABLE = {*_SIZES, *_UNARY, *_BROADCAST, *_REDUCTIONS, "BatchNormalization", "Concat", "Split"}

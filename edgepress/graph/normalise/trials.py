@@ -1,11 +1,14 @@
 """Sizes to try a network with whose inputs leave some open."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain, islice, product
 
 import onnx
 
 from edgepress.errors import UnsupportedModelError
+from edgepress.graph.aside import values_of
 from edgepress.graph.normalise.folding import known_values
 from edgepress.graph.normalise.limits import refuse
 from edgepress.graph.normalise.normalise import with_sizes
@@ -18,8 +21,11 @@ _STEPS = (32, 16, 8, 64, 4, 128, 2, 256, 1, 512)
 _MULTIPLES = ((1, 0), (2, 1), (5, 2))
 """The multiple for the first open size, and how much larger those of the others are, in each trial."""
 
-_ODD = 7
-"""Added to a multiple where the network takes any number."""
+_ODD = ((1, 3, 2), (2, 1, 3), (3, 2, 1))
+"""Added to the multiples of a trial, for one size after the other, where the network takes any number.
+
+So they leave every rest when divided by 2, 3 or 4, and what is rounded down differs from what is rounded up.
+"""
 
 
 @dataclass(frozen=True)
@@ -44,39 +50,98 @@ class Trial:
 def trials(model: onnx.ModelProto) -> list[Trial]:  # noqa: RET503 (`refuse` does not return)
     """A few choices of numbers for the open sizes of a normalised model, all of which it can run with.
 
-    In the first the batch is 1 and all others are equal; in the others they differ, as far as they may.
+    In the first the batch is 1 and all others are equal; in the others they differ, as far as they may. A
+    network that has its sizes built in, though it declares them open, has one choice.
 
     Raises:
         UnsupportedModelError: none of the numbers tried will do.
     """
-    for alike in (False, True):
-        for step in _STEPS:
-            if found := _of_multiples(model, step, alike):
-                return found
+    if found := _found(model, {}):
+        return found
     names = [name for name in open_sizes(model) if name != BATCH]
+    for sizes in _built_in(model, names):
+        if trial := _tried(model, {**_batch_of_one(model), **sizes}):
+            return _with_some_open(model, sizes) or [trial]
     refuse(
         f"no numbers were found for the sizes that its inputs leave open ({', '.join(names)[:200]})",
         "choose them: --input-shape NAME=SIZE,SIZE,…",
     )
 
 
-def _of_multiples(model: onnx.ModelProto, step: int, alike: bool) -> list[Trial]:
+def _found(model: onnx.ModelProto, fixed: Mapping[str, int]) -> list[Trial]:
+    """Trials in which some sizes are fixed; none if the network cannot run with any of those tried."""
+    ways = ((step, alike) for alike in (False, True) for step in _STEPS)
+    return next(filter(None, (_of_multiples(model, step, alike, fixed) for step, alike in ways)), [])
+
+
+def _with_some_open(model: onnx.ModelProto, built_in: Mapping[str, int]) -> list[Trial]:
+    """Trials in which all sizes are fixed but those that the network takes any numbers for."""
+    fixed, found = dict(built_in), list[Trial]()
+    for name in built_in:
+        others = {key: size for key, size in fixed.items() if key != name}
+        if others and (trials := _found(model, others)):
+            fixed, found = others, trials
+    return found
+
+
+def _of_multiples(model: onnx.ModelProto, step: int, alike: bool, fixed: Mapping[str, int]) -> list[Trial]:
     """Trials with multiples of `step`, and one with others if the network can; none if it cannot run so.
 
-    With `alike` all sizes are the same in each.
+    With `alike` all sizes but the fixed ones are the same in each.
     """
-    names = [name for name in open_sizes(model) if name != BATCH]
-    batches = [BATCH] if BATCH in open_sizes(model) else []
-    found = []
+    names = [name for name in open_sizes(model) if name != BATCH and name not in fixed]
+    batch = _batch_of_one(model)
+    found, multiples = [], list[dict[str, int]]()
     for number, (first, more) in enumerate(_MULTIPLES):
         sizes = {name: step * (first + more * place * (not alike)) for place, name in enumerate(names)}
-        if (trial := _tried(model, {**dict.fromkeys(batches, 1 + number), **sizes})) is None:
+        multiples.append({**dict.fromkeys(batch, 1 + number), **fixed, **sizes})
+        if (trial := _tried(model, multiples[-1])) is None:
             return []
         found.append(trial)
-    last = found[-1].sizes
-    odd = {**last, **{name: last[name] + _ODD + 2 * place * (not alike) for place, name in enumerate(names)}}
-    further = _tried(model, odd)
-    return found if further is None else [*found, further]
+    others = list[Trial]()
+    for sizes, added in zip((*multiples[1:], multiples[-1]), _ODD, strict=True):
+        odd = {
+            name: sizes[name] + added[place % len(added) * (not alike)] for place, name in enumerate(names)
+        }
+        if (trial := _tried(model, {**sizes, **odd})) is None:
+            return [*found, *others]
+        others.append(trial)
+    return [found[0], *others]
+
+
+def _batch_of_one(model: onnx.ModelProto) -> dict[str, int]:
+    return {BATCH: 1} if BATCH in open_sizes(model) else {}
+
+
+def _built_in(model: onnx.ModelProto, names: list[str]) -> Iterator[dict[str, int]]:
+    """Sizes that constants tell which go with computed tensors: all the same, or each another."""
+    held = {tensor.name: tensor for tensor in model.graph.initializer}
+    found = dict[int, None]()
+    for node in model.graph.node:
+        for name in node.input:
+            if name in held:
+                tensor = held[name]
+                found.update(dict.fromkeys(_told(node.op_type, tensor)))
+    told = [size for size in found if size > 1]
+    sizes = list(dict.fromkeys(size * stride for stride in _STRIDES for size in told))[:_MOST_BUILT_IN]
+    together = ((size,) * len(names) for size in sizes)
+    for each in islice(chain(together, product(sizes, repeat=len(names))), _MOST_TRIED):
+        yield dict(zip(names, each, strict=True))
+
+
+def _told(kind: str, tensor: onnx.TensorProto) -> list[int]:
+    if tensor.data_type == onnx.TensorProto.INT64 and kind in _TO_SHAPES:
+        values = [int(each) for each in values_of(tensor).reshape(-1)]
+        return [sum(values)] if kind == "Split" else values
+    return list(tensor.dims)
+
+
+_TO_SHAPES = ("Reshape", "Expand", "Split")
+_STRIDES = (1, 2, 4, 8, 16)
+"""What is told of may be a map that is as much smaller than the input."""
+
+_MOST_BUILT_IN = 60
+_MOST_TRIED = 200
 
 
 def _tried(model: onnx.ModelProto, sizes: Mapping[str, int]) -> Trial | None:
@@ -92,7 +157,21 @@ def _tried(model: onnx.ModelProto, sizes: Mapping[str, int]) -> Trial | None:
     shapes += tuple(_info(name, values) for name, values in folded if name not in told)
     dims = (dim for info in shapes for dim in info.type.tensor_type.shape.dim)
     empty = any(dim.HasField("dim_value") and not dim.dim_value for dim in dims)
-    return None if empty else Trial(sizes, shapes)
+    return None if empty or _reshapes_wrongly(fixed) else Trial(sizes, shapes)
+
+
+def _reshapes_wrongly(model: onnx.ModelProto) -> bool:
+    """Whether a Reshape makes more or fewer elements than it takes, which onnx's inference lets pass."""
+    counts = {tensor.name: math.prod(tensor.dims) for tensor in model.graph.initializer}
+    for info in (*model.graph.input, *model.graph.value_info, *model.graph.output):
+        dims = info.type.tensor_type.shape.dim
+        if info.type.tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in dims):
+            counts[info.name] = math.prod(dim.dim_value for dim in dims)
+    return any(
+        node.op_type == "Reshape"
+        and len({counts.get(name, -1) for name in (node.input[0], *node.output)} - {-1}) > 1
+        for node in model.graph.node
+    )
 
 
 def _info(name: str, values: Array) -> onnx.ValueInfoProto:
