@@ -477,3 +477,45 @@ def test_the_middle_to_sizes_that_are_computed(wanted_sizes):
         less = Sub (own, size) start = Div (less, two) end = Add (start, size)
         y = Slice (p, start, end)"""
     check(nodes, {"x": floats(12, 10, 5), "size": np.array(wanted_sizes)}, "float y")
+
+
+class TestPlacesThatAreThereTwice:
+    """The standard leaves them open; in ONNX Runtime the last one stands, where LiteRT adds up."""
+
+    @pytest.mark.parametrize("dtype", [*ELEMENTS[:3], np.uint8, bool])
+    @pytest.mark.parametrize("computed", [False, True])
+    def test_elements(self, computed, dtype):
+        at, kind = whole(-5, 5, 4, 5), np.dtype(dtype).name.replace("float32", "float")
+        feeds = {name: whole(0, 2 if dtype is bool else 99, 4, 5).astype(dtype) for name in ("x", "new")}
+        given = {"at": at}
+        nodes = "y = ScatterElements <axis = 1> (x, at, new)"
+        check(nodes, {**feeds, **(given if computed else {})}, f"{kind} y", **({} if computed else given))
+
+    @pytest.mark.parametrize("computed", [False, True])
+    @pytest.mark.parametrize("shape", [(9,), (3, 3)])
+    def test_parts(self, shape, computed):
+        at = np.stack([whole(0, 2, *shape), whole(-2, 2, *shape)], -1)
+        feeds, given = {"x": floats(2, 2, 3), "new": floats(*shape, 3)}, {"at": at}
+        nodes = "y = ScatterND (x, at, new)"
+        check(nodes, {**feeds, **(given if computed else {})}, "float y", **({} if computed else given))
+
+    def test_so_many_as_a_mask_picks(self):
+        nodes = """zero = Constant <value_floats = [0.0]> () above = Greater (x, zero) n = NonZero (above)
+            two = Constant <value_ints = [2]> () half = Div (n, two) to = Transpose (half)
+            from = Transpose (n) picked = GatherND (x, from) w = Neg (picked) y = ScatterND (x, to, w)"""
+        check(nodes, {"x": floats(4, 6)}, "float y")
+
+    def test_maxima_of_windows_that_overlap(self):
+        options = "<kernel_shape = [3, 3], strides = [1, 1]>"
+        check(
+            f"m, i = MaxPool {options} (x) y = MaxUnpool {options} (m, i)",
+            {"x": floats(1, 2, 5, 6)},
+            "float y",
+        )
+
+    def test_which_are_none_cost_nothing(self):
+        for nodes in ("y = ScatterElements (x, at, new)", "y = ScatterND (x, at, new)"):
+            constants = {"at": np.array([[2], [0], [-3]])}
+            feeds = {"x": floats(4, 1), "new": floats(3, 1)}
+            plan = plan_graph(normalise(model_of(nodes, feeds, "float y", 17, constants)))
+            assert not {step.op for step in plan.steps} & {"top_k", "gather"}

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -32,10 +33,16 @@ def _gather_elements(s: Sketch) -> Term:
 
 
 def _scatter_elements(s: Sketch) -> Term:
+    """Places along one axis: those of other lines are never the same."""
     shape, sizes = s.sizes(0), s.sizes(1)
-    places = element_places(s, shape, s.operand(1), sizes, s.axis(len(shape))).reshape(-1)
-    count = math.prod(sizes)
-    return _scattered(s, places, count, math.prod(shape), 1).reshape(*shape)
+    axis = s.axis(len(shape))
+    places = element_places(s, shape, s.operand(1), sizes, axis).reshape(-1)
+    count, known = math.prod(sizes), s.known(1)
+    once = sizes[axis] == 1
+    if known is not None:
+        ordered = np.sort(np.where(known < 0, known + shape[axis], known), axis)
+        once = bool((np.diff(ordered, axis=axis) != 0).all())
+    return _scattered(s, places, count, math.prod(shape), 1, once).reshape(*shape)
 
 
 def _scatter_nd(s: Sketch) -> Term:
@@ -50,26 +57,83 @@ def _scatter_nd(s: Sketch) -> Term:
         own = own * math.prod(shape[axis + 1 : depth])
         total = own if total is None else total + own
     assert total is not None
-    return _scattered(s, total, count, rows, inner).reshape(*shape)
+    return _scattered(s, total, count, rows, inner, _are_different(s, shape[:depth])).reshape(*shape)
 
 
-def _scattered(s: Sketch, places: Term, count: int, rows: int, inner: int) -> Term:
+def _are_different(s: Sketch, shape: Sequence[int]) -> bool:
+    """Whether no coordinates are there twice: they are constants, or those at which a mask holds."""
+    if (known := s.known(1)) is not None:
+        rows = known.reshape(-1, len(shape))
+        return len(np.unique(np.where(rows < 0, rows + np.array(shape), rows), axis=0)) == len(rows)
+    makers = {step.output: step for step in s.planner.steps}
+    step = makers.get(s.planner.value(s.node.inputs[1]).name)
+    while step is not None and step.op in ("transpose", "reshape", "cast", "identity"):
+        step = makers.get(step.inputs[0])
+    return step is not None and step.op == "places"
+
+
+def _scattered(s: Sketch, places: Term, count: int, rows: int, inner: int, once: bool) -> Term:
     """The node's first operand, seen as rows, with its third put, added… into the rows at these places.
 
-    How many these are may be open: `count` is then −1.
+    How many these are may be open: `count` is then −1. `once` tells that no place is among them twice.
     """
     data, new = s.operand(0).reshape(rows, inner), s.operand(2).reshape(count, inner)
-    kind, given = s.attribute("reduction", "none"), data.dtype
+    kind = s.attribute("reduction", "none")
     if kind in _NEUTRAL:
         return _merged(s, kind, places, (count, rows, inner))
-    wide = "int32" if given == "bool" else given
-    total = sum_at(s, places.reshape(count, 1), new.cast(wide), (rows, inner))
-    if kind == "add":
-        return data + total
+    if kind != "add":
+        return put_at(s, places, new, data, (count, rows, inner), once)
+    wide = "int32" if data.dtype == "bool" else data.dtype
+    return data + sum_at(s, places.reshape(count, 1), new.cast(wide), (rows, inner))
+
+
+def put_at(
+    s: Sketch, places: Term, new: Term, data: Term, sizes: tuple[int, int, int], once: bool = False
+) -> Term:
+    """Rows of `data` in whose places stand new ones; of several for one place the last, as in ONNX Runtime.
+
+    Args:
+        s: what they are written in.
+        places: (count,), from 0 on.
+        new: (count, inner).
+        data: (rows, inner).
+        sizes: count, which is −1 where it is open, rows and inner.
+        once: no place is there twice.
+    """
+    count, rows, inner = sizes
+    behind = 0
+    if not once and count != 1:
+        places, new, behind = *_last_ones(s, places, new, count, rows), 1
     flat = places.reshape(count, 1)
+    total = sum_at(s, flat, new.cast("int32" if new.dtype == "bool" else new.dtype), (rows + behind, inner))
     ones = s.constant(np.ones((count, 1), np.int32)) if count > 0 else flat * 0 + 1
-    hit = sum_at(s, flat, ones, (rows, 1)) > 0
-    return s.where(hit, total.cast(given), data)
+    hit = sum_at(s, flat, ones, (rows + behind, 1)) > 0
+    if behind:
+        total, hit = (each.cut(0, 0, rows) for each in (total, hit))
+    return s.where(hit, total.cast(data.dtype), data)
+
+
+def _last_ones(s: Sketch, places: Term, new: Term, count: int, rows: int) -> tuple[Term, Term]:
+    """The same, but all for one place except the last are for a row behind all others.
+
+    LiteRT adds up what is for one place. So they are put in order, those for one place side by side.
+    """
+    wide = "int32" if count > 0 and (rows + 1) * count < 2**31 else "int64"
+    places = places.cast(wide)
+    every: Any = count if count > 0 else s("Shape", places).cast(wide)
+    number = s.constant(np.arange(count).astype(wide)) if count > 0 else _counted(s, places)
+    size = np.array([count]) if count > 0 else s("Shape", places)
+    _, order = s.several("TopK", 2, places * every + number, size)
+    sorted_places = places.take(order)
+    first = s.constant(np.full(1, -1, wide))
+    before = s.concat([first, sorted_places], 0)
+    before = before.cut(0, 0, count) if count > 0 else before.cut(0, 0, -1)
+    again = sorted_places.equals(before)
+    return s.where(again, rows, sorted_places).cast("int32"), new.take(order)
+
+
+def _counted(s: Sketch, places: Term) -> Term:
+    return s("CumSum", places * 0 + 1, np.array(0))
 
 
 def sum_at(s: Sketch, places: Term, parts: Term, shape: tuple[int, ...]) -> Term:

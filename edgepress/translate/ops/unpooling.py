@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgepress.translate.ops import pooling
-from edgepress.translate.ops.scattering import sum_at
+from edgepress.translate.ops.scattering import put_at, sum_at
 from edgepress.translate.plan import Array
 from edgepress.translate.planner import Node, OpPlanner, Planner
 from edgepress.translate.written_out import Sketch, Term, written
@@ -76,8 +76,13 @@ def _max_unpool(s: Sketch) -> Term:
     if s.has(2):
         target = s.known(2)
         full = s.result_sizes() if target is None else tuple(int(size) for size in target)
-    flat = (math.prod(full),)
-    return sum_at(s, s.operand(1).reshape(count, 1), s.operand(0).reshape(count), flat).reshape(*full)
+    places, new = s.operand(1).reshape(count).cast("int32"), s.operand(0).reshape(count, 1)
+    rows = math.prod(full)
+    apart = all(stride >= size for stride, size in zip(strides, kernel, strict=True))
+    if apart:
+        return sum_at(s, places.reshape(count, 1), new, (rows, 1)).reshape(*full)
+    zeros = s.constant(np.zeros((rows, 1), np.float32))
+    return put_at(s, places, new, zeros, (count, rows, 1)).reshape(*full)
 
 
 def plan_max_pool(node: Node, planner: Planner) -> None:
