@@ -7,6 +7,7 @@ one: the boxes drown the scores. So its channels are measured apart wherever the
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 
 import numpy as np
 
@@ -84,6 +85,30 @@ def compare(actual: Array, expected: Array, samples: int) -> Signal:
     )
 
 
+def compare_rows(actual: Array, expected: Array) -> Signal:
+    """As `compare`, of integers that differ in the number of rows, such as the boxes that were found.
+
+    Rows that both have, in the same order, are equal; at most `_ROWS` are looked at.
+    """
+    ours, theirs = ([row.tobytes() for row in values[:_ROWS]] for values in (actual, expected))
+    blocks = SequenceMatcher(None, ours, theirs, autojunk=False).get_matching_blocks()
+    share = sum(block.size for block in blocks) / max(len(ours), len(theirs))
+    return Signal(
+        snr_db=_ratio(1.0, 1.0 - share),
+        alike=True,
+        part="",
+        max_abs_diff=math.inf,
+        max_relative_diff=math.inf,
+        top1=None,
+        varies=True,
+        drowned=False,
+        integer=True,
+    )
+
+
+_ROWS = 4096
+
+
 def snr_db(actual: Array, expected: Array) -> float:
     """The lowest ratio of two outputs (N, ...), in dB, as in `Signal`."""
     return compare(actual, expected, len(expected)).snr_db
@@ -100,9 +125,11 @@ def _kinds(values: Array) -> Array:
 
 
 def _varying(values: Array, samples: int) -> float:
-    """The power of what differs from sample to sample."""
+    """The power of what differs from sample to sample; of samples of other sizes, from element to element."""
     if samples < 2 or not values.size:
         return 0.0
+    if values.size % samples:
+        return float(((values - values.mean()) ** 2).sum())
     rows = values.reshape(samples, -1)
     return float(((rows - rows.mean(axis=0)) ** 2).sum()) if np.ptp(rows, axis=0).any() else 0.0
 

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
+from edgepress.datasets.prepared import Array
 from edgepress.datasets.samples import Samples
 from edgepress.devices.base import Orders
 from edgepress.devices.prediction import predict
 from edgepress.errors import ConversionError
 from edgepress.measure.reference import Reference
-from edgepress.measure.signal import Signal, compare
+from edgepress.measure.signal import Signal, compare, compare_rows
 
 
 def signals(
@@ -43,6 +44,13 @@ def signals(
         )
     found = {}
     for actual, (name, expected) in zip(outputs, reference.outputs.items(), strict=True):
+        if (
+            actual.shape[1:] == expected.shape[1:]
+            and actual.shape != expected.shape
+            and _are_integers(expected)
+        ):
+            found[name] = compare_rows(actual, expected)
+            continue
         if actual.shape != expected.shape:
             raise ConversionError(
                 f"the .tflite's output {name!r} is {actual.shape} for {reference.samples} inputs where ONNX "
@@ -50,3 +58,7 @@ def signals(
             )
         found[name] = compare(actual, expected, reference.samples)
     return found
+
+
+def _are_integers(values: Array) -> bool:
+    return values.dtype.kind in "iu"

@@ -74,6 +74,8 @@ class Lowering:
             ends = outputs if self._keep_inputs else [*inputs, *outputs]
             if tensor.constant or any(tensor is other for other in ends):
                 tensor = self.build.copied(tensor)
+            if tensor.ragged and tensor.signature is None:
+                tensor.signature = tuple(-1 if size == 1 else size for size in tensor.shape)
             outputs.append(tensor)
         names = [entry.name for entry in self.plan.entries]
         own_names = list(self.plan.output_names or self.plan.outputs)

@@ -71,9 +71,12 @@ def _open(graphs: Sequence[Graph], computed: bool) -> None:
 
 
 def _signature(ends: Sequence[Tensor]) -> tuple[int, ...] | None:
-    """The shape with −1 where the networks have different sizes; None if they have the same."""
+    """The shape with −1 where the networks have different sizes, or one has it; None for no open size."""
     shapes = zip(*(tensor.shape for tensor in ends), strict=True)
-    open_sizes = tuple(sizes[0] if len(set(sizes)) == 1 else -1 for sizes in shapes)
+    known = next((tensor.signature for tensor in ends if tensor.signature), None) or ends[0].shape
+    open_sizes = tuple(
+        size if len(set(sizes)) == 1 else -1 for size, sizes in zip(known, shapes, strict=True)
+    )
     return open_sizes if -1 in open_sizes else None
 
 
