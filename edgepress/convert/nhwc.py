@@ -9,7 +9,7 @@ from edgepress.convert.writer.table import write, write_resizable
 from edgepress.datasets.prepared import Array
 from edgepress.errors import UnsupportedModelError
 from edgepress.graph.batchnorm import fold_batchnorm
-from edgepress.graph.formats import number_format, to_float
+from edgepress.graph.formats import NumberFormat, number_format, to_float
 from edgepress.graph.input_scaling import without_scaling
 from edgepress.graph.normalise.normalise import with_sizes
 from edgepress.graph.normalise.trials import trials
@@ -39,19 +39,27 @@ def convert(
 
     Sizes that the model leaves open stay open; the batch does where that costs no operator, else it is 1.
     """
-    names = open_sizes(model)
+    form, prepared = number_format(model), _prepared(model)
     try:
-        return _written(model, int8_io, orders, about)
+        return _written(prepared, form, int8_io, orders, about)
     except UnsupportedModelError:
-        if BATCH not in names:
+        if BATCH not in open_sizes(model):
             raise
-    return _written(with_sizes(model, {BATCH: 1}), int8_io, orders, about)
+    return _written(_of_one_sample(prepared), form, int8_io, orders, about)
+
+
+def _of_one_sample(prepared: onnx.ModelProto) -> onnx.ModelProto:
+    """The prepared model, in which codes of weights lie behind DequantizeLinear, which folding leaves."""
+    return with_sizes(prepared, {BATCH: 1})
 
 
 def _written(
-    model: onnx.ModelProto, int8_io: bool, orders: Orders | None, about: Mapping[str, str] | None
+    prepared: onnx.ModelProto,
+    form: NumberFormat,
+    int8_io: bool,
+    orders: Orders | None,
+    about: Mapping[str, str] | None,
 ) -> Pieces:
-    form, prepared = number_format(model), _prepared(model)
     if set(open_sizes(prepared)) <= {BATCH}:
         return write(absorbed(plan_graph(prepared, orders)), form, int8_io, about=about)
     if len(choices := trials(prepared)) == 1:
@@ -81,17 +89,16 @@ def planned(model: onnx.ModelProto, orders: Orders | None = None) -> Plan:
     Raises:
         UnsupportedModelError: it holds something that the translator cannot take.
     """
-    names = open_sizes(model)
-    try:
-        return _planned(model, orders)
-    except UnsupportedModelError:
-        if BATCH not in names:
-            raise
-    return _planned(with_sizes(model, {BATCH: 1}), orders)
-
-
-def _planned(model: onnx.ModelProto, orders: Orders | None) -> Plan:
     prepared = _prepared(model)
+    try:
+        return _planned(prepared, orders)
+    except UnsupportedModelError:
+        if BATCH not in open_sizes(model):
+            raise
+    return _planned(_of_one_sample(prepared), orders)
+
+
+def _planned(prepared: onnx.ModelProto, orders: Orders | None) -> Plan:
     fixed = set(open_sizes(prepared)) <= {BATCH}
     return plan_graph(prepared, orders, None if fixed else trials(prepared)[0])
 

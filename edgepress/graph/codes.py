@@ -36,6 +36,16 @@ def code_limits(dtype: np.dtype[Any]) -> tuple[int, int]:
     return limits.min, limits.max
 
 
+def held_in_half(values: Array) -> bool:
+    """Whether float16 has all of these numbers to its precision: none becomes infinite, and few digits less.
+
+    Numbers below 2⁻¹⁴ lose digits; where the largest is so small, all do.
+    """
+    limits, magnitudes = np.finfo(np.float16), np.abs(values[np.isfinite(values)])
+    largest = float(magnitudes.max(initial=0))
+    return largest <= float(limits.max) and (largest == 0 or largest >= float(limits.smallest_normal))
+
+
 def _spread(parameters: Array, shape: tuple[int, ...], axis: int, block: int) -> Array:
     """Scales or zero points, so that they broadcast against a tensor of this shape."""
     if parameters.size == 1:

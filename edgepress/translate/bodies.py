@@ -29,6 +29,8 @@ def write_out(model: onnx.ModelProto, planned: Collection[str], stay: Collection
     """
     for _ in range(_ROUNDS):
         constants = {tensor.name: tensor for tensor in model.graph.initializer}
+        coded = (node for node in model.graph.node if node.op_type == "DequantizeLinear")
+        constants |= {n.output[0]: constants[n.input[0]] for n in coded if n.input[0] in constants}
         strange = [n for n in model.graph.node if _name(n) not in planned or _is_special(n, constants)]
         if own := [node for node in strange if _name(node) in BODIES]:
             _by_own(model, {node.output[0] for node in own})

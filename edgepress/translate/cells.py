@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+
 from edgepress.translate import formulas
 from edgepress.translate.formulas import Arithmetic, Tensor
 from edgepress.translate.plan import Array
@@ -27,8 +29,28 @@ class CellArithmetic(Arithmetic, Protocol):
 
     def slice(self, x: Tensor, begin: Sequence[int], size: Sequence[int]) -> Tensor: ...
 
-    def connected(self, x: Tensor, kernel: Array, bias: Array) -> Tensor:
+    def connected(self, x: Tensor, kernel: "Matrix", bias: Array) -> Tensor:
         """x·kernelᵀ + bias."""
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A kernel (outputs, inputs), and the scale of each output's codes where it is made of such."""
+
+    values: Array
+    scale: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def part(self, first: int, end: int) -> "Matrix":
+        """Some of the outputs."""
+        return Matrix(self.values[first:end], None if self.scale is None else self.scale[first:end])
+
+    @property
+    def nothing(self) -> Array:
+        """A bias of 0 for each output."""
+        return np.zeros(len(self.values), np.float32)
 
 
 @dataclass(frozen=True)
@@ -48,8 +70,8 @@ class Cell:
     """
 
     kind: str
-    input: Array
-    state: Array
+    input: Matrix
+    state: Matrix
     bias: Array | None
     peepholes: Array | None
     activations: tuple[Activation, ...]
@@ -60,7 +82,7 @@ class Cell:
     @property
     def size(self) -> int:
         """How many numbers a state has."""
-        return int(self.state.shape[1])
+        return int(self.state.values.shape[1])
 
     def fed(self, a: CellArithmetic, x: Tensor) -> Tensor:
         """What the input adds to all gates, for one step or all of them."""
@@ -76,7 +98,7 @@ class Cell:
         """What is added in all steps alike: the whole bias; a GRU's but for the state's hidden part."""
         gates = len(self.state)
         if self.bias is None:
-            return self.state[:, 0] * 0
+            return self.state.nothing
         of_state = self.bias[gates:].copy()
         if self.kind == "GRU":
             of_state[gates - self.size :] = 0
@@ -91,7 +113,7 @@ class Cell:
 
     def _rnn(self, a: CellArithmetic, fed: Tensor, states: States) -> Tensor:
         if states:
-            fed = a.plus(a.connected(states[0], self.state, self.state[:, 0] * 0), fed)
+            fed = a.plus(a.connected(states[0], self.state, self.state.nothing), fed)
         return self._act(a, 0, fed)
 
     def _lstm(self, a: CellArithmetic, fed: Tensor, states: States) -> States:
@@ -99,7 +121,7 @@ class Cell:
         size, peep = self.size, self.peepholes
         memory = states[1] if states else None
         if states:
-            fed = a.plus(a.connected(states[0], self.state, self.state[:, 0] * 0), fed)
+            fed = a.plus(a.connected(states[0], self.state, self.state.nothing), fed)
         i, o, f, c = a.split(fed, 4, 1)
         if peep is not None and memory is not None:
             i = a.plus(i, a.times(memory, peep[:size]))
@@ -115,8 +137,8 @@ class Cell:
     def _gru(self, a: CellArithmetic, fed: Tensor, states: States) -> Tensor:
         """Gates in ONNX's order: update, reset, hidden."""
         size, rows = self.size, fed.shape[0]
-        kernel = self.state[2 * size :]
-        bias = kernel[:, 0] * 0 if self.bias is None else self.bias[5 * size :]
+        kernel, of_own = self.state.part(2 * size, 3 * size), self.state.part(0, 2 * size)
+        bias = kernel.nothing if self.bias is None else self.bias[5 * size :]
         of_gates = a.slice(fed, (0, 0), (rows, 2 * size))
         of_hidden = a.slice(fed, (0, 2 * size), (rows, size))
         if not states:
@@ -124,7 +146,7 @@ class Cell:
             hidden = a.times(reset, bias) if self.linear else bias
             return a.times(a.minus(1.0, update), self._act(a, 1, a.plus(of_hidden, hidden)))
         (state,) = states
-        own = a.connected(state, self.state[: 2 * size], self.state[: 2 * size, 0] * 0)
+        own = a.connected(state, of_own, of_own.nothing)
         update, reset = a.split(self._act(a, 0, a.plus(of_gates, own)), 2, 1)
         if self.linear:
             hidden = a.times(reset, a.connected(state, kernel, bias))

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from edgepress.translate.cells import Cell, CellArithmetic, States
+from edgepress.translate.cells import Cell, CellArithmetic, Matrix, States
 from edgepress.translate.formulas import Tensor
 from edgepress.translate.plan import Step
 
@@ -112,11 +112,13 @@ def unrolled(
 
 def _cell(step: Step, number: int) -> Cell:
     w = {part: weight.values[number] for part, weight in step.weights.items() if part in _OF_CELL}
+    known = {part: weight.quantisation for part, weight in step.weights.items()}
+    scales = {part: None if codes is None else codes.scale for part, codes in known.items()}
     o = step.attributes
     return Cell(
         o["cell"],
-        w["input"],
-        w["state"],
+        Matrix(w["input"], scales["input"]),
+        Matrix(w["state"], scales["state"]),
         w.get("bias"),
         w.get("peepholes"),
         o["activations"][number],

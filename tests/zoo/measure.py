@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from edgepress.compress.quantisation.floats import FLOAT_OPERATORS, float_nodes
+from edgepress.compress.quantisation.floats import float_nodes, reason
 from edgepress.compress.quantisation.registry import Sources, quantiser
 from edgepress.config.convert import Nhwc
 from edgepress.config.quant import Calibration, Int8
@@ -174,7 +174,7 @@ def measure_int8(subject: Subject, source: Path) -> Int8Row:
         float(max(s.max() for s in steps)),
         _share_alike(found[0], found[2]),
         float_operators(tflite),
-        {node.op_type: FLOAT_OPERATORS[node.op_type] for node in float_nodes(quantised)},
+        {node.op_type: reason(node.op_type) for node in float_nodes(quantised)},
         None if by_oracle is None else _share_of_others(actual, by_oracle),
     )
 

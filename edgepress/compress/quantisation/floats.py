@@ -18,16 +18,37 @@ FLOAT_OPERATORS = {
     ),
     **dict.fromkeys(
         ("Elu", "Selu", "Celu", "Softplus", "Softsign", "Mish", "Erf", "Neg", "Pow", "Reciprocal",
-         "LogSoftmax", "Floor", "Ceil", "LSTM", "GRU"),
+         "LogSoftmax", "Floor", "Ceil"),
         _NO_KERNEL,
     ),
     **dict.fromkeys(("If", "Loop", "Scan"), "the networks within it are computed in floats"),
     "Div": "LiteRT's int8 kernel refuses a computed divisor that was rounded to 0",
     "MatMul": "LiteRT's int8 kernel of two computed matrices rounds twice, one code in 250 the other way",
-    "ConvTranspose": "neither runtime has one in groups with a scale per channel",
+    "ConvTranspose": "neither runtime has one in groups with a scale per channel, or of volumes",
 }  # fmt: skip
-"""ONNX operators, each with its reason. Div only where its divisor is computed, ConvTranspose in groups."""
+"""ONNX operators, each with its reason. Div only where its divisor is computed, ConvTranspose in groups or of
+volumes.
+"""
 
+_INTEGERS = (
+    "Abs", "Add", "And", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Conv", "ConvTranspose",
+    "DepthToSpace", "Div", "Dropout", "Einsum", "Equal", "Exp", "Expand", "Flatten", "Gather", "Gelu", "Gemm",
+    "GlobalAveragePool", "GlobalMaxPool", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity",
+    "LeakyRelu", "Less", "LessOrEqual", "Log", "MatMul", "Max", "MaxPool", "Mean", "Min", "Mul", "Not", "Or",
+    "PRelu", "Pad", "ReduceL1", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin",
+    "ReduceSum", "ReduceSumSquare", "Relu", "Reshape", "Resize", "Sigmoid", "Slice", "Softmax", "SpaceToDepth",
+    "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "Tile", "Transpose", "Unsqueeze", "Upsample", "Where", "Xor",
+)  # fmt: skip
+"""What has integer kernels in both runtimes, or becomes operators that have; all else stays in floats."""
+
+
+def reason(op_type: str) -> str:
+    """Why an operator stays in floats."""
+    return FLOAT_OPERATORS.get(op_type, _NO_KERNEL)
+
+
+_VOLUME = 5
+"""Axes of a kernel for volumes."""
 
 _MOVING = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Slice", "Split")
 _SCORING = ("Mul", "Div", "Add", "Sub", "Where", "Clip", "Max", "Min", "Softmax")
@@ -97,18 +118,22 @@ def _scores(node: onnx.NodeProto, readers: Mapping[str, list[onnx.NodeProto]]) -
 
 
 def float_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    """The nodes of the operators in `FLOAT_OPERATORS`, of a float model or a QDQ one."""
-    constants = set(initializers(model))
+    """The nodes that have no integer kernels, of a float model or a QDQ one; `reason` says why."""
+    constants = {tensor.name: len(tensor.dims) for tensor in model.graph.initializer}
     dequantised = (node for node in model.graph.node if node.op_type == "DequantizeLinear")
-    constants |= {node.output[0] for node in dequantised if node.input[0] in constants}
-    nodes = [node for node in model.graph.node if node.op_type in FLOAT_OPERATORS]
+    constants |= {
+        node.output[0]: constants[node.input[0]] for node in dequantised if node.input[0] in constants
+    }
+    own = ("QuantizeLinear", "DequantizeLinear")
+    others = (node for node in model.graph.node if node.op_type not in own)
+    nodes = [n for n in others if n.op_type in FLOAT_OPERATORS or n.op_type not in _INTEGERS]
     return [node for node in nodes if not _has_kernel(node, constants)]
 
 
-def _has_kernel(node: onnx.NodeProto, constants: set[str]) -> bool:
-    """Whether this one of a kind that else stays float has an int8 kernel."""
+def _has_kernel(node: onnx.NodeProto, constants: Mapping[str, int]) -> bool:
+    """Whether this one of a kind that else stays float has an int8 kernel, by the ranks of constants."""
     if node.op_type == "ConvTranspose":
-        return bool(attributes(node).get("group", 1) == 1)
+        return bool(attributes(node).get("group", 1) == 1) and constants.get(node.input[1], 0) < _VOLUME
     if node.op_type == "MatMul":
         return not _is_product(node, constants)
     return node.op_type == "Div" and node.input[1] in constants

@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 
 from edgepress.compress.codebooks.coded_kernels import coded_kernels
+from edgepress.compress.quantisation.float_layers import float_kernels
 from edgepress.compress.quantisation.kernel_codes import codes, largest_scales
 from edgepress.compress.quantisation.qdq import int8_scales
 from edgepress.compress.quantisation.registry import Sources
@@ -28,10 +29,10 @@ def quantise(model: onnx.ModelProto, config: Int8Weights, sources: Sources) -> o
     done = without_scaling(fold_batchnorm(model), whole=coded)
     folded = copy(done.model)
     found, nodes = kernels(folded), list[onnx.NodeProto]()
-    if not found:
+    if not found and not float_kernels(folded):
         raise UnsupportedModelError(
-            "quant=int8_weights: the network has no convolution or matrix product with constant weights; "
-            "choose another quant"
+            "quant=int8_weights: the network has no convolution, matrix product or recurrent layer with "
+            "constant weights; choose another quant"
         )
     for kernel in found:
         name, axis = kernel.initializer, kernel.channel_axis

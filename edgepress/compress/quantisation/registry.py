@@ -55,7 +55,18 @@ _QUANTISERS = {
 
 
 def quantiser(config: QuantConfig) -> Quantiser:
-    """The quantiser that the configuration selects; only its own framework is imported."""
+    """The quantiser that the configuration selects; only its own framework is imported.
+
+    Kernels that it leaves in floats are codes in what it makes of a model, unless these are float16.
+    """
     module, name = _QUANTISERS[type(config)].split(":")
     chosen: Quantiser = getattr(import_module(module), name)
-    return chosen
+    if isinstance(config, Fp16):
+        return chosen
+
+    def whole(model: onnx.ModelProto, config: QuantConfig, sources: Sources) -> onnx.ModelProto:
+        from edgepress.compress.quantisation.float_layers import with_coded_kernels
+
+        return with_coded_kernels(chosen(model, config, sources))
+
+    return whole

@@ -14,11 +14,11 @@ from edgepress.compress.quantisation.sharing import moves
 from edgepress.datasets.prepared import Array
 from edgepress.graph.view import consumers
 
-_LEAST_CODES = 32
-"""So many have to be left for the wider one of the two places."""
-
 BYTE, WORD = 255, 65535
 """How many steps codes of 8 and of 16 bits have."""
+
+_LEAST_CODES = {BYTE: 32, WORD: 1024}
+"""So many have to be left for the wider one of the two places: of 16 bits more than 8 would give."""
 
 _MIXING = ("Add", "Sub", "Mul", "Where", "Max", "Min", "Pad", "Clip")
 
@@ -55,7 +55,7 @@ def separated(
 def _is_far(bounds: Range, steps: int) -> bool:
     """Whether 0, which each range holds, is so far from all elements that few codes are left for these."""
     low, high = bounds
-    return bool((low > 0 or high < 0) and 0 < (high - low) * steps < _LEAST_CODES * max(high, -low))
+    return bool((low > 0 or high < 0) and 0 < (high - low) * steps < _LEAST_CODES[steps] * max(high, -low))
 
 
 def faint(model: onnx.ModelProto, ranges: Mapping[str, Range], fixed: Mapping[str, Range]) -> list[str]:
@@ -69,7 +69,7 @@ def faint(model: onnx.ModelProto, ranges: Mapping[str, Range], fixed: Mapping[st
             shown.add(node.input[0])
     for name in shown.intersection(fixed):
         (low, high), (least, most) = ranges[name], fixed[name]
-        if 0 < (max(high, 0.0) - min(low, 0.0)) * 255 < _LEAST_CODES * (most - least):
+        if 0 < (max(high, 0.0) - min(low, 0.0)) * BYTE < _LEAST_CODES[BYTE] * (most - least):
             found.add(name)
     for node in model.graph.node:
         if moves(model, node) and node.input[0] in found:
@@ -96,7 +96,7 @@ class _Places:
     def __init__(self, bounds: Range, steps: int) -> None:
         self._low, self._high = bounds
         self._endless = not np.isfinite(bounds).all()
-        self._near = _LEAST_CODES * (max(self._high, 0.0) - min(self._low, 0.0)) / steps
+        self._near = _LEAST_CODES[steps] * (max(self._high, 0.0) - min(self._low, 0.0)) / steps
         self._inner, self._outer, self._between = self._low, self._high, False
 
     def add(self, values: Array) -> None:
@@ -138,4 +138,4 @@ def _suspects(
 
 def _vanishes(operand: Range, result: Range, steps: int) -> bool:
     own, whole = operand[1] - operand[0], max(result[1], 0.0) - min(result[0], 0.0)
-    return bool(own > 0 and (not np.isfinite(whole) or own * steps < _LEAST_CODES * whole))
+    return bool(own > 0 and (not np.isfinite(whole) or own * steps < _LEAST_CODES[steps] * whole))

@@ -94,11 +94,17 @@ def scale_of(bounds: tuple[float, float]) -> np.float32:
     return scale if scale > 0 else np.float32(1)
 
 
+def _has_codes(constant: Array) -> bool:
+    """Whether there are numbers in it, and no mask's infinity, of which no code is a multiple."""
+    return constant.dtype == np.float32 and constant.size > 0 and bool(np.isfinite(constant).all())
+
+
 class _Words:
     """A model that is being quantised."""
 
     def __init__(self, model: onnx.ModelProto, ranges: Ranges, floats: Collection[str]) -> None:
-        self._model, self._ranges = copy(model), ranges
+        self._model = copy(model)
+        self._ranges = {name: bounds for name, bounds in ranges.items() if np.isfinite(bounds).all()}
         raise_opset(self._model, _FIRST_OPSET)
         self._nodes = [node for node in self._model.graph.node if node.name not in floats]
         self._outputs = {output.name for output in model.graph.output}
@@ -201,7 +207,7 @@ class _Words:
         held, done = initializers(self._model), set[str]()
         for node in self._nodes:
             for name in node.input[_OPERANDS[node.op_type]] if node.op_type in _OPERANDS else ():
-                if name not in held or held[name].dtype != np.float32 or not held[name].size:
+                if name not in held or not _has_codes(held[name]):
                     continue
                 self._renamed[id(node), name] = f"{name}_DequantizeLinear_Output"
                 if name not in done:

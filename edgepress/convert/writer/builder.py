@@ -12,6 +12,7 @@ import numpy as np
 
 from edgepress.convert.writer.forms import requantised_inexactly, spread
 from edgepress.convert.writer.graph import Array, Codes, Graph, Operator, Shape, Tensor, codes_of_one
+from edgepress.translate.cells import Matrix
 
 Operand = Tensor | Array | float | int
 _MEASURES = ("SHAPE",)
@@ -21,6 +22,10 @@ _COMPARABLE = {
     "uint16": "int32", "uint32": "int64", "float16": "float32", "bfloat16": "float32", "float64": "float32"
 }  # fmt: skip
 """For types that LiteRT does not compare, one that holds their numbers."""
+
+
+_MOST_PADDED = 5
+"""Axes that LiteRT's own PAD takes; XNNPACK's takes six, but of numbers alone."""
 
 
 class Builder:
@@ -34,6 +39,7 @@ class Builder:
         self.operators: list[Operator] = []
         self.node = ""
         self._made: dict[int, Operator] = {}
+        self._matrices: dict[tuple[int, tuple[int, ...]], Tensor] = {}
 
     def begin(self, node: str) -> None:
         """What follows does the work of this node."""
@@ -311,6 +317,14 @@ class Builder:
         if not np.any(pads):
             return x
         shape = [size + sum(pad) for size, pad in zip(x.shape, pads, strict=True)]
+        if len(shape) > _MOST_PADDED:
+            starts = [
+                axis for axis in range(len(shape)) if not axis or any(pads[axis]) or any(pads[axis - 1])
+            ]
+            if len(starts) < len(shape):
+                joined = [int(np.prod(part)) for part in np.split(x.shape, starts[1:])]
+                made = self.pad(self.reshape(x, joined), [pads[axis] for axis in starts], fill)
+                return self.reshape(made, shape)
         operands = [x, self.integers(np.asarray(pads))]
         if not fill:
             return self.add("PAD", operands, shape, x.dtype, x.codes)
@@ -366,10 +380,22 @@ class Builder:
         """Without these axes, of size 1."""
         return self.reshape(x, [size for axis, size in enumerate(x.shape) if axis not in axes])
 
-    def connected(self, x: Tensor, kernel: Array, bias: Array) -> Tensor:
-        """Rows of the last axis times a kernel (outputs, inputs), in numbers."""
-        operands, shape = [x, self.constant(kernel), self.constant(bias)], (*x.shape[:-1], len(kernel))
+    def connected(self, x: Tensor, kernel: Matrix, bias: Array) -> Tensor:
+        """Rows of the last axis times a kernel, in numbers."""
+        shape = (*x.shape[:-1], len(kernel))
+        operands = [x, self._matrix(kernel), self.constant(bias)]
         return self.add("FULLY_CONNECTED", operands, shape, keep_num_dims=len(shape) > 2)
+
+    def _matrix(self, kernel: Matrix) -> Tensor:
+        """A kernel in numbers: of codes the runtime makes these, once."""
+        if kernel.scale is None:
+            return self.constant(kernel.values)
+        key = (kernel.values.__array_interface__["data"][0], kernel.values.shape)
+        if key not in self._matrices:
+            codes = Codes(kernel.scale, np.zeros(len(kernel), np.int64), 0)
+            stored = Tensor("", kernel.values.shape, codes.dtype, codes, codes.of(kernel.values))
+            self._matrices[key] = self.dequantize(stored)
+        return self._matrices[key]
 
     def batch_matmul(
         self,

@@ -1,8 +1,12 @@
 """Constants stored as float16, of which the runtime makes float32 before it computes."""
 
+from typing import Any
+
 import numpy as np
 
+from edgepress.convert.writer.distinct import content_key
 from edgepress.convert.writer.graph import Graph, Operator, Tensor
+from edgepress.graph.codes import held_in_half
 
 _LEAST = 64
 """Constants of fewer elements would take more bytes: each needs an operator of its own."""
@@ -16,15 +20,23 @@ def halved(graph: Graph) -> Graph:
 
 
 def _halve(graph: Graph) -> None:
-    made: dict[int, Tensor] = {}
+    made: dict[Any, Tensor] = {}
     added = list[Operator]()
     for operator in graph.operators:
         for place, tensor in enumerate(operator.inputs):
-            if tensor is None or tensor.values is None or tensor.dtype != "float32" or tensor.size < _LEAST:
+            if tensor is None or not _is_large(tensor):
                 continue
-            if id(tensor) not in made:
+            assert tensor.values is not None
+            key = (content_key(tensor.values), tensor.shape)
+            if key not in made:
                 half = Tensor(tensor.name, tensor.shape, "float16", None, tensor.values.astype(np.float16))
-                made[id(tensor)] = Tensor("", tensor.shape)
-                added.append(Operator("DEQUANTIZE", [half], [made[id(tensor)]], nodes=operator.nodes))
-            operator.inputs[place] = made[id(tensor)]
+                made[key] = Tensor("", tensor.shape)
+                added.append(Operator("DEQUANTIZE", [half], [made[key]], nodes=operator.nodes))
+            operator.inputs[place] = made[key]
     graph.operators = [*added, *graph.operators]
+
+
+def _is_large(tensor: Tensor) -> bool:
+    """Whether float16 has the numbers, and these are many."""
+    values = tensor.values
+    return values is not None and tensor.dtype == "float32" and values.size >= _LEAST and held_in_half(values)

@@ -48,6 +48,7 @@ def _conv(low: Lowering, step: Step, x: Tensor, codes: Codes | None) -> Tensor:
 
 
 _FOUR_BITS = ("conv", "dense")
+_WITHOUT_HYBRID = ("conv_transpose", "conv_3d")
 
 
 def _is_pointwise(step: Step, x: Tensor) -> bool:
@@ -131,7 +132,7 @@ def _kernel(
     if own.dtype == "int4" and (codes is None or codes.dtype != "int8" or step.op not in _FOUR_BITS):
         own = replace(own, dtype="int8")
     stored = Tensor(name, values.shape, own.dtype, own, own.of(values))
-    hybrid = low.hybrid and own.symmetric and step.op != "conv_transpose" and not _overflows(step)
+    hybrid = low.hybrid and own.symmetric and step.op not in _WITHOUT_HYBRID and not _overflows(step)
     as_codes = codes is not None or hybrid
     return stored if as_codes else low.build.dequantize(stored)
 
@@ -222,8 +223,9 @@ def _batch_norm(low: Lowering, step: Step) -> Tensor:
 
 
 def _conv_3d(low: Lowering, step: Step) -> Tensor:
-    """In numbers: CONV_3D has no codes."""
-    x, kernel, a = low.number(step.inputs[0]), step.weights["kernel"].values, step.attributes
+    """In numbers: CONV_3D has no codes, but its kernel may be stored as such."""
+    x, weight, a = low.number(step.inputs[0]), step.weights["kernel"], step.attributes
+    kernel = weight.values
     sizes = []
     for size, k, s, d in zip(x.shape[1:4], kernel.shape, a["strides"], a["dilations"], strict=False):
         sizes.append(-(-size // s) if a["padding"] == "SAME" else (size - (k - 1) * d - 1) // s + 1)
@@ -231,7 +233,7 @@ def _conv_3d(low: Lowering, step: Step) -> Tensor:
     for axis, s, d in zip("dhw", a["strides"], a["dilations"], strict=True):
         options |= {f"stride_{axis}": s, f"dilation_{axis}_factor": d}
     bias = step.weights["bias"].values if "bias" in step.weights else np.zeros(kernel.shape[4], np.float32)
-    operands = [x, low.build.constant(kernel), low.build.constant(bias)]
+    operands = [x, _kernel(low, step, weight, kernel, 4, None), low.build.constant(bias)]
     return low.build.add("CONV_3D", operands, (x.shape[0], *sizes, kernel.shape[4]), **options)
 
 

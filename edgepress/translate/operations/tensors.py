@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from edgepress.translate.cells import Matrix
 from edgepress.translate.operations.base import Operation, Tensor
 from edgepress.translate.tensorflow_setup import tf
 
@@ -74,8 +75,8 @@ class TensorArithmetic:
     def transpose(self, x: Tensor, order: Sequence[int]) -> Tensor:
         return tf.transpose(x, order)
 
-    def connected(self, x: Tensor, kernel: Any, bias: Any) -> Tensor:
-        return tf.matmul(x, tf.constant(kernel), transpose_b=True) + bias
+    def connected(self, x: Tensor, kernel: Matrix, bias: Any) -> Tensor:
+        return tf.matmul(x, tf.constant(kernel.values), transpose_b=True) + bias
 
 
 def formula(of: Callable[..., Tensor]) -> Operation:

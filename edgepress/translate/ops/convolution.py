@@ -19,7 +19,7 @@ def plan_conv(node: Node, planner: Planner) -> None:
         return
     kernel = planner.constant(node, 1)
     if kernel.values.ndim == 5:
-        plan_conv_3d(node, planner, kernel)
+        plan_conv_3d(node, planner, kernel, quantisation(kernel, len(kernel.values), 0))
         return
     value = as_image(node, planner, kernel)
     spatial = spatial_kernel(kernel)

@@ -9,11 +9,13 @@ import numpy as np
 from edgepress.translate.cells import DEFAULTS, GATES, TAKE_BETA, Activation, activation_name
 from edgepress.translate.layout import plain
 from edgepress.translate.nested import whole
-from edgepress.translate.plan import Weight
-from edgepress.translate.planner import Node, OpPlanner, Planner, Value, unsupported
+from edgepress.translate.ops.convolution import quantisation
+from edgepress.translate.plan import Quantisation, Weight
+from edgepress.translate.planner import Constant, Node, OpPlanner, Planner, Value, unsupported
 
 _USUAL = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RNN": ["Tanh"]}
 _WEIGHTS = {1: "input", 2: "state", 3: "bias", 7: "peepholes"}
+_PLACES = {part: place for place, part in _WEIGHTS.items()}
 _STATES = {5: "first", 6: "first_memory"}
 
 
@@ -28,6 +30,8 @@ def plan_recurrent(node: Node, planner: Planner) -> None:
         for index, part in _WEIGHTS.items()
         if node.has_input(index)
     }
+    for part in ("input", "state"):
+        weights[part] = replace(weights[part], quantisation=_codes(planner.constant(node, _PLACES[part])))
     given: dict[str, Value] = {}
     for index, part in _STATES.items():
         if node.has_input(index) and node.inputs[index] in planner.constants:
@@ -58,6 +62,12 @@ def plan_recurrent(node: Node, planner: Planner) -> None:
     reading = replace(node, outputs=tuple(outputs))
     layouts = [plain(rank) for rank in ranks]
     planner.emit_several(reading, "recurrent", (value, *given.values()), layouts, weights, **options)
+
+
+def _codes(kernel: Constant) -> Quantisation | None:
+    """The codes of a kernel (D, outputs, inputs) with a scale for each output, the same in each direction."""
+    known = quantisation(kernel, kernel.values.shape[1], 1) if kernel.values.ndim == 3 else None
+    return None if known is None or known.zero_points.any() or not (known.scale > 0).all() else known
 
 
 def _check(node: Node, weights: Mapping[str, Weight]) -> None:

@@ -7,12 +7,15 @@ import numpy as np
 
 from edgepress.translate.layout import Layout, channels_last, plain
 from edgepress.translate.ops.padding import padded, window
-from edgepress.translate.plan import Weight
+from edgepress.translate.plan import Quantisation, Weight
 from edgepress.translate.planner import Constant, Node, Planner, Value, unsupported
 
 
-def plan_conv_3d(node: Node, planner: Planner, kernel: Constant) -> None:
-    """Kernel (O, I, kD, kH, kW) → DHWIO; groups are convolved one by one, since TFLite has no such kernel."""
+def plan_conv_3d(node: Node, planner: Planner, kernel: Constant, codes: Quantisation | None) -> None:
+    """Kernel (O, I, kD, kH, kW) → DHWIO; groups are convolved one by one, since TFLite has no such kernel.
+
+    `codes` are those of the kernel's outputs.
+    """
     value = planner.stored_as(node, planner.value(node.inputs[0]), channels_last(5))
     w = window(node, value, kernel.values.shape[2:])
     value, mode = padded(node, planner, value, w)
@@ -21,7 +24,8 @@ def plan_conv_3d(node: Node, planner: Planner, kernel: Constant) -> None:
     biases = planner.constant(node, 2).values if node.has_input(2) else None
     parts = []
     for number, values in enumerate(np.split(kernel.values, groups)):
-        stored = Weight(np.transpose(values, (2, 3, 4, 1, 0)))
+        own = None if codes is None else _of_group(codes, number, groups)
+        stored = Weight(np.transpose(values, (2, 3, 4, 1, 0)), quantisation=own)
         weights = {"kernel": stored}
         if biases is not None:
             weights["bias"] = Weight(np.split(biases.reshape(-1), groups)[number])
@@ -33,6 +37,12 @@ def plan_conv_3d(node: Node, planner: Planner, kernel: Constant) -> None:
             planner.emit_helper(node, "conv_3d", (part,), f"group{number}", part, weights, **options)
         )
     planner.emit(node, "concat", tuple(parts), channels_last(5), axis=4)
+
+
+def _of_group(codes: Quantisation, number: int, groups: int) -> Quantisation:
+    """The scales and zero points of one group's outputs."""
+    scale, zeros = (np.split(each, groups)[number] for each in (codes.scale, codes.zero_points))
+    return Quantisation(scale, zeros, codes.dtype)
 
 
 def _channels(node: Node, planner: Planner, value: Value, number: int, count: int) -> Value:

@@ -53,6 +53,18 @@ class Body:
         held = initializers(self._model)
         return held[self.inputs[index]] if self.has(index) and self.inputs[index] in held else None
 
+    def codes(self, index: int) -> tuple[Array, Array, Array, int] | None:
+        """Codes, scales, zero points and axis of operand `index`, if it is made of constants by these."""
+        made = [n for n in self._model.graph.node if n.output[0] == self.inputs[index]]
+        if not made or made[0].op_type != "DequantizeLinear":
+            return None
+        held, (name, *others) = initializers(self._model), made[0].input
+        if name not in held or any(other not in held for other in others):
+            return None
+        scale = held[others[0]]
+        zero = held[others[1]] if len(others) > 1 else np.zeros(scale.shape, held[name].dtype)
+        return held[name], scale, zero, int(attributes(made[0]).get("axis", 1))
+
     def refused(self, why: str) -> RefusedNodeError:
         """The error for a form that has no body."""
         return unsupported(Node(self.op, self.name, (), (), {}), why)

@@ -1,6 +1,7 @@
 """ConvTranspose of volumes: a convolution of the volume with zeros between its elements."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,7 +16,8 @@ def is_special(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) 
 
 def _conv_transpose(b: Body) -> None:
     """The kernel (I, O/g, …) turned around, and its first two axes swapped within each group."""
-    kernel, given, sizes = b.constant(1), b.attributes, b.shape()[2:]
+    coded, given, sizes = b.codes(1), b.attributes, b.shape()[2:]
+    kernel = b.constant(1) if coded is None else coded[0]
     if kernel is None or None in sizes:
         raise b.refused("its kernel is computed, or the size of its volume open")
     count, groups = len(sizes), given.get("group", 1)
@@ -34,9 +36,12 @@ def _conv_transpose(b: Body) -> None:
         around[1, axis + 2] = reach[axis] - 1 - pads[axis + count] + extra[axis] - (strides[axis] - 1)
     x = b("Pad", x, around.reshape(-1), b.number(0))
     flipped = np.flip(kernel, tuple(range(2, count + 2)))
-    turned = np.concatenate([np.swapaxes(part, 0, 1) for part in np.split(flipped, groups)])
-    more = [b.inputs[2]] if b.has(2) else []
+    turned: Any = np.concatenate([np.swapaxes(part, 0, 1) for part in np.split(flipped, groups)])
     shape = list(turned.shape[2:])
+    if coded is not None:
+        scales = [np.tile(each, groups) if each.size > 1 else each for each in coded[1:3]]
+        turned = b("DequantizeLinear", turned, *scales, axis=0)
+    more = [b.inputs[2]] if b.has(2) else []
     b.gives("Conv", x, turned, *more, kernel_shape=shape, group=groups, dilations=list(dilations))
 
 
