@@ -63,7 +63,8 @@ def _written(
     if set(open_sizes(prepared)) <= {BATCH}:
         return write(absorbed(plan_graph(prepared, orders)), form, int8_io, about=about)
     if len(choices := trials(prepared)) == 1:
-        return _written(with_sizes(model, _but_the_batch(choices[0].sizes)), int8_io, orders, about)
+        settled = with_sizes(prepared, _but_the_batch(choices[0].sizes))
+        return _written(settled, form, int8_io, orders, about)
     plans = [absorbed(plan_graph(prepared, orders, trial)) for trial in choices]
     return write_resizable(plans, form, int8_io, about)
 
