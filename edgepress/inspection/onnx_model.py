@@ -16,6 +16,7 @@ from edgepress.graph.kept_floats import blurred_outputs, float_joins
 from edgepress.graph.normalise.batch import names_of_batch
 from edgepress.graph.normalise.files import read_onnx
 from edgepress.graph.normalise.limits import refuse
+from edgepress.graph.normalise.microsoft_operators import set_fused_apart
 from edgepress.graph.normalise.native import check, inferred
 from edgepress.graph.normalise.structure import tidy_structure
 from edgepress.graph.stored_codes import with_dequantize
@@ -43,6 +44,7 @@ def inspect_onnx(path: Path) -> Report:
     sizes = _file_sizes(path, model)
     tidy_structure(model)
     model.ir_version = max(model.ir_version, 8)
+    set_fused_apart(model)
     check(model, strangers=True)
     _mark_strangers(model)
     found = kernels(model)

@@ -65,8 +65,11 @@ def _open(graphs: Sequence[Graph], computed: bool) -> None:
         for field in operator.graphs:
             _open([each.graphs[field] for each in same], computed)
         operators.append(operator)
-        for number in range(len(operator.outputs)):
-            known.note([each.outputs[number] for each in same])
+        for number, made in enumerate(operator.outputs):
+            ends = [each.outputs[number] for each in same]
+            known.note(ends)
+            if operator.kind == "SLICE":  # LiteRT holds one without a signature to its size
+                made.signature = _signature(ends)
     first.operators = operators
 
 

@@ -91,10 +91,16 @@ def _refuse_unknown(model: onnx.ModelProto, domains: Collection[str] | None) -> 
     if strangers:
         more = f" and {len(strangers) - _LISTED} more" if len(strangers) > _LISTED else ""
         named = one_line(", ".join(strangers[:_LISTED]), _LISTED * 200)
+        fused = all("(com.microsoft." in each for each in strangers)
+        remedy = _UNFUSED if fused else "export the model without them"
         raise UnsupportedModelError(
-            f"opset {opset(model)} has no operator for node {named}{more}; export the model without them"
-            f"{or_allow_custom()}"
+            f"opset {opset(model)} has no operator for node {named}{more}; {remedy}{or_allow_custom()}"
         )
+
+
+_UNFUSED = (
+    "ONNX Runtime has them alone: take the file that it was made of, or optimise that at ORT_ENABLE_BASIC"
+)
 
 
 def _is_known(node: onnx.NodeProto, version: int) -> bool:

@@ -26,6 +26,7 @@ from edgepress.graph.normalise.expanding import (
 from edgepress.graph.normalise.files import read_onnx
 from edgepress.graph.normalise.fixing import Fixing, cut_outputs, fix_sizes, require_batch
 from edgepress.graph.normalise.limits import refuse
+from edgepress.graph.normalise.microsoft_operators import told_shapes, write_out_fused
 from edgepress.graph.normalise.names import name_each_node_once
 from edgepress.graph.normalise.native import check, inferred, to_target_opset
 from edgepress.graph.normalise.pools import count_windows
@@ -73,7 +74,9 @@ def normalise(
         UnsupportedModelError: it is broken, hostile, or beyond what this project takes; in one line.
     """
     chosen = fixing or Fixing()
+    told = told_shapes(model)
     tidy_structure(model)
+    write_out_fused(model, told)
     cut_outputs(model, chosen.outputs)
     check_maps(model)
     write_as_pairs(model)
