@@ -52,6 +52,9 @@ class Term:
     def __truediv__(self, other: Any) -> "Term":
         return self.sketch("Div", self, other)
 
+    def __rtruediv__(self, other: Any) -> "Term":
+        return self.sketch("Div", self.sketch.like(other, self), self)
+
     def __neg__(self) -> "Term":
         return self.sketch("Neg", self)
 
@@ -137,6 +140,7 @@ class Sketch:
         self.initializers: list[onnx.TensorProto] = []
         self.declarations: list[onnx.ValueInfoProto] = []
         self._stem = next(filter(None, node.outputs))
+        self._held = set[str]()
 
     def __call__(self, kind: str, *operands: Any, **given: Any) -> Term:
         """Add a node; numbers among its operands are of the type of the first tensor."""
@@ -178,6 +182,12 @@ class Sketch:
         name = self._fresh()
         self.initializers.append(_tensor(array, name))
         return Term(self, name, array.dtype.name)
+
+    def held(self, values: Any) -> Term:
+        """A constant that differs with open sizes: what is made of it is computed in the network."""
+        made = self("Identity", self.constant(np.asarray(values)))
+        self._held.add(made.name)
+        return made
 
     def has(self, index: int) -> bool:
         """Whether the node has this operand."""
@@ -255,7 +265,7 @@ class Sketch:
         """Have the planner take what was added, for these results of the node."""
         self._name_results(results)
         model = self._model()
-        fold_constants(model)
+        fold_constants(model, self._held)
         infos = inferred_infos(model)
         self.planner.note(
             {name: tensor_shape(info) for name, info in infos.items()},

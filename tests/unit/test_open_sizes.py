@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import onnx
@@ -88,6 +89,19 @@ def upsampled(by: str) -> onnx.ModelProto:
     }  # fmt: skip
     used = {name for each in nodes for name in each.input}
     return build(nodes, {name: value for name, value in constants.items() if name in used})
+
+
+def resized(by: str, **options: Any) -> onnx.ModelProto:
+    """To half, one and a half or a fixed size, where a size of the image is not a whole number of samples."""
+    scales, sizes = np.array([1, 1, 0.5, 1.5], np.float32), np.array([1, 3, 20, 17])
+    operands = ["x", "", "by"] if by == "scales" else ["x", "", "", "by"]
+    constants = {"by": scales if by == "scales" else sizes}
+    shape = IMAGE if by == "scales" else (1, *IMAGE[1:])
+    return build([node("Resize", operands, ["y"], **options)], constants, shape=shape)
+
+
+def pooled_at_borders(kind: str, **options: Any) -> onnx.ModelProto:
+    return build([node(kind, ["x"], ["y"], kernel_shape=[3, 3], strides=[2, 2], **options)], {})
 
 
 def patches() -> onnx.ModelProto:
@@ -268,6 +282,23 @@ NETWORKS: dict[str, tuple[Callable[[], onnx.ModelProto], list[tuple[int, ...]]]]
     "upsampled to odd sizes": (lambda: upsampled("nearest"), [(1, *s[1:]) for s in ANY_IMAGES]),
     "upsampled by scales": (lambda: upsampled("scales"), IMAGES),
     "upsampled by a layer": (lambda: upsampled("transposed"), IMAGES),
+    **{
+        f"resized {by} {options}": (
+            partial(resized, by, **options),
+            ANY_IMAGES if by == "scales" else [(1, *each[1:]) for each in ANY_IMAGES],
+        )
+        for by, options in (
+            ("scales", {"mode": "nearest"}),
+            ("scales", {"mode": "linear", "coordinate_transformation_mode": "asymmetric"}),
+            ("scales", {"mode": "cubic", "exclude_outside": 1}),
+            ("sizes", {"mode": "nearest", "nearest_mode": "ceil"}),
+            ("sizes", {"mode": "cubic", "coordinate_transformation_mode": "align_corners"}),
+            ("sizes", {"mode": "linear", "coordinate_transformation_mode": "pytorch_half_pixel"}),
+        )
+    },
+    "means of what is in windows": (partial(pooled_at_borders, "AveragePool", pads=[1, 1, 1, 1]), ANY_IMAGES),
+    "means of half windows": (partial(pooled_at_borders, "AveragePool", ceil_mode=1), ANY_IMAGES),
+    "largest of half windows": (partial(pooled_at_borders, "MaxPool", ceil_mode=1), ANY_IMAGES),
     "patches": (patches, IMAGES),
     "cut": (cut_at_both_ends, ANY_IMAGES),
     "samples alone": (cut_alone, [(1, 3, 4, 5), (2, 3, 4, 5), (5, 3, 4, 5)]),
@@ -317,10 +348,11 @@ def test_a_resized_network_computes_what_onnx_runtime_does(name: str) -> None:
 
 
 def test_what_depends_on_open_sizes_and_cannot_be_computed_is_refused() -> None:
-    """Means over windows of which the border holds fewer elements, whose number is a constant of the file."""
-    pool = node("AveragePool", ["x"], ["y"], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
-    with pytest.raises(UnsupportedModelError, match=r"'y'.*depends on sizes that the model leaves open"):
-        convert(normalise(build([pool], {})), False, np.zeros(0))
+    """A filter that is as wide as the sizes differ, of which no operator tells how wide that is."""
+    resize = node("Resize", ["x", "", "", "sizes"], ["y"], mode="linear", antialias=1)
+    model = build([resize], {"sizes": np.array([1, 3, 8, 8])}, shape=(1, 3, "h", "w"), opset=18)
+    with pytest.raises(UnsupportedModelError, match=r"'y'.*antialias.*whose size is open"):
+        convert(normalise(model), False, np.zeros(0))
 
 
 def test_sizes_that_the_network_has_built_in_are_fixed() -> None:

@@ -92,6 +92,29 @@ def test_elements_written_to_one_place_are_reduced(kind, dtype):
     check(f'y = ScatterND <reduction = "{kind}"> (x, at, new)', feeds, f"{name} y", 18)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.int64])
+def test_of_elements_written_to_one_place_the_last_one_stays(dtype):
+    """PyTorch's `index_add` in opset 17 writes several to one, which the standard leaves open."""
+    feeds = {"x": whole(-9, 9, 3, 4, dtype=dtype), "at": np.array([[0] * 4, [2] * 4, [-1] * 4])}
+    feeds["new"] = whole(10, 99, 3, 4, dtype=dtype)
+    name = {"float32": "float"}.get(np.dtype(dtype).name, np.dtype(dtype).name)
+    check("y = ScatterElements (x, at, new)", feeds, f"{name} y")
+    feeds["at"] = np.array([[0], [2], [-1]])
+    check("y = ScatterND (x, at, new)", feeds, f"{name} y")
+
+
+def test_products_of_matrices_of_whole_numbers():
+    feeds = {"x": whole(-99, 99, 2, 3, 4), "w": whole(-99, 99, 4, 5), "v": whole(-9, 9, 4) + 2**40}
+    nodes = "a = MatMul (x, w)\n b = MatMul (x, v)\n c = MatMul (v, w)\n d = MatMul (v, v)"
+    check(nodes, feeds, "int64 a, int64 b, int64 c, int64 d", varies=False)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16])
+def test_small_whole_numbers_as_truth_values(dtype):
+    """LiteRT aborts where codes without a scale are compared."""
+    check("y = Cast <to = 9> (x)", {"x": whole(0, 3, 4, 5, dtype=dtype)}, "bool y")
+
+
 @pytest.mark.parametrize(
     ("shape", "at", "batch"),
     [

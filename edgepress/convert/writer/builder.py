@@ -19,9 +19,10 @@ _MEASURES = ("SHAPE",)
 """What has a fixed number of elements whatever it is made of."""
 
 _COMPARABLE = {
-    "uint16": "int32", "uint32": "int64", "float16": "float32", "bfloat16": "float32", "float64": "float32"
+    "int8": "int32", "uint8": "int32", "int16": "int32", "uint16": "int32", "uint32": "int64",
+    "float16": "float32", "bfloat16": "float32", "float64": "float32",
 }  # fmt: skip
-"""For types that LiteRT does not compare, one that holds their numbers."""
+"""For types that LiteRT does not compare, or as codes alone (it aborts), one that holds their numbers."""
 
 
 _MOST_PADDED = 5

@@ -65,14 +65,16 @@ def _repeated(arrays: Sequence[Array]) -> _Repeated | None:
 
 @dataclass(frozen=True)
 class _Counted:
-    """start + Σ stride · place, over the axes."""
+    """(start + Σ stride · place) / divisor, over the axes."""
 
     start: Sizes
     strides: tuple[Sizes, ...]
     shape: tuple[Sizes, ...]
+    divisor: int
 
     def made(self, build: Builder, numbers: Numbers, like: Array) -> Tensor:
-        total, rank = numbers(self.start), like.ndim
+        rank = like.ndim
+        total = _shaped(build, numbers(self.start), [1] * rank)
         for axis, stride in enumerate(self.strides):
             if any(stride):
                 places = _places(build, numbers, self.shape[axis], like.shape[axis], axis, rank)
@@ -84,11 +86,19 @@ class _Counted:
         ):
             sizes = _vector(build, numbers, self.shape)
             total = build.add("BROADCAST_TO", [total, sizes], like.shape, "int32")
-        return build.cast(total, like.dtype.name)
+        made = build.cast(total, like.dtype.name)
+        return made if self.divisor == 1 else build.times(made, 1 / self.divisor)
 
 
 def _counted(arrays: Sequence[Array]) -> _Counted | None:
-    if not _are_whole(arrays) or not arrays[0].ndim:
+    divisors = (1, 2, 4) if arrays[0].dtype == np.float32 else (1,)
+    return next(filter(None, (_counted_in(arrays, divisor) for divisor in divisors)), None)
+
+
+def _counted_in(arrays: Sequence[Array], divisor: int) -> _Counted | None:
+    """A counting in whole numbers, or in halves or quarters, of which floats hold the sums exactly."""
+    arrays = arrays if divisor == 1 else [array * divisor for array in arrays]
+    if not _are_whole(arrays):
         return None
     strides = []
     for axis in range(arrays[0].ndim):
@@ -102,7 +112,7 @@ def _counted(arrays: Sequence[Array]) -> _Counted | None:
             grid = grid + stride[number] * _along(array.shape[axis], axis, array.ndim)
         if not np.array_equal(grid, array):
             return None
-    return _Counted(start, tuple(strides), _shape(arrays))
+    return _Counted(start, tuple(strides), _shape(arrays), divisor)
 
 
 def _stride(arrays: Sequence[Array], axis: int) -> Sizes | None:
@@ -261,7 +271,7 @@ def _places(build: Builder, numbers: Numbers, size: Sizes, own: int, axis: int, 
     """0, 1, 2… along one axis of several, as many as the size says: `own` in the first network."""
     if len(set(size)) == 1:
         return build.constant(_along(size[0], axis, rank).astype(np.int32))
-    limit = build.add("RESHAPE", [numbers(size), build.integers([])], (), "int32", new_shape=())
+    limit = _shaped(build, numbers(size), [])
     ends = [build.constant(0, "int32"), limit, build.constant(1, "int32")]
     counting = build.add("RANGE", ends, (own,), "int32")
     if rank == 1:
@@ -269,6 +279,11 @@ def _places(build: Builder, numbers: Numbers, size: Sizes, own: int, axis: int, 
     shape = [-1 if i == axis else 1 for i in range(rank)]
     whole = [own if i == axis else 1 for i in range(rank)]
     return build.add("RESHAPE", [counting, build.integers(shape)], whole, "int32", new_shape=tuple(shape))
+
+
+def _shaped(build: Builder, number: Tensor, shape: list[int]) -> Tensor:
+    """One number in a shape of ones."""
+    return build.add("RESHAPE", [number, build.integers(shape)], shape, "int32", new_shape=tuple(shape))
 
 
 def _vector(build: Builder, numbers: Numbers, parts: Sequence[Sizes]) -> Tensor:

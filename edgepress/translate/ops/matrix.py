@@ -1,5 +1,6 @@
 """Gemm, MatMul and Einsum; constant matrices are weights, computed ones operands."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from edgepress.translate.ops.convolution import bias, quantisation
 from edgepress.translate.plan import Weight
 from edgepress.translate.planner import Node, OpPlanner, Planner, Value
 from edgepress.translate.wishes import nearest, turned
+from edgepress.translate.written_out import Sketch, Term, written
 
 
 def plan_gemm(node: Node, planner: Planner) -> None:
@@ -73,6 +75,9 @@ def _plan_free_gemm(node: Node, planner: Planner) -> None:
 
 def plan_matmul(node: Node, planner: Planner) -> None:
     """x·W with a constant matrix W (in, out), or the product of any two tensors."""
+    if np.dtype(planner.dtype(node.outputs[0])).kind in "iu":
+        written(_whole_product)(node, planner)
+        return
     weight = planner.constants.get(node.inputs[1])
     value = planner.value(node.inputs[0])
     if (
@@ -86,6 +91,24 @@ def plan_matmul(node: Node, planner: Planner) -> None:
     kernel = _matrix(node, planner, value, False)
     value = _rows_as_stored(node, planner, value)
     planner.emit(node, "dense", (value,), plain(len(value.shape)), {"kernel": kernel})
+
+
+def _whole_product(s: Sketch) -> Term:
+    """Of whole numbers, of which LiteRT multiplies no matrices: all products, then their sums."""
+    shapes = s.sizes(0), s.sizes(1)
+    batch = np.broadcast_shapes(shapes[0][:-2], shapes[1][:-2])
+    if math.prod((*batch, *shapes[0][-2:], *shapes[1][-1:])) > _MOST_PRODUCTS:
+        raise s.refuse(f"a product of whole numbers of {shapes[0]} and {shapes[1]} takes too much memory")
+    left, right = s.operand(0), s.operand(1)
+    left = left.unsqueeze(-1) if len(shapes[0]) > 1 else left.unsqueeze(0, -1)
+    right = right.unsqueeze(-3) if len(shapes[1]) > 1 else right.unsqueeze(0, -1)
+    total = (left * right).sum(-2)
+    if len(shapes[1]) == 1:
+        total = total.squeeze(-1)
+    return total if len(shapes[0]) > 1 else total.squeeze(-1 if len(shapes[1]) == 1 else -2)
+
+
+_MOST_PRODUCTS = 1 << 26
 
 
 def _plan_product(node: Node, planner: Planner, left: Value) -> None:

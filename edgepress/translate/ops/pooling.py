@@ -9,6 +9,7 @@ from edgepress.translate.layout import channels_last
 from edgepress.translate.ops.padding import Window, pad_mode, window
 from edgepress.translate.plan import Array, Weight
 from edgepress.translate.planner import Node, OpPlanner, Planner, Value, unsupported
+from edgepress.translate.written_out import Sketch, Term
 
 _LOWEST = -3.4028234663852886e38
 _MOST_VIEWS = 128
@@ -46,6 +47,11 @@ def plan_average_pool(node: Node, planner: Planner) -> None:
     if native and mode is not None and not (mode == "SAME" and counted):
         _emit_native(node, planner, "average_pool", value, w, mode)
         return
+    own = window(node, value, w.kernel).pads
+    if planner.any_size and any(map(any, w.pads)) and not (counted and w.pads == own):
+        sketch = Sketch(node, planner)
+        sketch.plan([_open_mean(sketch, w, own, counted)])
+        return
     share = _share(node, value, w, counted)
     value = _padded(node, planner, value, w, 0.0)
     plain_share = bool((share == share.flat[0]).all()) and np.isclose(share.flat[0] * np.prod(w.kernel), 1)
@@ -58,6 +64,31 @@ def plan_average_pool(node: Node, planner: Planner) -> None:
         planner.emit(node, "mul", (mean,), value.layout, factor, constant_first=False)
     else:
         _emit_views(node, planner, "sum_of_views", value, w, {"share": Weight(share)})
+
+
+def _open_mean(s: Sketch, w: Window, own: tuple[tuple[int, int], ...], counted: bool) -> Term:
+    """The mean of what is in each window of an image whose size is open, padding beyond `own` left out."""
+    if max(w.dilations) > 1:
+        raise s.refuse("it pads an image whose size is open, with dilations")
+    spatial = s.sizes(0)[2:]
+    w = _of_axes(w, len(spatial))
+    before, after = ([pad[end] for pad in w.pads] for end in (0, 1))
+    x = s("Pad", s.operand(0), np.array([0, 0, *before, 0, 0, *after], np.int64))
+    mean = s("AveragePool", x, kernel_shape=list(w.kernel), strides=list(w.strides))
+    for axis, (n, o, k, stride, pad, given) in enumerate(
+        zip(spatial, s.result_sizes()[2:], w.kernel, w.strides, w.pads, own[-len(spatial) :], strict=True)
+    ):
+        first = s.held(np.arange(o, dtype=np.int32)) * stride - pad[0]
+        low, high = (-given[0], n + given[1]) if counted else (0, n)
+        end, start = s("Min", first + k, s.held(np.int32(high))), s("Max", first, low)
+        share = (end - start).cast("float32")
+        mean = mean * (float(k) / share).reshape(-1, *[1] * (len(spatial) - axis - 1))
+    return mean
+
+
+def _of_axes(w: Window, count: int) -> Window:
+    """The window along the last axes alone: a sequence has no height."""
+    return replace(w, kernel=w.kernel[-count:], strides=w.strides[-count:], pads=w.pads[-count:])
 
 
 def plan_global_pool(node: Node, planner: Planner) -> None:
@@ -99,6 +130,11 @@ def _covering(node: Node, planner: Planner, value: Value) -> Window:
     ):
         assert n is not None
         assert o is not None
+        if planner.any_size and s > 1:
+            if after + s - 1 >= (k - 1) * d + 1:
+                raise unsupported(node, "ceil_mode with windows that may begin behind an image of open size")
+            pads.append((before, after + s - 1))
+            continue
         pads.append((before, max(after, (o - 1) * s + (k - 1) * d + 1 - n - before)))
     return replace(w, pads=tuple(pads))
 

@@ -8,9 +8,11 @@ import numpy as np
 from edgepress.translate.layout import channels_last
 from edgepress.translate.ops.broadcast import ranked
 from edgepress.translate.ops.interpolation import Sampling, nearest, outside, weighted
+from edgepress.translate.ops.open_resampling import resampled
 from edgepress.translate.ops.selection import gathered
 from edgepress.translate.plan import Weight
 from edgepress.translate.planner import Node, OpPlanner, Planner, Value, unsupported
+from edgepress.translate.written_out import Sketch
 
 
 def plan_resize(node: Node, planner: Planner) -> None:
@@ -21,7 +23,12 @@ def plan_resize(node: Node, planner: Planner) -> None:
         _plan_crop(node, planner, value, sampling)
         return
     scales = _scales(node, planner, value, sampling)
-    if _plan_native(node, planner, value, scales, sampling):
+    given = _given_scales(node, planner)
+    is_open = planner.any_size and any(_is_open(node, planner, axis) for axis in scales)
+    if not (is_open and _varies(given, sampling)) and _plan_native(node, planner, value, scales, sampling):
+        return
+    if is_open:
+        _plan_open(node, planner, scales, sampling)
         return
     target = planner.shape(node.outputs[0])
     for axis, scale in scales.items():
@@ -32,6 +39,31 @@ def plan_resize(node: Node, planner: Planner) -> None:
         else:
             value = _interpolated(node, planner, value, axis, weighted(sampling, size, wanted, scale))
     planner.emit(node, "identity", (value,), value.layout, minimum=value.minimum)
+
+
+def _is_open(node: Node, planner: Planner, axis: int) -> bool:
+    return any(planner.is_open(name, axis) for name in (node.inputs[0], node.outputs[0]))
+
+
+def _varies(given: list[float] | None, sampling: Sampling) -> bool:
+    """Whether TFLite may take other samples for other sizes than those at hand.
+
+    Where sizes are rounded, their ratio is not the scale; and its nearest neighbours are other ones where a
+    place is nearly half-way or whole (4% of all pairs of sizes, for floor(x / scale)).
+    """
+    if given is None:
+        return sampling.mode == "nearest"
+    return not all(float(scale).is_integer() for scale in given)
+
+
+def _plan_open(node: Node, planner: Planner, scales: dict[int, float], sampling: Sampling) -> None:
+    a, given = node.attributes, _given_scales(node, planner)
+    if given is None and a.get("keep_aspect_ratio_policy", "stretch") != "stretch":
+        raise unsupported(node, "it keeps the ratio of sizes that are open")
+    axes = [axis % len(planner.shape(node.inputs[0])) for axis in a.get("axes", range(len(given or scales)))]
+    known = dict(zip(axes, given, strict=True)) if given is not None else {}
+    sketch = Sketch(node, planner)
+    sketch.plan([resampled(sketch, sampling, {axis: known.get(axis) for axis in scales})])
 
 
 def _plan_crop(node: Node, planner: Planner, value: Value, sampling: Sampling) -> None:
@@ -85,11 +117,7 @@ def _scales(node: Node, planner: Planner, value: Value, sampling: Sampling) -> d
     """The scale of each ONNX axis that is resized."""
     rank, target, a = len(value.shape), planner.shape(node.outputs[0]), node.attributes
     axes = [axis % rank for axis in a.get("axes", range(rank))]
-    index = 1 if node.op == "Upsample" or planner.opset < 11 else 2
-    given = a.get("scales")
-    if node.has_input(index) and planner.constant(node, index).values.size:
-        given = planner.constant(node, index).values.reshape(-1).tolist()
-    scales = {}
+    given, scales = _given_scales(node, planner), {}
     for place, axis in enumerate(axes):
         size, wanted = value.shape[axis], target[axis]
         if size is None or wanted is None:
@@ -103,6 +131,15 @@ def _scales(node: Node, planner: Planner, value: Value, sampling: Sampling) -> d
             scales[axis] = scale
     if given is None and a.get("keep_aspect_ratio_policy", "stretch") != "stretch":
         scales = _even(node, planner, value, axes)
+    return scales
+
+
+def _given_scales(node: Node, planner: Planner) -> list[float] | None:
+    """The scales, or None where sizes are given."""
+    index = 1 if node.op == "Upsample" or planner.opset < 11 else 2
+    if node.has_input(index) and planner.constant(node, index).values.size:
+        return [float(scale) for scale in planner.constant(node, index).values.reshape(-1)]
+    scales: list[float] | None = node.attributes.get("scales")
     return scales
 
 
