@@ -19,6 +19,7 @@ _ROUNDS = 6
 """Bodies may hold operators that have bodies themselves."""
 _RANDOM = ("Bernoulli",)
 """Whose body has random numbers, of which TFLite has other ones."""
+_FORMS = ("DequantizeLinear", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 _DOMAINS = ("", "ai.onnx", "ai.onnx.preview")
 
 
@@ -29,8 +30,9 @@ def write_out(model: onnx.ModelProto, planned: Collection[str], stay: Collection
     """
     for _ in range(_ROUNDS):
         constants = {tensor.name: tensor for tensor in model.graph.initializer}
-        coded = (node for node in model.graph.node if node.op_type == "DequantizeLinear")
-        constants |= {n.output[0]: constants[n.input[0]] for n in coded if n.input[0] in constants}
+        for node in model.graph.node:  # of kernels in codes, also where they are put into another form
+            if node.op_type in _FORMS and node.input[0] in constants:
+                constants[node.output[0]] = constants[node.input[0]]
         strange = [n for n in model.graph.node if _name(n) not in planned or _is_special(n, constants)]
         if own := [node for node in strange if _name(node) in BODIES]:
             _by_own(model, {node.output[0] for node in own})

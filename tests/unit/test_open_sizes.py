@@ -137,6 +137,17 @@ def cut_at_both_ends() -> onnx.ModelProto:
     return build(nodes, spans)
 
 
+def sampled(mode: str, padding: str, corners: int) -> onnx.ModelProto:
+    """A grid as large as the image, which AffineGrid makes."""
+    nodes = [
+        node("Shape", ["x"], ["s"]),
+        node("AffineGrid", ["theta", "s"], ["g"], align_corners=corners),
+        node("GridSample", ["x", "g"], ["y"], mode=mode, padding_mode=padding, align_corners=corners),
+    ]
+    theta = np.array([[[1.23, 0.1, -0.21], [0.3, 0.8, 0.4]]], np.float32)
+    return build(nodes, {"theta": theta}, (1, 3, "h", "w"), opset=20)
+
+
 def cut_alone() -> onnx.ModelProto:
     """Nothing but the number of samples is open."""
     nodes = [
@@ -301,6 +312,18 @@ NETWORKS: dict[str, tuple[Callable[[], onnx.ModelProto], list[tuple[int, ...]]]]
     "largest of half windows": (partial(pooled_at_borders, "MaxPool", ceil_mode=1), ANY_IMAGES),
     "patches": (patches, IMAGES),
     "cut": (cut_at_both_ends, ANY_IMAGES),
+    **{
+        f"sampled, {mode}, {padding}, {corners}": (
+            partial(sampled, mode, padding, corners),
+            [(1, 3, 8, 11), (1, 3, 5, 4), (1, 3, 9, 16)],
+        )
+        for mode, padding, corners in (
+            ("linear", "zeros", 0),
+            ("linear", "reflection", 1),
+            ("cubic", "border", 1),
+            ("nearest", "reflection", 0),
+        )
+    },
     "samples alone": (cut_alone, [(1, 3, 4, 5), (2, 3, 4, 5), (5, 3, 4, 5)]),
     "sequence": (sequence, [(1, 4, 32), (3, 4, 20), (1, 4, 51)]),
     **{

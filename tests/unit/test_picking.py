@@ -427,6 +427,39 @@ def test_the_middle_to_sizes_that_are_computed(wanted_sizes):
     check(nodes, {"x": floats(12, 10, 5), "size": np.array(wanted_sizes)}, "float y")
 
 
+@pytest.mark.parametrize("corners", [0, 1])
+@pytest.mark.parametrize("size", [[2, 3, 5, 4], [2, 3, 1, 4], [2, 3, 5, 4, 3]])
+def test_a_grid_of_a_computed_size(size, corners):
+    count = len(size) - 2
+    size = [max(each, 1 + corners) for each in size]
+    feeds = {"theta": floats(2, count, count + 1), "size": np.array(size)}
+    check(f"y = AffineGrid <align_corners = {corners}> (theta, size)", feeds, "float y", 20)
+
+
+class TestComputedKernels:
+    """Of sequences, images and volumes, in groups, with strides and holes."""
+
+    IMAGES = ((2, 4, 9), (1, 4, 9, 8), (1, 4, 5, 6, 7))
+    OPTIONS = (
+        "strides = {two}, dilations = {two}, pads = [{pads}]",
+        'strides = {two}, auto_pad = "SAME_LOWER"',
+    )
+
+    @pytest.mark.parametrize("options", OPTIONS)
+    @pytest.mark.parametrize("groups", [1, 2, 4])
+    @pytest.mark.parametrize("image", IMAGES, ids=len)
+    @pytest.mark.parametrize("op", ["Conv", "ConvTranspose"])
+    def test_convolutions(self, op, image, groups, options):
+        count = len(image) - 2
+        taps = [3, 2, 2][:count]
+        made = 8 if groups == 4 else 6
+        shape = (made, 4 // groups, *taps) if op == "Conv" else (4, made // groups, *taps)
+        pads = ", ".join(map(str, [1] * count + [2] * count))
+        more = options.format(two=[2] * count, pads=pads)
+        nodes = f"y = {op} <group = {groups}, kernel_shape = {taps}, {more}> (x, kernel, bias)"
+        check(nodes, {"x": floats(*image), "kernel": floats(*shape), "bias": floats(made)}, "float y")
+
+
 class TestPlacesThatAreThereTwice:
     """The standard leaves them open; in ONNX Runtime the last one stands, where LiteRT adds up."""
 

@@ -57,7 +57,7 @@ def _div(low: Lowering, step: Step) -> Tensor:
     small, (x, y) = in_words(build, pair(low, step))
     kinds = [each.dtype if isinstance(each, Tensor) else each.dtype.name for each in (x, y)]  # type: ignore[union-attr]
     if kinds[0].startswith("float"):
-        exact = isinstance(y, np.ndarray) and _are_powers_of_two(y)
+        exact = isinstance(y, np.ndarray) and _are_powers_of_two(y) and not build.any_size
         return build.times(x, 1 / np.asarray(y)) if exact else build.over(x, y)
     left, right = (build.constant(each) for each in (x, y))
     quotient = whole_quotient(build, left, right)

@@ -131,7 +131,7 @@ def _grid_sample(s: Sketch) -> Term:
     for axis, size in enumerate(spatial):
         place = len(spatial) - 1 - axis
         own = flat.cut(2, place, place + 1).reshape(samples, count)
-        own = (own + 1.0) * ((size - 1) / 2) if corners else ((own + 1.0) * float(size) - 1.0) * 0.5
+        own = (own + 1.0) * 0.5 * float(size - 1) if corners else ((own + 1.0) * float(size) - 1.0) * 0.5
         own = _rounded(s, own) if taps == "nearest" else own
         places.append(field.held(s, own, axis) if taps != "cubic" else own)
     first = np.arange(samples, dtype=np.int32)[:, None] * math.prod(spatial)
@@ -153,20 +153,46 @@ def _rounded(s: Sketch, x: Term) -> Term:
 
 def _affine_grid(s: Sketch) -> Term:
     """Where a turned, scaled and shifted image of this size lies in another."""
-    size = s.known(1)
+    size, corners = s.known(1), bool(s.attribute("align_corners", 0))
     if size is None:
-        raise s.refuse(f"the size of its grid ({s.node.inputs[1]}) is computed; it has to be a constant")
+        return _computed_grid(s, corners)
     samples, _, *spatial = (int(each) for each in size)
-    corners = bool(s.attribute("align_corners", 0))
+    if corners and 1 in spatial:
+        raise s.refuse(
+            "align_corners along an axis of 1 element, which lies at −1 by the standard, at 1 in ONNX "
+            "Runtime and at 0 in PyTorch"
+        )
     axes = [_evenly(each, corners) for each in spatial]
     base = np.stack([*np.meshgrid(*axes, indexing="ij")[::-1], np.ones(spatial)], -1).astype(np.float32)
     points = s.constant(base.reshape(-1, len(spatial) + 1))
     return s("MatMul", points, s.operand(0).transpose(0, 2, 1)).reshape(samples, *spatial, len(spatial))
 
 
+def _computed_grid(s: Sketch, corners: bool) -> Term:
+    """Of computed sizes: each coordinate is a sum of shares of the axes, which meet by broadcasting."""
+    samples, count, _ = s.sizes(0)
+    theta, given = s.operand(0), s.operand(1).cast("int64")
+    places = [_evenly_computed(s, given.take(np.int64(axis + 2)), corners) for axis in range(count)]
+    total = theta.cut(2, count, count + 1).reshape(samples, *[1] * count, count)
+    for axis, place in enumerate(places):
+        column = count - 1 - axis  # the last axis is the first coordinate
+        share = theta.cut(2, column, column + 1).reshape(samples, *[1] * count, count)
+        total = share * place.reshape(*[1] * (axis + 1), -1, *[1] * (count - axis)) + total
+    return total
+
+
+def _evenly_computed(s: Sketch, size: Term, corners: bool) -> Term:
+    """The places of so many elements from −1 to 1."""
+    zero, one = s.constant(np.int64(0)), s.constant(np.int64(1))
+    number, whole = s("Range", zero, size, one).cast("float32"), size.cast("float32")
+    if not corners:
+        return (number * 2.0 + 1.0) / whole - 1.0
+    return number * 2.0 / s("Max", whole - 1.0, 1.0) - 1.0
+
+
 def _evenly(size: int, corners: bool) -> np.ndarray:
     if corners:
-        return np.linspace(-1, 1, size) if size > 1 else np.zeros(1)
+        return np.linspace(-1, 1, size)
     return (np.arange(size) * 2 + 1) / size - 1
 
 

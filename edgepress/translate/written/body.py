@@ -72,7 +72,7 @@ class Body:
     def __call__(self, op: str, *operands: Any, outputs: Sequence[str] = (), **attributes: Any) -> str:
         """Add a node, and return the name of its first result; operands may be numbers or arrays."""
         names = [self._operand(operand) for operand in operands]
-        made = list(outputs) or [f"{self.outputs[0] or self.name}.{len(self.nodes)}.{op}"]
+        made = list(outputs) or [f"{self.outputs[0] or self.name}.{self.op}.{len(self.nodes)}.{op}"]
         self.nodes.append(helper.make_node(op, names, made, self.name, **attributes))
         return made[0]
 
@@ -94,7 +94,7 @@ class Body:
     def _operand(self, operand: Any) -> str:
         if isinstance(operand, str):
             return operand
-        name = f"{self.outputs[0] or self.name}.{len(self.nodes)}.constant"
+        name = f"{self.outputs[0] or self.name}.{self.op}.{len(self.nodes)}.constant"
         value = numpy_helper.from_array(np.asarray(operand), name)
         self.nodes.append(helper.make_node("Constant", [], [name], name, value=value))
         return name

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import onnx
 
-from edgepress.translate.written import along_axes, codes, mathematics, spectra, sums, volumes
+from edgepress.translate.written import along_axes, codes, kernels, mathematics, spectra, sums, volumes
 from edgepress.translate.written.body import Writer
 
 BODIES: dict[str, Writer] = {
@@ -14,10 +14,13 @@ BODIES: dict[str, Writer] = {
     **sums.WRITERS,
     **codes.WRITERS,
     **volumes.WRITERS,
+    **kernels.WRITERS,
 }
 
 SPECIAL: dict[str, Callable[[onnx.NodeProto, Mapping[str, onnx.TensorProto]], bool]] = {
     "Einsum": sums.is_special,
+    "CenterCropPad": lambda node, constants: node.input[1] not in constants,
+    "Conv": kernels.is_special,
     "ConvTranspose": volumes.is_special,
     **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), codes.is_special),
 }
