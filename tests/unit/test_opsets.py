@@ -10,7 +10,16 @@ from ai_edge_litert.interpreter import Interpreter
 from edgepress.errors import UnsupportedModelError
 from edgepress.graph.normalise.normalise import normalise
 from edgepress.graph.view import copy
-from edgepress.translate.ops import caching, classical, counting, picking, sampling, scattering, unpooling
+from edgepress.translate.ops import (
+    caching,
+    classical,
+    counting,
+    picking,
+    regions,
+    sampling,
+    scattering,
+    unpooling,
+)
 from edgepress.translate.ops.table import PLANNERS
 from edgepress.translate.plan import Plan
 from edgepress.translate.planning import plan_graph
@@ -47,7 +56,7 @@ def schemas(op: str) -> Iterator[onnx.defs.OpSchema]:
             yield schema
 
 
-_PICKING = (caching, classical, counting, picking, sampling, scattering)
+_PICKING = (caching, classical, counting, picking, regions, sampling, scattering)
 ELSEWHERE = {"If", "Loop", "Scan", "Range", "ConstantOfShape", *unpooling.PLANNERS} - {"MaxPool"}
 ELSEWHERE |= {op for family in _PICKING for op in family.PLANNERS} | {"GlobalLpPool", "MelWeightMatrix"}
 """Tested in `test_control_flow.py`, `test_open_sizes.py` and `test_picking.py`, or below."""

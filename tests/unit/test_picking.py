@@ -436,6 +436,25 @@ def test_a_grid_of_a_computed_size(size, corners):
     check(f"y = AffineGrid <align_corners = {corners}> (theta, size)", feeds, "float y", 20)
 
 
+REGIONS = np.array(
+    [
+        *([0, 0, 9, 8], [1.3, 2.2, 7.7, 6.1], [-3, -2, 14, 13], [2, 2, 2.5, 2.2], [-8, -8, -3, -2]),
+        *([3, 3, 3, 3], [5, 5, 2, 2], [-1.5, -1.2, 0.5, 0.4], [9.5, 7.5, 12, 10], [0, 0, 60, 50]),
+    ],
+    np.float32,
+)
+
+
+@pytest.mark.parametrize("image", [(2, 3, 9, 11), (1, 3, 9, 11), (1, 3, 1, 2)])
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (7, 5)])
+@pytest.mark.parametrize("mode", ["half_pixel", "output_half_pixel"])
+def test_regions_of_as_many_samples_as_they_have_elements(mode, size, image):
+    """Within an image, across its borders, far from it, without a size, and turned around."""
+    options = f"output_height = {size[0]}, output_width = {size[1]}, spatial_scale = 0.8"
+    nodes = f'y = RoiAlign <{options}, coordinate_transformation_mode = "{mode}"> (x, r, i)'
+    check(nodes, {"x": floats(*image), "r": REGIONS, "i": np.arange(10) % image[0]}, "float y", 16)
+
+
 class TestComputedKernels:
     """Of sequences, images and volumes, in groups, with strides and holes."""
 

@@ -1,4 +1,4 @@
-"""Images at computed coordinates: GridSample, AffineGrid, RoiAlign and DeformConv in simpler operators.
+"""Images at computed coordinates: GridSample, AffineGrid and DeformConv in simpler operators.
 
 Sources: the ONNX standard's reference implementations and ONNX Runtime's kernels of these operators.
 """
@@ -64,11 +64,11 @@ def _reflected(s: Sketch, place: Term, low: float, high: float) -> Term:
 def interpolated(s: Sketch, field: Field, places: Sequence[Term], taps: str, first: Term | None) -> Term:
     """The image at these coordinates, one tensor for each axis, from its nearest elements, `taps`."""
     base = [s("Floor", place) for place in places]
-    shares = [_shares(s, place - floor, taps) for place, floor in zip(places, base, strict=True)]
+    shares = [shares_of(s, place - floor, taps) for place, floor in zip(places, base, strict=True)]
     total: Term | None = None
     for chosen in itertools.product(range(len(shares[0])), repeat=len(places)):
         own = [floor + float(_offset(taps, number)) for floor, number in zip(base, chosen, strict=True)]
-        share = _product([shares[axis][number] for axis, number in enumerate(chosen)])
+        share = product_of([shares[axis][number] for axis, number in enumerate(chosen)])
         values, inside = field.at(s, own, first)
         share = share if inside is None else share * inside.cast("float32")
         term = values * share.unsqueeze(-1)
@@ -81,7 +81,8 @@ def _offset(taps: str, number: int) -> int:
     return number - 1 if taps == "cubic" else number
 
 
-def _product(terms: Sequence[Term]) -> Term:
+def product_of(terms: Sequence[Term]) -> Term:
+    """Of tensors."""
     result = terms[0]
     for term in terms[1:]:
         result = result * term
@@ -91,7 +92,7 @@ def _product(terms: Sequence[Term]) -> Term:
 _A = -0.75
 
 
-def _shares(s: Sketch, rest: Term, taps: str) -> list[Term]:
+def shares_of(s: Sketch, rest: Term, taps: str) -> list[Term]:
     """How much each neighbour counts: by distance, or by Keys' cubic convolution."""
     if taps == "linear":
         return [1.0 - rest, rest]
@@ -183,7 +184,7 @@ def _computed_grid(s: Sketch, corners: bool) -> Term:
 
 def _evenly_computed(s: Sketch, size: Term, corners: bool) -> Term:
     """The places of so many elements from −1 to 1."""
-    zero, one = s.constant(np.int64(0)), s.constant(np.int64(1))
+    zero, one = s.constant(np.array(0)), s.constant(np.array(1))
     number, whole = s("Range", zero, size, one).cast("float32"), size.cast("float32")
     if not corners:
         return (number * 2.0 + 1.0) / whole - 1.0
@@ -194,58 +195,6 @@ def _evenly(size: int, corners: bool) -> np.ndarray:
     if corners:
         return np.linspace(-1, 1, size)
     return (np.arange(size) * 2 + 1) / size - 1
-
-
-def _roi_align(s: Sketch) -> Term:
-    """Means, or maxima, of samples within each part of each region."""
-    (_, channels, height, width), (count, _) = s.sizes(0), s.sizes(1)
-    ratio, out = (
-        s.attribute("sampling_ratio", 0),
-        [s.attribute("output_height", 1), s.attribute("output_width", 1)],
-    )
-    if ratio < 1:
-        raise s.refuse(
-            "its sampling_ratio is 0, so that how many samples it takes depends on the regions; set one"
-        )
-    halved = s.attribute(
-        "coordinate_transformation_mode", "half_pixel" if s.opset >= 16 else "output_half_pixel"
-    )
-    shift = 0.5 if halved == "half_pixel" else 0.0
-    regions = s.operand(1) * float(s.attribute("spatial_scale", 1.0)) - shift
-    ends = [regions.cut(1, place, place + 1) for place in (1, 0, 3, 2)]
-    places, inside = [], []
-    for axis, size in enumerate((height, width)):
-        span = ends[axis + 2] - ends[axis]
-        span = span if shift else s("Max", span, 1.0)
-        steps = (np.arange(out[axis] * ratio) + 0.5) / (out[axis] * ratio)
-        own = ends[axis] + span * s.constant(steps.astype(np.float32)[None])
-        shape = (count, out[0] * ratio, 1) if axis == 0 else (count, 1, out[1] * ratio)
-        inside.append(((own >= -1) & (own <= size)).reshape(*shape))
-        full = (count, out[0] * ratio, out[1] * ratio)
-        places.append(own.clip(0, size - 1).reshape(*shape).expand(*full))
-    first = s.operand(2).cast("int32").reshape(count, 1, 1) * (height * width)
-    field = Field(as_rows(s.operand(0), s.sizes(0)), (height, width), "border", True)
-    kept = (inside[0] & inside[1]).cast("float32").unsqueeze(-1)
-    split = (count, out[0], ratio, out[1], ratio, channels)
-    if s.attribute("mode", "avg") == "max":
-        made = (_largest_corner(s, field, places, first) * kept).reshape(*split).reduce("ReduceMax", 2, 4)
-    else:
-        made = (interpolated(s, field, places, "linear", first) * kept).reshape(*split).sum(2, 4)
-        made = made * (1 / ratio**2)
-    return made.transpose(0, 3, 1, 2)
-
-
-def _largest_corner(s: Sketch, field: Field, places: Sequence[Term], first: Term) -> Term:
-    """Of the four neighbours, each times its share, the largest."""
-    base = [s("Floor", place) for place in places]
-    best: Term | None = None
-    for chosen in itertools.product((0, 1), repeat=2):
-        values, _ = field.at(s, [b + float(c) for b, c in zip(base, chosen, strict=True)], first)
-        shares = [_shares(s, p - b, "linear")[c] for p, b, c in zip(places, base, chosen, strict=True)]
-        term = values * _product(shares).unsqueeze(-1)
-        best = term if best is None else s("Max", best, term)
-    assert best is not None
-    return best
 
 
 def _deform_conv(s: Sketch) -> Term:
@@ -284,6 +233,5 @@ def _deform_conv(s: Sketch) -> Term:
 PLANNERS: dict[str, OpPlanner] = {
     "GridSample": written(_grid_sample),
     "AffineGrid": written(_affine_grid),
-    "RoiAlign": written(_roi_align),
     "DeformConv": written(_deform_conv),
 }
