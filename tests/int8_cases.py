@@ -398,12 +398,12 @@ CASES: list[Case] = [
 
 
 WITHOUT_CODES = {
-    "AffineGrid", "ArgMax", "ArgMin", "Atan", "BitCast", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr",
-    "BitwiseXor", "CenterCropPad", "Col2Im", "Compress", "ConstantOfShape", "Cos", "CumSum", "DeformConv",
-    "EyeLike", "GatherElements", "GatherND", "GridSample", "HotPlaces", "If", "KeptBoxes", "Loop",
-    "MaxRoiPool", "MaxUnpool", "Mod", "NonMaxSuppression", "NonZero", "OneHot", "PartsAt", "RNN", "Range",
-    "ReverseSequence", "RoiAlign", "Round", "Scan", "Scatter", "ScatterElements", "ScatterND", "Shape",
-    "Sign", "Sin", "Size", "SumAt", "TopK", "Trilu", "Unique",
+    "AffineGrid", "ArgMax", "ArgMin", "Atan", "BitCast", "BitShift", "BitwiseAnd", "BitwiseNot",
+    "BitwiseOr", "BitwiseXor", "CenterCropPad", "Col2Im", "Compress", "ConstantOfShape", "Cos", "CumSum",
+    "DeformConv", "EyeLike", "GatherElements", "GatherND", "GridSample", "HotPlaces", "If", "KeptBoxes",
+    "Loop", "MaxRoiPool", "MaxUnpool", "Mod", "NonMaxSuppression", "NonZero", "OneHot", "PartsAt", "RNN",
+    "Range", "ReverseSequence", "RoiAlign", "Round", "Scan", "Scatter", "ScatterElements", "ScatterND",
+    "Shape", "Sign", "Sin", "Size", "SumAt", "TensorScatter", "TfIdfVectorizer", "TopK", "Trilu", "Unique",
 }  # fmt: skip
 """Operators that stay in floats in a quantised network, or have none; tested as these."""
 

@@ -16,6 +16,7 @@ from edgepress.graph.normalise.trials import trials
 from edgepress.graph.products import add_rows_at_products
 from edgepress.graph.shapes import BATCH, open_sizes
 from edgepress.graph.stored_codes import with_dequantize
+from edgepress.graph.ties import without_raised_halves
 from edgepress.translate.absorbing import absorbed
 from edgepress.translate.layout import Order
 from edgepress.translate.plan import Plan
@@ -105,7 +106,7 @@ def _planned(prepared: onnx.ModelProto, orders: Orders | None) -> Plan:
 
 
 def _prepared(model: onnx.ModelProto) -> onnx.ModelProto:
-    form = number_format(model)
+    form, model = number_format(model), without_raised_halves(model)
     floats = form in ("dynamic", "fp16", "int8_weights")
     plain = to_float(model, keep_codes=True) if floats else with_dequantize(model)
     folded = fold_batchnorm(plain)

@@ -11,6 +11,7 @@ from edgepress.graph.codes import code_limits, dequantise
 from edgepress.graph.dynamic_codes import dequantise_integer_products, refuse_other_readers
 from edgepress.graph.renaming import rename_reads
 from edgepress.graph.stored_codes import has_four_bits, stored_codes, with_dequantize
+from edgepress.graph.ties import without_raised_halves
 from edgepress.graph.view import (
     Array,
     attributes,
@@ -78,7 +79,7 @@ def to_float(model: onnx.ModelProto, keep_codes: bool = False) -> onnx.ModelProt
     Raises:
         UnsupportedModelError: codes that DynamicQuantizeLinear makes are read by more than products of codes.
     """
-    restored = with_dequantize(model)
+    restored = with_dequantize(without_raised_halves(model))
     dequantise_integer_products(restored)
     _drop_unread_nodes(restored)
     refuse_other_readers(restored)

@@ -304,3 +304,49 @@ def test_outputs_of_a_length_that_the_values_decide_are_compared(tmp_path, form)
     network = model(nodes, inputs, {"most": 1, "kinds": 7, "places": 7}, FRONT, sizes={"ids": (6,)})
     outcome = converted(tmp_path, network, inputs, form)
     assert outcome.check is not None and outcome.check.passed
+
+
+FORMS_OF_RESIZE = [
+    (2.0, "half_pixel", ()),
+    (2.0, "asymmetric", ()),
+    (4.0, "half_pixel", ()),
+    (2.0, "half_pixel", ("height", "width")),
+    (2.0, "align_corners", ("height", "width")),
+]
+
+
+@pytest.mark.parametrize("clipped", [True, False], ids=["of one sign", "of both signs"])
+@pytest.mark.parametrize(("factor", "places", "open_axes"), FORMS_OF_RESIZE)
+def test_enlarged_images_have_the_same_codes_in_both_runtimes(tmp_path, factor, places, open_axes, clipped):
+    """Halves of a step are rounded up in both, also where LiteRT's own kernel goes, for open sizes."""
+    inputs = {"image": images(3, 40)}
+    options = {"mode": "linear", "coordinate_transformation_mode": places}
+    nodes = [
+        LAYER,
+        node("Relu" if clipped else "Identity", ["first"], ["made"], "made"),
+        node("Resize", ["made", "", "factors"], ["result"], "wide", **options),
+    ]
+    constants = {**FRONT, "factors": np.array([1, 1, factor, factor], np.float32)}
+    sizes = {"image": (1, 3, *(open_axes or (40, 40)))}
+    network = model(nodes, inputs, {"result": TensorProto.FLOAT}, constants, sizes=sizes)
+    outcome = converted(tmp_path, network, inputs, "int8")
+    assert quality(outcome) > 25 and apart(outcome) > (50 if places == "align_corners" else 120)
+    added = outcome.model.op_counts.get("ADD", 0)
+    assert added == bool(open_axes), "what raises halves in ONNX has no part in the network"
+
+
+@pytest.mark.parametrize("form", ["int8", "int16x8"])
+@pytest.mark.parametrize("curve", ["Tanh", "Sigmoid", "Softmax"])
+def test_what_is_moved_from_a_curve_has_the_scale_that_its_kernel_demands(tmp_path, curve, form):
+    """Though the largest of it is more than the codes of that reach."""
+    inputs = {"rows": weights(SAMPLES, 12, 8, scale=9.0)}
+    nodes = [
+        node("MatMul", ["rows", "matrix"], ["made"], "made"),
+        node(curve, ["made"], ["bent"], "bent"),
+        node("Gather", ["bent", "order"], ["picked"], "picked", axis=1),
+        node("Concat", ["picked", "bent"], ["joined"], "joined", axis=1),
+        node("MatMul", ["joined", "last"], ["result"], "last"),
+    ]
+    constants = {"matrix": weights(8, 16), "order": np.array([3, 1, 7]), "last": weights(16, 5)}
+    network = model(nodes, inputs, {"result": TensorProto.FLOAT}, constants)
+    assert apart(converted(tmp_path, network, inputs, form)) > (120 if form == "int8" else 60)

@@ -27,6 +27,7 @@ from edgepress.datasets.samples import Inputs, as_samples
 from edgepress.graph.input_scaling import Coded
 from edgepress.graph.normalise.structure import sort_nodes
 from edgepress.graph.renaming import rename
+from edgepress.graph.ties import raise_halves
 from edgepress.graph.view import initializers, nested_graphs, outer_names, producers
 from edgepress.graph.weights import kernels
 from edgepress.measure.entries import declared_entries
@@ -128,6 +129,7 @@ def write_qdq(
     _read_within(quantised)
     quantised = restore_clipping(quantised, model)
     _check_zero_points(quantised, shared)
+    raise_halves(quantised)
     return quantised
 
 

@@ -29,9 +29,16 @@ _MOVING = (
 def shared_ranges(
     model: onnx.ModelProto, ranges: Ranges, fixed: Collection[str]
 ) -> dict[str, tuple[float, float]]:
-    """The ranges, but one for all tensors of a group: what all of them need. See `scale_groups`."""
+    """The ranges, but one for all tensors of a group: what all of them need, or what is fixed for one.
+
+    What is moved from a tensor of a fixed range may hold more than that, such as the largest of a Tanh's:
+    that is cut, as it is before it is moved. See `scale_groups`.
+    """
     result = {**constant_ranges(model, _JOINING), **ranges}
     for group in scale_groups(model, result, fixed).values():
+        if settled := [name for name in sorted(group) if name in fixed]:
+            result |= dict.fromkeys(group, result[settled[0]])
+            continue
         low, high = min(result[name][0] for name in group), max(result[name][1] for name in group)
         result |= dict.fromkeys(group, (low, high))
     return result

@@ -7,6 +7,7 @@ from edgepress.convert.writer.builder import Builder
 from edgepress.convert.writer.elementwise import joined
 from edgepress.convert.writer.graph import Tensor
 from edgepress.convert.writer.lowering import Lowering, Rule, codes_of, on_grid
+from edgepress.graph.ties import ASIDE
 from edgepress.translate.origins import transpose_note
 from edgepress.translate.plan import Step
 
@@ -138,10 +139,18 @@ def resized(build: Builder, x: Tensor, size: Any, linear: bool, align: bool, hal
 
 
 def _coded_resized(low: Lowering, step: Step) -> Tensor | None:
-    """Means of neighbours are rounded to codes, so only where the result is quantised."""
-    x = low.code(step.inputs[0])
-    if x is None or (step.attributes["linear"] and step.output not in low.wanted):
+    """Means of neighbours are rounded to codes, so only where the result is quantised.
+
+    To a size that is computed LiteRT's own kernel goes, not XNNPACK's. In integers it counts places in 1/1024
+    of a pixel, and is several codes off where the image is large. That of floats is right; halves of a step
+    are raised as in `edgepress.graph.ties`.
+    """
+    x, wanted = low.code(step.inputs[0]), low.wanted.get(step.output)
+    if x is None or (step.attributes["linear"] and wanted is None):
         return None
+    if step.attributes["linear"] and wanted is not None and low.build.any_size:
+        made = resized(low.build, low.number(step.inputs[0]), **step.attributes)
+        return low.build.plus(made, ASIDE * float(wanted.scale.item()))
     return resized(low.build, x, **step.attributes)
 
 
