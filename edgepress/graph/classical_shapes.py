@@ -63,7 +63,9 @@ def _shapes(
     if node.op_type in _CLASSIFIERS:
         classes: list[object] = next((given[name] for name in _LABELS if given.get(name)), [])
         text = onnx.TensorProto.STRING if given.get("classlabels_strings") else onnx.TensorProto.INT64
-        return [(text, rows), (number, [*rows, _fixed(len(classes))])]
+        count = len(classes)
+        pairs = given.get("vectors_per_class") and not given.get("prob_a") and count > 2
+        return [(text, rows), (number, [*rows, _fixed(count * (count - 1) // 2 if pairs else count)])]
     if node.op_type in ("LinearRegressor", "TreeEnsemble", "TreeEnsembleRegressor", "SVMRegressor"):
         count = given.get("targets", given.get("n_targets", 1))
         return [(number, [*rows, _fixed(count)])]

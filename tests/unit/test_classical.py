@@ -1,18 +1,20 @@
 """The operators of ai.onnx.ml, as scikit-learn's converter writes them, beside ONNX Runtime."""
 
+import warnings
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from sklearn.svm import SVC
 
 from edgepress.errors import UnsupportedModelError
 from edgepress.graph.normalise.normalise import normalise, with_sizes
 from edgepress.graph.shapes import BATCH, open_sizes
 from edgepress.graph.view import copy
 from edgepress.translate.planning import plan_graph
-from tests.unit.test_picking import in_file, in_steps, same, wanted
+from tests.beside import in_file, in_steps, same, wanted
 
 RANDOM = np.random.default_rng(8)
 FEATURES, CLASSES, SAMPLES = 5, 4, 6
@@ -191,6 +193,47 @@ def test_a_forest_that_tells_numbers(aggregate):
         "TreeEnsembleRegressor", **given, n_targets=2, base_values=[0.5, -1.0], aggregate_function=aggregate
     )
     check(model_of(one), data())
+
+
+def supported(classes: int, probability: bool, kernel: str) -> dict[str, Any]:
+    """What scikit-learn's converter writes of such a classifier."""
+    random = np.random.default_rng(5)
+    y = np.arange(120) % classes
+    x = random.normal(size=(120, FEATURES)) + random.normal(size=(classes, FEATURES))[y]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that there will be another way to ask for probabilities
+        model = SVC(kernel=kernel, probability=probability, random_state=0).fit(x, y)
+        pairs = {"prob_a": model.probA_, "prob_b": model.probB_} if probability else {}
+    arrays = {
+        "support_vectors": model.support_vectors_,
+        "coefficients": model._dual_coef_,
+        "rho": model._intercept_,
+        **pairs,
+    }
+    return {
+        **{name: values.astype(np.float32).reshape(-1).tolist() for name, values in arrays.items()},
+        "vectors_per_class": model.n_support_.tolist(),
+        "kernel_type": kernel.upper(),
+        "kernel_params": [float(model._gamma), model.coef0, float(model.degree)],
+        "classlabels_ints": [7 * number + 3 for number in range(classes)],
+        "post_transform": "NONE",
+    }
+
+
+@pytest.mark.parametrize("kernel", ["rbf", "linear"])
+@pytest.mark.parametrize("probability", [False, True])
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_classes_told_apart_by_support_vectors(classes, probability, kernel):
+    """With probabilities by rounds that each sample ends for itself."""
+    check(model_of(node("SVMClassifier", 2, **supported(classes, probability, kernel))), data())
+
+
+def test_classes_told_apart_by_a_row_of_coefficients_each():
+    given = {"coefficients": floats(CLASSES, FEATURES), "rho": [0.3], "kernel_params": [0.0, 0.0, 0.0]}
+    check(
+        model_of(node("SVMClassifier", 2, **given, kernel_type="LINEAR", classlabels_ints=[4, 0, 9, 2])),
+        data(),
+    )
 
 
 REFUSED = [

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgepress.translate.ops.scoring import labelled, transformed
+from edgepress.translate.ops.support import classifier, likeness, text_of
 from edgepress.translate.ops.trees import TREES
 from edgepress.translate.plan import Array
 from edgepress.translate.planner import Node, OpPlanner, Planner, unsupported
@@ -37,17 +38,13 @@ def _normalizer(s: Sketch) -> Term:
     """Rows by their norm, unless that is 0."""
     x, kind = _numbers(s), s.attribute("norm", b"MAX")
     last = len(s.planner.shape(s.node.inputs[0])) - 1
-    if _text(kind) == "MAX":
+    if text_of(kind) == "MAX":
         norm = x.reduce("ReduceMax", last, keepdims=True)
-    elif _text(kind) == "L1":
+    elif text_of(kind) == "L1":
         norm = s("Abs", x).sum(last, keepdims=True)
     else:
         norm = s("Sqrt", (x * x).sum(last, keepdims=True))
     return x / s.where(norm.equals(0.0), 1.0, norm)
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _imputer(s: Sketch) -> Term:
@@ -139,27 +136,14 @@ def _svm_regressor(s: Sketch) -> Term:
     count, x = s.attribute("n_supports", 0), _numbers(s)
     weights = _given(s, "coefficients").reshape(-1, 1)
     if count:
-        likeness = _kernel(s, x, _given(s, "support_vectors").reshape(count, -1))
-        made = s("MatMul", likeness, s.constant(weights))
+        alike = likeness(s, x, _given(s, "support_vectors").reshape(count, -1))
+        made = s("MatMul", alike, s.constant(weights))
     else:
         made = s("MatMul", x, s.constant(weights))
     made = made + s.constant(_given(s, "rho").reshape(1, -1))
     if s.attribute("one_class", 0):
         made = s.where(made > 0.0, s.constant(np.ones((), np.float32)), -1.0)
     return transformed(s, made)
-
-
-def _kernel(s: Sketch, x: Term, vectors: Array) -> Term:
-    gamma, shift, degree = s.attribute("kernel_params", [0.0, 0.0, 3.0])
-    kind = _text(s.attribute("kernel_type", b"LINEAR"))
-    product = s("MatMul", x, s.constant(np.ascontiguousarray(vectors.T)))
-    if kind == "RBF":
-        squares = (x * x).sum(1, keepdims=True)
-        far = squares - product * 2.0 + s.constant((vectors**2).sum(axis=1)[None])
-        return s("Exp", far * -gamma)
-    if kind == "POLY":
-        return s("Pow", product * gamma + shift, float(degree))
-    return s("Tanh", product * gamma + shift) if kind == "SIGMOID" else product
 
 
 def _refused(why: str) -> OpPlanner:
@@ -179,6 +163,7 @@ _WRITTEN: dict[str, Callable[[Sketch], Any]] = {
     "LinearRegressor": _linear_regressor,
     "Normalizer": _normalizer,
     "OneHotEncoder": _one_hot_encoder,
+    "SVMClassifier": classifier,
     "SVMRegressor": _svm_regressor,
     "Scaler": _scaler,
     **TREES,
@@ -187,8 +172,4 @@ _TEXT = "it takes or gives text, which TFLite does not compute with; encode it b
 PLANNERS: dict[str, OpPlanner] = {
     **{f"ai.onnx.ml.{op}": written(function) for op, function in _WRITTEN.items()},
     **dict.fromkeys(("ai.onnx.ml.CategoryMapper", "ai.onnx.ml.DictVectorizer"), _refused(_TEXT)),
-    "ai.onnx.ml.SVMClassifier": _refused(
-        "its probabilities are found by a search over pairs of classes, which TFLite has no kernel for; "
-        "take a linear model or a forest"
-    ),
 }
