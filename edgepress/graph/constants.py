@@ -53,7 +53,7 @@ def fold_constants(model: onnx.ModelProto, stay: Collection[str] = ()) -> None:
         if values is None:
             kept.append(node)
         else:
-            found.update(zip(node.output, values, strict=False))
+            found.update(zip(filter(None, node.output), values, strict=True))
     _fix_shapes(model, kept, known, shapes)
     held = initializers(model)
     for name, value in found.items():

@@ -69,8 +69,11 @@ def keep_declared(model: onnx.ModelProto) -> None:
 
 
 def forget_outputs(model: onnx.ModelProto) -> None:
-    """Drop what the model says of its outputs' shapes, in place, but for what strangers make as above."""
-    made = _made_by_strangers(model)
+    """Drop what the model says of its outputs' shapes, in place, but for what strangers make as above.
+
+    An output that is an input keeps the input's.
+    """
+    made = _made_by_strangers(model) | {entry.name for entry in model.graph.input}
     for output in model.graph.output:
         if output.name not in made:
             output.type.tensor_type.ClearField("shape")

@@ -109,6 +109,44 @@ def test_products_of_matrices_of_whole_numbers():
     check(nodes, feeds, "int64 a, int64 b, int64 c, int64 d", varies=False)
 
 
+@pytest.mark.parametrize("opset", [10, 13])
+def test_sizes_that_scales_make_are_rounded_as_in_onnx_runtime(opset):
+    """9/14 in float32 is a little less, and so is its product with 14 in float64, of which onnx says 8."""
+    scales = np.array([1, 1, 9 / 14, 0.6], np.float32)
+    given = "x, scales" if opset == 10 else "x, , scales"
+    check(
+        f'y = Resize <mode = "linear"> ({given})',
+        {"x": floats(1, 2, 14, 15)},
+        "float y",
+        opset,
+        scales=scales,
+    )
+
+
+@pytest.mark.parametrize("scales", [(2, 3), (0.6, 1.5)])
+def test_the_nearest_sample_as_tensorflow_takes_it(scales):
+    """As tf2onnx writes UpSampling2D and `tf.image.resize(…, "nearest")`."""
+    options = 'coordinate_transformation_mode = "tf_half_pixel_for_nn", nearest_mode = "floor"'
+    factors = np.array([1, 1, *scales], np.float32)
+    check(f"y = Resize <{options}> (x, , scales)", {"x": floats(1, 2, 9, 10)}, "float y", 13, scales=factors)
+
+
+def test_constants_of_an_operator_some_of_whose_results_nobody_reads():
+    nodes = "u, , back, many = Unique <sorted = 1> (known)\n a = Gather (many, back)\n y = Mul (a, x)"
+    check(nodes, {"x": whole(1, 9, 4)}, "int64 y", known=np.array([3, 1, 3, 2]))
+
+
+@pytest.mark.parametrize("opset", [15, 18, 20])
+def test_an_output_that_is_an_input(opset):
+    """PyTorch's exporter returns an input under its own name if it does not optimise."""
+    check("y = Add (x, x)", {"x": floats(2, 3)}, "float x, float y", opset)
+
+
+def test_an_output_that_is_there_twice_is_one():
+    model = model_of("y = Relu (x) z = Neg (y)", {"x": floats(2, 3)}, "float y, float z, float y", 17, {})
+    assert [output.name for output in normalise(model).graph.output] == ["y", "z"]
+
+
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16])
 def test_small_whole_numbers_as_truth_values(dtype):
     """LiteRT aborts where codes without a scale are compared."""

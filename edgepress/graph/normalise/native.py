@@ -137,7 +137,8 @@ def inferred(
     except _NATIVE_ERRORS as error:
         refuse(f"its shapes do not fit: {_first(error)}")
     aside = {tensor.name for tensor in heavy}
-    infos = {i.name: i for i in (*graph.input, *graph.value_info, *graph.output) if i.name not in aside}
+    told = (*graph.value_info, *graph.output, *graph.input)
+    infos = {info.name: info for info in told if info.name not in aside}
     types = set(TensorProto.DataType.values())
     for info in infos.values():
         known = [dim.dim_value for dim in info.type.tensor_type.shape.dim if dim.HasField("dim_value")]
@@ -158,8 +159,7 @@ def to_target_opset(model: onnx.ModelProto) -> None:
     if version != TARGET_OPSET:
         light, heavy = without_weights(model)
         drop_new_defaults(light)
-        for output in light.graph.output:
-            output.type.tensor_type.ClearField("shape")  # what files declare is not always so
+        _forget(light)  # what files declare is not always so
         _declare_shapes(light)
         changed, why = _written_as_target(light)
         if changed is not None:
@@ -178,8 +178,7 @@ def raise_opset(model: onnx.ModelProto, version: int) -> None:
     if opset(model) >= version:
         return
     light, heavy = without_weights(model)
-    for output in light.graph.output:
-        output.type.tensor_type.ClearField("shape")
+    _forget(light)
     _declare_shapes(light)
     try:
         changed = version_converter.convert_version(light, version)
@@ -215,12 +214,19 @@ _OTHERWISE_BEFORE = ("RoiAlign",)
 """What computes something else in older opsets, which onnx's version converter overlooks."""
 
 
+def _forget(model: onnx.ModelProto) -> None:
+    """Drop what is declared of the shapes of outputs, in place, but for those that are inputs."""
+    entries = {entry.name for entry in model.graph.input}
+    for output in model.graph.output:
+        if output.name not in entries:
+            output.type.tensor_type.ClearField("shape")
+
+
 def _refuse_new_types(light: onnx.ModelProto, changed: onnx.ModelProto) -> None:
     """Fail if only the newer opset has the types of numbers that the model's operators are given."""
     for model in (light, changed):
         open_ended = copy(model)
-        for output in open_ended.graph.output:
-            output.type.tensor_type.ClearField("shape")
+        _forget(open_ended)
         shape_inference.infer_shapes(open_ended, check_type=True, strict_mode=True)
 
 

@@ -31,6 +31,7 @@ from edgepress.graph.normalise.names import name_each_node_once
 from edgepress.graph.normalise.native import check, inferred, to_target_opset
 from edgepress.graph.normalise.pools import count_windows
 from edgepress.graph.normalise.qoperators import write_as_pairs
+from edgepress.graph.normalise.scales import round_as_runtimes
 from edgepress.graph.normalise.sequences import write_out_sequences
 from edgepress.graph.normalise.single import compute_in_single
 from edgepress.graph.normalise.structure import opset, tidy_structure
@@ -129,6 +130,7 @@ def _write_as_meant(model: onnx.ModelProto, given: int) -> None:
 
 def note_shapes(model: onnx.ModelProto) -> None:
     """Infer all shapes and write them down, in place."""
+    round_as_runtimes(model)
     ends = {entry.name for entry in (*model.graph.input, *model.graph.output)}
     shapes = inferred(model, strict=True)
     settle_outputs(model, shapes)

@@ -68,6 +68,7 @@ def tidy_structure(model: onnx.ModelProto) -> None:
     for tensor in [*held, *attribute_tensors(model)]:
         check_tensor(tensor)
     inputs = [entry for entry in model.graph.input if entry.name not in constants]
+    _name_each_output_once(model, {entry.name: entry for entry in inputs})
     _refuse_ambiguous(model, [entry.name for entry in inputs])
     order = _sorted(model, constants | {entry.name for entry in inputs})
     replace_nodes(model, needed_nodes(model, order))
@@ -148,14 +149,25 @@ def _depth(graph: onnx.GraphProto) -> int:
     return max((1 + _depth(inner) for inner in within), default=0)
 
 
+def _name_each_output_once(model: onnx.ModelProto, inputs: dict[str, onnx.ValueInfoProto]) -> None:
+    """Drop outputs that are there already, in place: PyTorch writes a tensor that is returned twice so.
+
+    One that is an input has its type and shape.
+    """
+    outputs = {output.name: inputs.get(output.name, output) for output in model.graph.output}
+    kept = [onnx.ValueInfoProto.FromString(output.SerializeToString()) for output in outputs.values()]
+    del model.graph.output[:]
+    model.graph.output.extend(kept)
+
+
 def _refuse_ambiguous(model: onnx.ModelProto, inputs: list[str]) -> None:
     made = [name for node in model.graph.node for name in node.output if name]
     counts = Counter([*made, *inputs, *(tensor.name for tensor in model.graph.initializer)])
     if twice := [name for name, count in counts.items() if count > 1]:
         refuse(f"tensors with more than one origin: {listed(twice)}")
     outputs = [output.name for output in model.graph.output]
-    if not outputs or len(set(outputs)) < len(outputs) or not all(outputs):
-        refuse(f"the model's outputs are {listed(outputs) or 'none'}; expected names, each once")
+    if not outputs or not all(outputs):
+        refuse(f"the model's outputs are {listed(outputs) or 'none'}; expected names")
     if missing := [name for name in outputs if name not in counts]:
         refuse(f"nothing makes the output {listed(missing)}")
 

@@ -9,7 +9,7 @@ from edgepress.translate.plan import Array
 _MODES = ("nearest", "linear", "cubic")
 _COORDINATES = (
     "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric",
-    "tf_crop_and_resize",
+    "tf_crop_and_resize", "tf_half_pixel_for_nn",
 )  # fmt: skip
 _NATIVE = ((False, True), (False, False), (True, False))
 Span = tuple[int, int, float]
@@ -89,6 +89,8 @@ def coordinates(sampling: Sampling, size: int, wanted: int, scale: float) -> Arr
     x: Array = np.arange(wanted, dtype=np.float32)
     if sampling.coordinates == "asymmetric":
         return x / scale
+    if sampling.coordinates == "tf_half_pixel_for_nn":
+        return (x + 0.5) / scale
     if sampling.coordinates == "align_corners":
         length = scale * size
         return x * (0 if length == 1 else (size - 1) / (length - 1))

@@ -34,6 +34,8 @@ def _coordinates(s: Sketch, sampling: Sampling, x: Term, span: tuple[Term, Term,
     scale = wanted / size if given is None else given
     if sampling.coordinates == "asymmetric":
         return x / scale
+    if sampling.coordinates == "tf_half_pixel_for_nn":
+        return (x + 0.5) / scale
     if sampling.coordinates == "align_corners":
         return x * (size - 1.0) / s("Max", wanted - 1.0, 1.0)
     centred = (x + 0.5) / scale - 0.5
