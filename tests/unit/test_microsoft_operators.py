@@ -40,6 +40,8 @@ NIBBLES = {
     "z": RANDOM.integers(0, 256, 10).astype(np.uint8),
 }
 
+ANGLES = floats(9, 4)
+
 CASES: dict[str, tuple[str, Arrays, Arrays]] = {
     "Gelu": ("y = com.microsoft.Gelu (x)", {"x": X}, {}),
     "BiasGelu": ("y = com.microsoft.BiasGelu (x, b)", {"x": X}, {"b": ROW}),
@@ -180,6 +182,31 @@ CASES: dict[str, tuple[str, Arrays, Arrays]] = {
         {"x": X, "k": floats(B, H, 5, 4), "v": floats(B, H, 5, 4)},
         {},
     ),
+    "Attention, lengths": (
+        f"y = com.microsoft.Attention <num_heads = {H}> (x, w, b, n)",
+        {"x": X, "n": np.array([4, 2], np.int32)},
+        QKV,
+    ),
+    "EmbedLayerNormalization and Attention": (
+        f"""e, n = com.microsoft.EmbedLayerNormalization (ids, , words, places, , g, b, m)
+        y = com.microsoft.Attention <num_heads = {H}> (e, w, c, n)""",
+        {**IDS, "m": np.tri(S, dtype=np.int32)[[2, 4]]},
+        {**TABLES, "w": QKV["w"], "c": QKV["b"]},
+    ),
+    **{
+        f"RotaryEmbedding, {name}": (
+            f"y = com.microsoft.RotaryEmbedding <{options}> (x, at, cos, sin)",
+            {"x": x, "at": at},
+            {"cos": np.cos(ANGLES), "sin": np.sin(ANGLES)},
+        )
+        for name, options, x, at in (
+            ("places", "interleaved = 0", X, np.array([[3, 1, 0, 2, 5, 4], [7, 6, 5, 4, 3, 2]])),
+            ("one place", "interleaved = 0", X, np.array([2])),
+            ("pairs", "interleaved = 1", X, np.array([1])),
+            ("heads", "interleaved = 1", floats(B, 3, S, 8), np.array([1])),
+            ("a part", "num_heads = 1, rotary_embedding_dim = 8", X, np.array([1])),
+        )
+    },
     "MatMulNBits": (
         "y = com.microsoft.MatMulNBits <K = 40, N = 5, bits = 4, block_size = 16> (x, w, s)",
         {"x": floats(3, 40)},
@@ -201,7 +228,8 @@ CASES: dict[str, tuple[str, Arrays, Arrays]] = {
 
 def _model(case: str, opset: int) -> tuple[onnx.ModelProto, Arrays]:
     nodes, feeds, constants = CASES[case]
-    made = [name.strip() for name in nodes.partition("=")[0].split(",") if name.strip() in ("y", "z", "u")]
+    last = nodes.splitlines()[-1].partition("=")[0]
+    made = [name.strip() for name in last.split(",") if name.strip() in ("y", "z", "u")]
     kinds = {"z": "int32"} if "lengths" in case else {}
     results = ", ".join(f"{kinds.get(name, 'float')} {name}" for name in made)
     return model_of(nodes, feeds, results, opset, constants), feeds

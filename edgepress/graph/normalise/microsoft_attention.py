@@ -87,7 +87,7 @@ def _attend(b: MicrosoftBody, heads: list[str], mask: _Mask) -> None:
     scale = b.attributes.get("scale", 0.0)
     scores = b("Mul", scores, np.float32(scale) if scale else _scale(b, q))
     if b.has(mask.keys):
-        scores = b("Add", scores, _of_keys(b, mask.keys))
+        scores = b("Add", scores, _of_keys(b, mask.keys, k))
     if b.has(mask.bias):
         scores = b("Add", scores, b.input(mask.bias))
     if b.attributes.get("unidirectional", 0):
@@ -103,15 +103,33 @@ def _scale(b: MicrosoftBody, q: str) -> str:
     return b("Reciprocal", b("Sqrt", size))
 
 
-def _of_keys(b: MicrosoftBody, index: int) -> str:
-    """The filter value for keys that are 0 in a mask (batch, keys) or (batch, queries, keys), else 0."""
+def _of_keys(b: MicrosoftBody, index: int, keys: str) -> str:
+    """The filter value for keys that are not seen, else 0.
+
+    A mask (batch, keys) or (batch, queries, keys) is 0 for these; lengths (batch) tell how many come first.
+    """
     rank = b.rank(index)
-    if rank not in (2, 3):
-        b.refuse(f"its mask has {rank} axes; expected 2, (batch, keys), or 3, (batch, queries, keys)")
-    seen = b("Cast", b.input(index), to=TensorProto.BOOL)
-    value = np.float32(b.attributes.get("mask_filter_value", -10000.0))
-    wide = b.unsqueeze(seen, 1, 2) if rank == 2 else b.unsqueeze(seen, 1)
-    return b("Where", wide, np.float32(0), value)
+    if rank not in (1, 2, 3):
+        b.refuse(
+            f"its mask has {rank} axes; expected lengths (batch), (batch, keys) or (batch, queries, keys)"
+        )
+    if rank == 1:
+        _refuse_spans(b, index)
+        count = b("Gather", b("Shape", keys), np.int64(2), axis=0)
+        places = b("Range", np.int64(0), count, np.int64(1))
+        lengths = b("Cast", b.unsqueeze(b.input(index), 1), to=TensorProto.INT64)
+        seen = b("Less", places, lengths)
+    else:
+        seen = b("Cast", b.input(index), to=TensorProto.BOOL)
+    wide = b.unsqueeze(seen, 1) if rank == 3 else b.unsqueeze(seen, 1, 2)
+    return b("Where", wide, np.float32(0), np.float32(b.attributes.get("mask_filter_value", -10000.0)))
+
+
+def _refuse_spans(b: MicrosoftBody, index: int) -> None:
+    """Ends and starts are twice as many as samples."""
+    (count,), samples = b.dims(index) or (None,), (b.dims(0) or (None,))[0]
+    if count is not None and samples is not None and count != samples:
+        b.refuse(f"its mask has {count} numbers for {samples} samples; expected a length for each")
 
 
 def _ahead(b: MicrosoftBody, scores: str) -> str:

@@ -24,7 +24,7 @@ class MicrosoftBody:
         node: onnx.NodeProto,
         opset: int,
         constants: Mapping[str, TensorProto],
-        shapes: Mapping[str, Dims],
+        shapes: dict[str, Dims],
     ) -> None:
         self.node, self.opset, self.attributes = node, opset, attributes(node)
         self.nodes: list[onnx.NodeProto] = []
@@ -62,6 +62,10 @@ class MicrosoftBody:
         if found is None:
             self.refuse(f"nothing tells how many axes its input {index} has")
         return len(found)
+
+    def note(self, index: int, rank: int) -> None:
+        """Tell those behind how many axes output `index` has, if the file does not."""
+        self._shapes.setdefault(self.node.output[index], (None,) * rank)
 
     def values(self, index: int) -> Array:
         """Operand `index`, which has to be a constant."""

@@ -102,6 +102,7 @@ def _embed_layer_norm(b: MicrosoftBody) -> None:
 
 def _mask_lengths(b: MicrosoftBody) -> None:
     """How many elements of each row of the mask are not 0; 0 without one."""
+    b.note(1, 1)
     mask = b.input(7) if b.has(7) else b("Mul", b.input(0), np.int32(0))
     if b.opset >= 13:
         b.gives("ReduceSum", mask, np.array([1]), keepdims=0, index=1)

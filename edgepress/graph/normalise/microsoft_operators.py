@@ -14,6 +14,7 @@ from onnx import TensorProto
 from edgepress.graph.normalise.microsoft_attention import ATTENTION
 from edgepress.graph.normalise.microsoft_body import Dims, MicrosoftBody
 from edgepress.graph.normalise.microsoft_norms import NORMS
+from edgepress.graph.normalise.microsoft_rotary import rotary_embedding
 from edgepress.graph.normalise.structure import opset
 from edgepress.graph.view import all_nodes, nested_graphs
 
@@ -21,7 +22,7 @@ DOMAIN = "com.microsoft"
 _FUSED = {"LayerNormalization": 17, "SimplifiedLayerNormalization": 99}
 """What ONNX Runtime writes as ONNX's own operators, before the opsets that have them."""
 
-Shapes = Mapping[str, Dims]
+Shapes = dict[str, Dims]
 
 
 def told_shapes(model: onnx.ModelProto) -> Shapes:
@@ -282,6 +283,7 @@ _WRITERS: dict[str, Callable[[MicrosoftBody], None]] = {
     "FusedGemm": _fused_layer("Gemm", 3),
     "MatMulNBits": _matmul_n_bits,
     "CDist": _distances,
+    "RotaryEmbedding": rotary_embedding,
     **NORMS,
     **ATTENTION,
 }
