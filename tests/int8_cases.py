@@ -100,6 +100,17 @@ def both_parts(op: str, **attributes: Any) -> Case:
     return Case(op, build, 15, 28.0, attributes)
 
 
+def first_of(op: str, *operands: np.ndarray, **attributes: Any) -> Case:
+    """The first of two results of an operator."""
+
+    def build(graph: Graph, image: str) -> str:
+        first = graph.add(op, image, *operands, **attributes)
+        graph.nodes[-1].output.append(f"{first}.second")
+        return first
+
+    return Case(op, build, 15, 28.0, attributes)
+
+
 def crelu(graph: Graph, image: str) -> str:
     return graph.add("Concat", graph.add("Relu", image), graph.add("Relu", graph.add("Neg", image)), axis=1)
 
@@ -319,6 +330,15 @@ CASES: list[Case] = [
     plain("Tile", np.array([1, 2, 1, 3], INT)),
     plain("Gather", np.array([2, 0, -1], INT), axis=1),
     plain("Gather", np.array(3, INT), axis=2),
+    plain("GatherND", np.array([[[2, 1], [0, -1]]], INT), batch_dims=1),
+    plain("GatherElements", np.arange(96, dtype=INT).reshape(1, 4, 3, 8) % 8 - 2, axis=1),
+    plain("Compress", np.array([1, 0, 1, 1, 0, 1], bool), axis=2),
+    first_of("TopK", np.array([3], INT), axis=1),
+    first_of("TopK", np.array([3], INT), axis=3, largest=0),
+    plain("Trilu", upper=0),
+    plain("Trilu", np.array(2, INT), upper=1),
+    plain("CenterCropPad", np.array([4, 11], INT), opset=18, axes=[2, 3]),
+    plain("CenterCropPad", np.array([1, 8, 3, 8], INT), opset=18),
     both_parts("Split", axis=1),
     both_parts("Split", axis=-1),
     Case("Split", lambda g, x: split_unequal(g, x), attributes={"axis": 1}),
@@ -399,11 +419,11 @@ CASES: list[Case] = [
 
 WITHOUT_CODES = {
     "AffineGrid", "ArgMax", "ArgMin", "Atan", "BitCast", "BitShift", "BitwiseAnd", "BitwiseNot",
-    "BitwiseOr", "BitwiseXor", "CenterCropPad", "Col2Im", "Compress", "ConstantOfShape", "Cos", "CumSum",
-    "DeformConv", "EyeLike", "GatherElements", "GatherND", "GridSample", "HotPlaces", "If", "KeptBoxes",
-    "Loop", "MaxRoiPool", "MaxUnpool", "Mod", "NonMaxSuppression", "NonZero", "OneHot", "PartsAt", "RNN",
-    "Range", "ReverseSequence", "RoiAlign", "Round", "Scan", "Scatter", "ScatterElements", "ScatterND",
-    "Shape", "Sign", "Sin", "Size", "SumAt", "TensorScatter", "TfIdfVectorizer", "TopK", "Trilu", "Unique",
+    "BitwiseOr", "BitwiseXor", "Col2Im", "ConstantOfShape", "Cos", "CumSum", "DeformConv", "EyeLike",
+    "GridSample", "HotPlaces", "If", "KeptBoxes", "Loop", "MaxRoiPool", "MaxUnpool", "Mod",
+    "NonMaxSuppression", "NonZero", "OneHot", "PartsAt", "RNN", "Range", "ReverseSequence", "RoiAlign",
+    "Round", "Scan", "Scatter", "ScatterElements", "ScatterND", "Shape", "Sign", "Sin", "Size", "SumAt",
+    "TensorScatter", "TfIdfVectorizer", "Unique",
 }  # fmt: skip
 """Operators that stay in floats in a quantised network, or have none; tested as these."""
 
@@ -412,6 +432,7 @@ WITHOUT_EFFECT = {
     ("BatchNormalization", "training_mode"): "refused: export in evaluation mode",
     ("Dropout", "seed"): "training",
     ("MaxPool", "storage_order"): "of the indices, which are refused",
+    ("TopK", "sorted"): "unsorted ones may come in any order",
     ("Reshape", "allowzero"): "no tensor here is empty",
     ("LayerNormalization", "stash_type"): "the precision of the statistics",
     ("GroupNormalization", "stash_type"): "the precision of the statistics",

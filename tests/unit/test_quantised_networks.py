@@ -306,6 +306,34 @@ def test_outputs_of_a_length_that_the_values_decide_are_compared(tmp_path, form)
     assert outcome.check is not None and outcome.check.passed
 
 
+PICKS = {
+    "GatherND": [node("GatherND", ["codes", "places"], ["picked"], "picks", batch_dims=1)],
+    "GatherElements": [node("GatherElements", ["codes", "elements"], ["picked"], "picks", axis=1)],
+    "TopK": [node("TopK", ["codes", "three"], ["picked", "found"], "picks", axis=1)],
+    "Compress": [node("Compress", ["codes", "mask"], ["picked"], "picks", axis=1)],
+    "CenterCropPad": [node("CenterCropPad", ["codes", "size"], ["picked"], "picks", axes=[1])],
+    "Trilu": [node("Trilu", ["codes"], ["picked"], "picks", upper=0)],
+}
+
+
+@pytest.mark.parametrize("kind", PICKS)
+def test_what_picks_or_cuts_keeps_the_codes(tmp_path, kind):
+    inputs = {"rows": weights(SAMPLES, 12, 8, scale=1.0)}
+    nodes = [
+        node("MatMul", ["rows", "matrix"], ["codes"], "first"),
+        *PICKS[kind],
+        node("MatMul", ["picked", "last"], ["result"], "last"),
+    ]
+    constants = {"matrix": weights(8, 16), "last": weights(16, 40), "three": np.array([3])}
+    constants |= {"places": np.array([[[3], [0], [-1]]]), "elements": np.arange(48).reshape(1, 3, 16) % 12}
+    constants |= {"mask": np.arange(12) % 3 > 0, "size": np.array([15])}
+    network = model(nodes, inputs, {"result": TensorProto.FLOAT}, constants, opset=18)
+    outcome = converted(tmp_path, network, inputs, "int8")
+    assert quality(outcome) > 28 and apart(outcome) > 120
+    between = [outcome.model.op_counts.get(each, 0) for each in ("QUANTIZE", "DEQUANTIZE")]
+    assert between == [0, 0], "the input and the output have codes themselves"
+
+
 FORMS_OF_RESIZE = [
     (2.0, "half_pixel", ()),
     (2.0, "asymmetric", ()),

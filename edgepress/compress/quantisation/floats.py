@@ -31,14 +31,15 @@ volumes.
 """
 
 _INTEGERS = (
-    "Abs", "Add", "And", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Conv",
+    "Abs", "Add", "And", "AveragePool", "BatchNormalization", "Cast", "Clip", "Compress", "Concat", "Conv",
     "ConvTranspose", "DepthToSpace", "Div", "Dropout", "Einsum", "Equal", "Exp", "Expand", "Flatten",
-    "Gather", "Gelu", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "Greater", "GreaterOrEqual",
-    "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Less", "LessOrEqual", "Log", "MatMul", "Max",
-    "MaxPool", "Mean", "Min", "Mul", "Not", "Or", "PRelu", "Pad", "ReduceL1", "ReduceLogSum",
-    "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "ReduceSumSquare", "Relu",
-    "Reshape", "Resize", "Sigmoid", "Slice", "Softmax", "SpaceToDepth", "Split", "Sqrt", "Squeeze", "Sub",
-    "Sum", "Tanh", "Tile", "Transpose", "Unsqueeze", "Upsample", "Where", "Xor",
+    "Gather", "GatherElements", "GatherND", "Gelu", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "Greater",
+    "GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Less", "LessOrEqual", "Log",
+    "MatMul", "Max", "MaxPool", "Mean", "Min", "Mul", "Not", "Or", "PRelu", "Pad", "ReduceL1",
+    "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum",
+    "ReduceSumSquare", "Relu", "Reshape", "Resize", "Sigmoid", "Slice", "Softmax", "SpaceToDepth", "Split",
+    "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "Tile", "TopK", "Transpose", "Trilu", "Unsqueeze", "Upsample",
+    "Where", "Xor",
 )  # fmt: skip
 """What has integer kernels in both runtimes, or becomes operators that have; all else stays in floats."""
 
@@ -51,7 +52,7 @@ def reason(op_type: str) -> str:
 _VOLUME = 5
 """Axes of a kernel for volumes."""
 
-_MOVING = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Slice", "Split")
+_MOVING = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Slice", "Split", "Trilu")
 _SCORING = ("Mul", "Div", "Add", "Sub", "Where", "Clip", "Max", "Min", "Softmax")
 """What stays float behind a product of computed matrices: all that moves it, and what leads to a Softmax."""
 

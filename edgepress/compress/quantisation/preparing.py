@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 
 from edgepress.compress.quantisation.averaging import averaging, takes_all
+from edgepress.compress.quantisation.cropping import crop_and_pad
 from edgepress.compress.quantisation.gemm import as_gemm, plain_gemm
 from edgepress.graph.constants import fold_constants
 from edgepress.graph.shapes import inferred_infos
@@ -127,6 +128,8 @@ def _rewritten(
         node = _times_reciprocal(model, node, constants[node.input[1]])
         constants = initializers(model)
     sizes = _sizes(infos, node.output[0])
+    if node.op_type == "CenterCropPad" and node.input[1] in constants and all(_sizes(infos, node.input[0])):
+        return crop_and_pad(model, node, _sizes(infos, node.input[0]), constants[node.input[1]])
     if node.op_type == "ReduceMean" and _is_global_pool(node, constants, infos):
         return _global_pool(node)
     if node.op_type == "AveragePool" and takes_all(node, _sizes(infos, node.input[0]), sizes):

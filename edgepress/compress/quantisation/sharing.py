@@ -22,6 +22,7 @@ _JOINING = ("Concat", "Max", "Min", "ReduceMax", "ReduceMin", "Where", "Pad")
 _MOVING = (
     "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "MaxPool", "AveragePool", "Slice", "Split",
     "Pad", "Resize", "Gather", "Expand", "Tile", "DepthToSpace", "SpaceToDepth", "LeakyRelu",
+    "GatherND", "GatherElements", "Compress", "TopK", "Trilu",
 )  # fmt: skip
 """What these make has the scale of what they take."""
 

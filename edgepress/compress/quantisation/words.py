@@ -45,7 +45,7 @@ _NO_KERNEL = (
 
 _MOVES = (
     "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "MaxPool", "Slice", "Split", "Gather",
-    "Expand", "Tile", "Identity",
+    "Expand", "Tile", "Identity", "GatherND", "GatherElements", "Compress",
 )  # fmt: skip
 """What these make are elements of what they take, so the codes of that."""
 

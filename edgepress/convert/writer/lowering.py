@@ -36,8 +36,8 @@ class Rule:
 _WORD_STEPS = frozenset(
     ("conv", "depthwise_conv", "conv_transpose", "dense", "matmul", "add", "sub", "mul", "div", "max", "min",
      "max_of", "min_of", "where", "relu", "clip", "sigmoid", "tanh", "leaky_relu", "softmax", "concat", "pad",
-     "mirrored", "reshape", "transpose", "cut", "gather", "tile", "resized", "max_pool", "max_of_views",
-     "average_pool", "mean", "maximum", "minimum", "identity"),
+     "mirrored", "reshape", "transpose", "cut", "gather", "gather_nd", "tile", "resized", "max_pool",
+     "max_of_views", "average_pool", "mean", "maximum", "minimum", "identity"),
 )  # fmt: skip
 """Kinds of steps whose operators LiteRT has kernels of int16 for that are right to a few steps of 1/32767.
 

@@ -23,6 +23,16 @@ def _top_k(low: Lowering, step: Step) -> Sequence[Tensor]:
     return [build.cast(values, given), build.cast(places, "int64")]
 
 
+def _coded_top_k(low: Lowering, step: Step) -> Sequence[Tensor] | None:
+    """Of codes, which are in the order of their numbers; of equal ones the first in both runtimes."""
+    x, a = low.code(step.inputs[0]), step.attributes
+    if x is None or x.dtype != "int8" or x.codes is None or len(step.inputs) > 1 or not a["largest"]:
+        return None
+    values, places = _largest(low.build, x, a["count"])
+    values.codes = x.codes
+    return [values, low.build.cast(places, "int64")]
+
+
 def _largest(build: Builder, x: Tensor, count: Tensor | int) -> list[Tensor]:
     known = isinstance(count, int)
     shape = (*x.shape[:-1], count if isinstance(count, int) else 1)
@@ -115,7 +125,7 @@ def _kept_boxes(low: Lowering, step: Step) -> Tensor:
 
 
 RULES = {
-    "top_k": Rule(_top_k),
+    "top_k": Rule(_top_k, _coded_top_k),
     "one_hot": Rule(_one_hot),
     "places": Rule(_places),
     "reverse_sequence": Rule(_reversed),
