@@ -20,12 +20,10 @@ MORE = (
     "test_constantofshape_int_shape_zero",
 )
 """Cases that were refused, or failed, where the first of their operators did not."""
-LATER = ("test_scan_sum", "test_scan_sum_expanded")
-"""Of Scan as it was in opset 8."""
 FIRST = {
     f"{case.op} written out" if case.body else case.op: case
     for case in reversed(cases()[0])
-    if case.op in {*PLANNERS, *BODIES} and case.name not in LATER
+    if case.op in {*PLANNERS, *BODIES}
 }
 BESIDE = [case for case in FIRST.values() if not case.body]
 

@@ -455,9 +455,21 @@ def test_scan_within_which_nothing_is_declared():
     assert_runs_alike(network, {"x": 0.1 * random(20, 3)})
 
 
-def test_scan_of_opset_8_is_refused():
+@pytest.mark.parametrize("direction", [0, 1])
+@pytest.mark.parametrize(("samples", "length"), [(1, 5), (3, 4), (2, 60)])
+def test_scan_of_opset_8_has_a_batch(samples, length, direction):
+    nodes = [NODE("Tanh", ["s"], ["t"]), NODE("Add", ["t", "e"], ["s2"]), NODE("Neg", ["s2"], ["o"])]
+    rounds = within(nodes, [info("s", [3]), info("e", [3])], [info("s2", [3]), info("o", [3])])
+    options = {"num_scan_inputs": 1, "directions": [direction], "body": rounds}
+    scan = NODE("Scan", ["", "s0", "x"], ["y", "z"], **options)
+    ends = [info("s0", [samples, 3]), info("x", [samples, length, 3])]
+    network = model([scan], ends, [info("y"), info("z")], opset=8)
+    assert_runs_alike(network, *({"s0": random(samples, 3), "x": random(samples, length, 3)} for _ in "12"))
+
+
+def test_scan_of_opset_8_with_lengths_is_refused():
     rounds = within([NODE("Add", ["s", "e"], ["s2"])], [info("s", [3]), info("e", [3])], [info("s2", [3])])
-    scan = NODE("Scan", ["", "s0", "x"], ["y"], body=rounds, num_scan_inputs=1)
-    network = model([scan], [info("s0", [1, 3]), info("x", [1, 7, 3])], [info("y")], opset=8)
-    with pytest.raises(UnsupportedModelError, match="Scan of opset 8 has a batch of its own"):
-        normalise(network)
+    scan = NODE("Scan", ["lengths", "s0", "x"], ["y"], body=rounds, num_scan_inputs=1)
+    ends = [info("s0", [1, 3]), info("x", [1, 7, 3]), info("lengths", [1], TensorProto.INT64)]
+    with pytest.raises(UnsupportedModelError, match=r"'y' \(Scan\) has sequences of different lengths; give"):
+        normalise(model([scan], ends, [info("y")], opset=8))

@@ -128,12 +128,12 @@ class _Writer:
         nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in self._graph.node]
         for node in nodes:
             node.name = f"{node.name or node.output[0]}{suffix}"
-            _rename(node, names)
+            rename(node, names)
         self.ends = [names.get(output.name, output.name) for output in self._graph.output]
         return nodes
 
 
-def _rename(node: onnx.NodeProto, names: Mapping[str, str]) -> None:
+def rename(node: onnx.NodeProto, names: Mapping[str, str]) -> None:
     """Let a node, and graphs within it, read and make tensors by other names, in place."""
     for field in (node.input, node.output):
         field[:] = [names.get(name, name) for name in field]
@@ -142,7 +142,7 @@ def _rename(node: onnx.NodeProto, names: Mapping[str, str]) -> None:
         own |= {name for each in graph.node for name in each.output}
         outer = {name: other for name, other in names.items() if name not in own}
         for each in graph.node:
-            _rename(each, outer)
+            rename(each, outer)
         for output in graph.output:
             output.name = outer.get(output.name, output.name)
 

@@ -25,10 +25,10 @@ from edgepress.graph.normalise.expanding import (
 )
 from edgepress.graph.normalise.files import read_onnx
 from edgepress.graph.normalise.fixing import Fixing, cut_outputs, fix_sizes, require_batch
-from edgepress.graph.normalise.limits import refuse
 from edgepress.graph.normalise.microsoft_operators import told_shapes, write_out_fused
 from edgepress.graph.normalise.names import name_each_node_once
 from edgepress.graph.normalise.native import check, inferred, to_target_opset
+from edgepress.graph.normalise.old_scans import FIRST_SCAN_OPSET, write_out_scans
 from edgepress.graph.normalise.pools import count_windows
 from edgepress.graph.normalise.qoperators import write_as_pairs
 from edgepress.graph.normalise.scales import round_as_runtimes
@@ -40,9 +40,6 @@ from edgepress.graph.normalise.within import do_within
 from edgepress.graph.shapes import set_sizes
 from edgepress.graph.strangers import keep_declared
 from edgepress.graph.view import copy
-
-FIRST_SCAN_OPSET = 9
-"""Before, Scan had a batch."""
 
 
 def load_normalised(path: Path) -> onnx.ModelProto:
@@ -112,8 +109,8 @@ def normalise(
 
 def _write_anew(model: onnx.ModelProto, given: int) -> None:
     """What onnx's converter would lose, in the opset that the model came in."""
-    if given < FIRST_SCAN_OPSET and any(node.op_type == "Scan" for node in model.graph.node):
-        refuse("Scan of opset 8 has a batch of its own", "export the model in opset 9 or newer")
+    if given < FIRST_SCAN_OPSET:
+        write_out_scans(model)
     write_casts(model)
     expand_group_norms(model)
     tell_unpooled_sizes(model)
