@@ -100,6 +100,15 @@ def resized(by: str, **options: Any) -> onnx.ModelProto:
     return build([node("Resize", operands, ["y"], **options)], constants, shape=shape)
 
 
+def widened() -> onnx.ModelProto:
+    """A deconvolution of which a border is cut off, as it is written where TFLite has no such padding."""
+    nodes = [
+        node("Conv", ["x", "k"], ["a"], strides=[2, 2], pads=[1, 1, 1, 1]),
+        node("ConvTranspose", ["a", "t"], ["y"], strides=[2, 2], pads=[1, 1, 1, 1], output_padding=[1, 1]),
+    ]
+    return build(nodes, {"k": weights(4, 3, 3, 3), "t": weights(4, 4, 3, 3)})
+
+
 def pooled_at_borders(kind: str, **options: Any) -> onnx.ModelProto:
     return build([node(kind, ["x"], ["y"], kernel_shape=[3, 3], strides=[2, 2], **options)], {})
 
@@ -307,6 +316,7 @@ NETWORKS: dict[str, tuple[Callable[[], onnx.ModelProto], list[tuple[int, ...]]]]
             ("sizes", {"mode": "linear", "coordinate_transformation_mode": "pytorch_half_pixel"}),
         )
     },
+    "widened": (widened, ANY_IMAGES),
     "means of what is in windows": (partial(pooled_at_borders, "AveragePool", pads=[1, 1, 1, 1]), ANY_IMAGES),
     "means of half windows": (partial(pooled_at_borders, "AveragePool", ceil_mode=1), ANY_IMAGES),
     "largest of half windows": (partial(pooled_at_borders, "MaxPool", ceil_mode=1), ANY_IMAGES),

@@ -84,11 +84,12 @@ def _of_one(wanted: Sizes, sizes: dict[Sizes, Size]) -> Iterator[Term]:
 
 def _slope(target: Array, own: Array) -> int:
     """a of target = a·own + b, 0 if there is none."""
-    changes, steps = np.diff(target), np.diff(own)
-    if not steps.all() or (changes % steps).any():
+    place = int(np.argmax(own != own[0]))
+    step, change = int(own[place] - own[0]), int(target[place] - target[0])
+    if not step or change % step:
         return 0
-    slopes = changes // steps
-    return int(slopes[0]) if len(set(slopes.tolist())) == 1 else 0
+    slope = change // step
+    return slope if np.array_equal(target - target[0], slope * (own - own[0])) else 0
 
 
 def _of_two(wanted: Sizes, sizes: dict[Sizes, Size]) -> Iterator[Term]:

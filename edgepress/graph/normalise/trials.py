@@ -21,6 +21,9 @@ _STEPS = (32, 16, 8, 64, 4, 128, 2, 256, 1, 512)
 _MULTIPLES = ((1, 0), (2, 1), (5, 2))
 """The multiple for the first open size, and how much larger those of the others are, in each trial."""
 
+_FURTHER = (4, 1)
+"""The same for the last trial where the network takes any number."""
+
 _ODD = ((1, 3, 2), (2, 1, 3), (3, 2, 1))
 """Added to the multiples of a trial, for one size after the other, where the network takes any number.
 
@@ -91,19 +94,21 @@ def _of_multiples(model: onnx.ModelProto, step: int, alike: bool, fixed: Mapping
     """
     names = [name for name in open_sizes(model) if name != BATCH and name not in fixed]
     batch = _batch_of_one(model)
-    found, multiples = [], list[dict[str, int]]()
-    for number, (first, more) in enumerate(_MULTIPLES):
-        sizes = {name: step * (first + more * place * (not alike)) for place, name in enumerate(names)}
-        multiples.append({**dict.fromkeys(batch, 1 + number), **fixed, **sizes})
-        if (trial := _tried(model, multiples[-1])) is None:
+
+    def sizes(number: int, multiple: tuple[int, int], added: tuple[int, ...] = (0,)) -> dict[str, int]:
+        chosen = {**dict.fromkeys(batch, 1 + number), **fixed}
+        for place, name in enumerate(names):
+            own = 0 if alike else place
+            chosen[name] = step * (multiple[0] + multiple[1] * own) + added[own % len(added)]
+        return chosen
+
+    found, others = list[Trial](), list[Trial]()
+    for number, multiple in enumerate(_MULTIPLES):
+        if (trial := _tried(model, sizes(number, multiple))) is None:
             return []
         found.append(trial)
-    others = list[Trial]()
-    for sizes, added in zip((*multiples[1:], multiples[-1]), _ODD, strict=True):
-        odd = {
-            name: sizes[name] + added[place % len(added) * (not alike)] for place, name in enumerate(names)
-        }
-        if (trial := _tried(model, {**sizes, **odd})) is None:
+    for number, (multiple, added) in enumerate(zip((*_MULTIPLES[1:], _FURTHER), _ODD, strict=True), 1):
+        if (trial := _tried(model, sizes(number, multiple, added))) is None:
             return [*found, *others]
         others.append(trial)
     return [found[0], *others]
