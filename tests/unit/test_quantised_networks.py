@@ -378,3 +378,20 @@ def test_what_is_moved_from_a_curve_has_the_scale_that_its_kernel_demands(tmp_pa
     constants = {"matrix": weights(8, 16), "order": np.array([3, 1, 7]), "last": weights(16, 5)}
     network = model(nodes, inputs, {"result": TensorProto.FLOAT}, constants)
     assert apart(converted(tmp_path, network, inputs, form)) > (120 if form == "int8" else 60)
+
+
+@pytest.mark.parametrize("form", ["int8_weights", "dynamic"])
+def test_tables_have_codes_of_which_the_rows_that_are_read_are_numbers(tmp_path, form):
+    inputs = {"ids": np.random.default_rng(2).integers(0, 500, (SAMPLES, 7))}
+    nodes = [
+        node("Gather", ["words", "ids"], ["rows"], "words"),
+        node("MatMul", ["rows", "matrix"], ["made"], "made"),
+        node("ReduceMax", ["made"], ["most"], "most", axes=[1]),
+        node("Gather", ["words", "ids"], ["again"], "again"),
+        node("ReduceMean", ["again"], ["mean"], "mean", axes=[1]),
+    ]
+    constants = {"words": weights(500, 32), "matrix": weights(32, 16)}
+    network = model(nodes, inputs, {"most": TensorProto.FLOAT, "mean": TensorProto.FLOAT}, constants)
+    outcome, plain = (converted(tmp_path, network, inputs, each) for each in (form, "none"))
+    assert quality(outcome) > 30 and apart(outcome) > 38
+    assert outcome.size < plain.size - 3 * 500 * 32

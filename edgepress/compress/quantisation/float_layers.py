@@ -3,18 +3,21 @@
 Recurrent layers have no integer kernels that both runtimes share. Of the codes of their kernels ONNX Runtime
 makes numbers as it loads the model, and LiteRT before the first inference; so such a layer is as fast as in
 float32, and a quarter as large. Transposed convolutions of volumes, and all transposed ones beside layers
-that quantise what comes in as they run, have no integer kernels either.
+that quantise what comes in as they run, have no integer kernels either. Of a table, such as an embedding, the
+rows that are read are numbers again, where not all of the network runs in integers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import onnx
 
 from edgepress.compress.quantisation.kernel_codes import codes, largest_scales
-from edgepress.graph.formats import number_format
+from edgepress.graph.formats import INTEGERS, number_format
 from edgepress.graph.stored_codes import as_numbers
 from edgepress.graph.view import (
+    attributes,
+    consumers,
     copy,
     initializers,
     remove_unused_initializers,
@@ -26,8 +29,8 @@ _RECURRENT = ("LSTM", "GRU", "RNN")
 _VOLUME = 5
 """Axes of a kernel for volumes."""
 
-_LEAST = 256
-"""Kernels of fewer weights take less room as they are: each would need an operator of its own."""
+_LEAST, _LEAST_OF_TABLE = 256, 1024
+"""Fewer weights take less room as they are: a kernel needs an operator of its own, a table two."""
 
 
 def float_kernels(model: onnx.ModelProto) -> list[str]:
@@ -50,13 +53,14 @@ def with_coded_kernels(model: onnx.ModelProto) -> onnx.ModelProto:
 
     The directions of a recurrent layer share theirs.
     """
-    found = float_kernels(model)
-    if not found:
+    found, tables = float_kernels(model), _tables(model)
+    if not found and not tables:
         return model
     changed = copy(model)
-    nodes = [node for name in found for node in _coded(changed, name)]
-    replace_nodes(changed, [*nodes, *changed.graph.node])
-    kept = [tensor for tensor in changed.graph.initializer if tensor.name not in found]
+    front = [node for name in found for node in _coded(changed, name)]
+    nodes = [part for node in changed.graph.node for part in _of_numbers(changed, node, tables)]
+    replace_nodes(changed, [*front, *nodes])
+    kept = [tensor for tensor in changed.graph.initializer if tensor.name not in (*found, *tables)]
     del changed.graph.initializer[:]
     changed.graph.initializer.extend(kept)
     remove_unused_initializers(changed)
@@ -79,3 +83,34 @@ def _coded(model: onnx.ModelProto, name: str) -> Iterator[onnx.NodeProto]:
         set_initializer(model, f"{name}_{part}", each)
     operands = [f"{name}_{part}" for part in constants]
     yield onnx.helper.make_node("DequantizeLinear", operands, [name], f"{name}_DequantizeLinear", axis=1)
+
+
+def _tables(model: onnx.ModelProto) -> list[str]:
+    """The constants of two axes of which rows are gathered, and nothing else is read, but for small ones."""
+    if number_format(model) in INTEGERS:
+        return []
+    held = (t for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT and len(t.dims) == 2)
+    readers, shown = consumers(model), {output.name for output in model.graph.output}
+    found = [tensor.name for tensor in held if np.prod(tensor.dims) >= _LEAST_OF_TABLE]
+    return [name for name in found if name not in shown and all(_gathers(n, name) for n in readers[name])]
+
+
+def _gathers(node: onnx.NodeProto, table: str) -> bool:
+    return node.op_type == "Gather" and node.input[0] == table and not attributes(node).get("axis", 0)
+
+
+def _of_numbers(model: onnx.ModelProto, node: onnx.NodeProto, tables: Sequence[str]) -> list[onnx.NodeProto]:
+    """A node, or one that gathers codes of a table and those that make numbers of them."""
+    if node.op_type != "Gather" or node.input[0] not in tables:
+        return [node]
+    make, name, result = onnx.helper.make_node, node.input[0], node.output[0]
+    values = initializers(model)[name]
+    scales = largest_scales(values, 1)
+    set_initializer(model, f"{name}_quantized", codes(values, scales, 1))
+    set_initializer(model, f"{name}_scale", scales)
+    node.input[0], node.output[0] = f"{name}_quantized", f"{result}.codes"
+    return [
+        node,
+        make("Cast", [f"{result}.codes"], [f"{result}.cast"], f"{node.name}.cast", to=onnx.TensorProto.FLOAT),
+        make("Mul", [f"{result}.cast", f"{name}_scale"], [result], f"{node.name}.numbers"),
+    ]
