@@ -144,7 +144,7 @@ def _operand(
     own = operands[0]
     assert own is not None
     if own.dtype not in ("int32", "int64") or len({array.shape for array in arrays}) > 1:
-        return _patterned(same, arrays, known, computed)
+        return _patterned(same, place, arrays, known, computed)
     numbers = np.stack([array.reshape(-1) for array in arrays])
     plain = _told_by_the_operator(same, place, numbers)
     differing = [i for i in range(numbers.shape[1]) if plain[i] is None]
@@ -166,12 +166,13 @@ def _operand(
 
 
 def _patterned(
-    same: Sequence[Operator], arrays: Sequence[Array], known: Known, computed: bool
+    same: Sequence[Operator], place: int, arrays: Sequence[Array], known: Known, computed: bool
 ) -> tuple[Tensor, list[Operator]]:
     """An operand that grows with the sizes, from what its elements follow from."""
     first, node = same[0], "; ".join(same[0].nodes)
     own = arrays[0]
-    found = pattern(arrays) if computed and first.kind not in _KERNELS else None
+    coded = any(operator.inputs[place].codes is not None for operator in same)  # type: ignore[union-attr]
+    found = pattern(arrays) if computed and first.kind not in _KERNELS and not coded else None
     build = Builder()
     build.begin(first.nodes[0] if first.nodes else "")
 
