@@ -80,6 +80,8 @@ def _dequantising(model: onnx.ModelProto, casts: dict[str, onnx.NodeProto]) -> I
         cast = casts.get(node.input[0]) if node.input else None
         if cast is not None and node.op_type == "DequantizeLinear":
             node.input[0] = cast.input[0]
+            if len(node.input) > 2 and node.input[2] in constants and not constants[node.input[2]].any():
+                del node.input[2:]  # of a type that the codes had behind the Cast
         elif cast is not None and node.op_type == "Mul" and node.input[1] in constants:
             scale = constants[node.input[1]]
             axis = _axis_of(scale, len(constants[cast.input[0]].shape))

@@ -214,7 +214,7 @@ def test_volumes_have_their_kernels_in_codes(tmp_path, form, group):
     assert outcome.size < kernels + 8000 and outcome.model.weights != "float32"
 
 
-@pytest.mark.parametrize("form", ["fp16", "int8_weights", "dynamic", "int8"])
+@pytest.mark.parametrize("form", ["fp16", "int8_weights", "dynamic", "int8", "int4_weights"])
 def test_weights_stay_in_their_form_where_the_batch_is_made_1(tmp_path, form):
     """A recurrent network of open length and batch takes one sample at a time."""
     inputs = {"rows": weights(SAMPLES, 9, 32, scale=1.0)}
@@ -228,7 +228,7 @@ def test_weights_stay_in_their_form_where_the_batch_is_made_1(tmp_path, form):
     constants |= {"of_input": weights(1, 32, 256, scale=0.05), "of_state": weights(1, 32, 8)}
     network = model(nodes, inputs, {"result": 1}, constants, sizes={"rows": ("batch", "length", 32)})
     outcome = converted(tmp_path, network, inputs, form)
-    assert quality(outcome) > 30
+    assert quality(outcome) > (12 if form == "int4_weights" else 30)
     assert outcome.size < 2 * 32 * 256 * (2 if form == "fp16" else 1) + 13_000
 
 
