@@ -109,6 +109,12 @@ def widened() -> onnx.ModelProto:
     return build(nodes, {"k": weights(4, 3, 3, 3), "t": weights(4, 4, 3, 3)})
 
 
+def pooled_sequence() -> onnx.ModelProto:
+    """Of sequences TFLite has no pools: the places of all windows are taken and compared."""
+    pool = node("MaxPool", ["x"], ["y"], kernel_shape=[3], strides=[2], pads=[1, 1])
+    return build([pool], {}, shape=("n", 4, "length"))
+
+
 def pooled_at_borders(kind: str, **options: Any) -> onnx.ModelProto:
     return build([node(kind, ["x"], ["y"], kernel_shape=[3, 3], strides=[2, 2], **options)], {})
 
@@ -317,6 +323,7 @@ NETWORKS: dict[str, tuple[Callable[[], onnx.ModelProto], list[tuple[int, ...]]]]
         )
     },
     "widened": (widened, ANY_IMAGES),
+    "pooled sequences": (pooled_sequence, [(1, 4, 32), (1, 4, 21), (1, 4, 51)]),
     "means of what is in windows": (partial(pooled_at_borders, "AveragePool", pads=[1, 1, 1, 1]), ANY_IMAGES),
     "means of half windows": (partial(pooled_at_borders, "AveragePool", ceil_mode=1), ANY_IMAGES),
     "largest of half windows": (partial(pooled_at_borders, "MaxPool", ceil_mode=1), ANY_IMAGES),

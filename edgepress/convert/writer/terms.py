@@ -22,12 +22,13 @@ class Size:
 
 @dataclass(frozen=True)
 class Term:
-    """(factor · size · other size + raised) // divisor + added."""
+    """(factor · size · other size + raised) // divisor · times + added."""
 
     sizes: tuple[Size, ...]
     factor: int = 1
     raised: int = 0
     divisor: int = 1
+    times: int = 1
     added: int = 0
 
 
@@ -103,7 +104,10 @@ def _of_two(wanted: Sizes, sizes: dict[Sizes, Size]) -> Iterator[Term]:
 
 
 def _of_parts(wanted: Sizes, sizes: dict[Sizes, Size]) -> Iterator[Term]:
-    """Parts of a size, rounded down or up, and more or less: strides, halves, one and a half."""
+    """Parts of a size, rounded down or up, and more or less: strides, halves, one and a half.
+
+    Also as many times as it was divided by: where the last of windows that are so far apart begins.
+    """
     target = np.array(wanted)
     for (key, size), divisor in product(sizes.items(), range(2, _MOST_PARTS + 1)):
         own = np.array(key)
@@ -111,9 +115,11 @@ def _of_parts(wanted: Sizes, sizes: dict[Sizes, Size]) -> Iterator[Term]:
             if math.gcd(factor, divisor) > 1:
                 continue
             for raised in (0, divisor - 1, *range(1, divisor - 1)):
-                added = target - (own * factor + raised) // divisor
-                if (added == added[0]).all():
-                    yield Term((size,), factor, raised, divisor, int(added[0]))
+                part = (own * factor + raised) // divisor
+                for times in (1, divisor) if factor == 1 else (1,):
+                    added = target - part * times
+                    if (added == added[0]).all():
+                        yield Term((size,), factor, raised, divisor, times, int(added[0]))
 
 
 _MOST_PARTS = 8
@@ -153,6 +159,8 @@ def group(build: Builder, parts: Sequence[int | Term]) -> Tensor:
         made = build.plus(made, first.raised)
     if first.divisor != 1:
         made = build.binary("FLOOR_DIV", made, first.divisor)
+    if first.times != 1:
+        made = build.times(made, first.times)
     return build.plus(made, first.added) if first.added else made
 
 

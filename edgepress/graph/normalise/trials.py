@@ -24,7 +24,7 @@ _MULTIPLES = ((1, 0), (2, 1), (5, 2))
 _FURTHER = (4, 1)
 """The same for the last trial where the network takes any number."""
 
-_ODD = ((1, 3, 2), (2, 1, 3), (3, 2, 1))
+_ODD = ((1, 3, 2), (2, 1, 3), (11, 6, 5))
 """Added to the multiples of a trial, for one size after the other, where the network takes any number.
 
 So they leave every rest when divided by 2, 3 or 4, and what is rounded down differs from what is rounded up.
