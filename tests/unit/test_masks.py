@@ -249,6 +249,21 @@ def test_a_mask_of_minus_infinity_among_computed_products_needs_no_range():
     assert signal_to_noise(run_onnx(model, inputs()), run_onnx(quantised(model), inputs())) > 30
 
 
+@pytest.mark.parametrize("format_name", ["int8", "int16x8"])
+@pytest.mark.parametrize("in_floats", [False, True])
+def test_what_no_calibration_input_hides_can_be_hidden_later(in_floats, format_name):
+    """A decoder that is calibrated with whole texts; where the shares go into a product, they are floats."""
+
+    def hiding(graph, scores, hidden):
+        shares = chosen(-np.inf, graph, scores, hidden)
+        return graph.add("MatMul", shares, scores) if in_floats else shares
+
+    model, nothing_hidden = network(hiding), inputs() * np.array([1, 0], np.float32).reshape(1, 2, 1, 1)
+    sources, chosen_format = Sources(lambda samples: nothing_hidden, lambda: None, 0), FORMATS[format_name]
+    integers = quantiser(chosen_format)(model, chosen_format, sources)
+    assert signal_to_noise(run_onnx(model, inputs()), run_onnx(integers, inputs())) > 25
+
+
 def test_an_input_that_is_a_mask_saturates():
     model = network(lambda graph, scores, hidden: softmax(graph, graph.add("Add", scores, hidden)))
     masks = inputs() * np.array([1, -1e9], np.float32).reshape(1, 2, 1, 1)

@@ -13,8 +13,8 @@ from tests.zoo.own.network import Exporter
 from tests.zoo.own.registry import NETWORKS, SECTIONS
 from tests.zoo.own.table import OwnRow, misses, rendered, surprises
 
-FEW = ("yolox", "cached_tcn", "unet_bilinear", "early_exit", "equilibrium", "gated_scan")
-"""Boxes; states; open sizes; If; Loop; Scan."""
+FEW = ("yolox", "cached_tcn", "unet_bilinear", "early_exit", "equilibrium", "gated_scan", "gpt")
+"""Boxes; states; open sizes; If; Loop; Scan; a mask that hides nothing of what int8 is calibrated with."""
 
 
 def test_the_zoo_holds_all_kinds() -> None:

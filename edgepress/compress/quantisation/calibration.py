@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from edgepress.compress.quantisation.activations import Activations, Range, extremes
+from edgepress.compress.quantisation.activations import Activations, Range, constant_ranges, extremes
 from edgepress.compress.quantisation.floats import unquantised_nodes
 from edgepress.compress.quantisation.histograms import narrowed
 from edgepress.compress.quantisation.qdq import tensors_of_fixed_range
@@ -60,7 +60,7 @@ def calibrate(model: onnx.ModelProto, config: Calibration, inputs: Inputs) -> Ca
     """
     _check_constants(model)
     activations, floats = Activations(model, inputs), unquantised_nodes(model)
-    cut = saturated(model, extremes(activations), activations, floats)
+    cut = saturated(model, _extremes(model, activations), activations, floats)
     fixed = tensors_of_fixed_range(model)
     apart = separated(cut.model, cut.ranges, activations, floats) + faint(model, cut.ranges, fixed)
     around = nodes_around(model, apart)
@@ -76,7 +76,7 @@ def calibrate_words(model: onnx.ModelProto, config: Calibration, inputs: Inputs)
     """As `calibrate`, for codes of 16 bits: what saturates in 8 does not in these, so no range is cut."""
     _check_constants(model)
     activations, floats = Activations(model, inputs), unquantised_words(model)
-    found, fixed = extremes(activations), tensors_of_unit_range(model)
+    found, fixed = _extremes(model, activations), tensors_of_unit_range(model)
     apart = separated(model, found, activations, floats, WORD)
     around = nodes_around(model, apart)
     quantised = tensors_of(model, {node.name for node in model.graph.node}.difference(floats, around))
@@ -84,6 +84,18 @@ def calibrate_words(model: onnx.ModelProto, config: Calibration, inputs: Inputs)
     if config.method != "minmax":
         ranges = narrowed(activations, ranges, sorted(ranges.keys() - fixed.keys()), config)
     return Calibrated(model, ranges, frozenset(fixed), tuple(apart), tuple(around))
+
+
+def _extremes(model: onnx.ModelProto, activations: Activations) -> dict[str, Range]:
+    """The extremes of each tensor; a mask of infinity may hide some of it, though none of the inputs does."""
+    ranges, constants = extremes(activations), constant_ranges(model)
+    for node in model.graph.node:
+        for name in node.input[1:] if node.op_type == "Where" and node.output[0] in ranges else ():
+            low, high = constants.get(name, (0.0, 0.0))
+            if np.isinf((low, high)).any():
+                own = ranges[node.output[0]]
+                ranges[node.output[0]] = min(own[0], low), max(own[1], high)
+    return ranges
 
 
 def _check_constants(model: onnx.ModelProto) -> None:

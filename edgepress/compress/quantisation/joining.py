@@ -64,6 +64,7 @@ def with_joins(
     """
     fixed = tensors_of_fixed_range(model)
     known = {**constant_ranges(model, ("Concat", "Max", "Min", "Where", "Pad")), **ranges}
+    known = {name: bounds for name, bounds in known.items() if np.isfinite(bounds).all()}  # a mask's infinity
     groups = scale_groups(model, known, fixed, joining=False)
     own, found = own_ranges(groups, known), find_joins(model, known)
     if not any(_apart(own[name], join.bounds(own)) for join in found for name in join.operands):

@@ -33,6 +33,12 @@ class Video(nn.Module):
         return self.head(functional.adaptive_avg_pool3d(self.layers(clip), 1).flatten(1))
 
 
+def _clip(random: Random, _: int) -> Sample:
+    """Of noise, which is weaker or stronger and has a colour, so that the means of its features differ."""
+    colour, contrast = 2 * floats(random, 1, 3, 1, 1, 1), np.float32(random.uniform(0.2, 2))
+    return {"clip": contrast * floats(random, 1, 3, 4, 24, 24) + colour}
+
+
 class Volume(nn.Module):
     """A U-Net of volumes (Çiçek et al., "3D U-Net", 2016)."""
 
@@ -173,7 +179,7 @@ def _series(random: Random, _: int) -> Sample:
 
 _INTEGERS = "its first output is whole numbers"
 NETWORKS = (
-    Network("video", "Conv3d, time and space apart", Video, draws({"clip": (1, 3, 4, 24, 24)}), classes=1),
+    Network("video", "Conv3d, time and space apart", Video, _clip, classes=1),
     Network(
         "volume",
         "Conv3d and its transpose",
