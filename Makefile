@@ -45,8 +45,9 @@ repro: install
 	@dvc repro
 	@edgepress results
 
+# In the order of the folders: the pipeline's files, which take longest, do not come last.
 test: install
-	@pytest --numprocesses 2 --dist loadfile $(ARGS)
+	@pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: install
 	@ruff format --check --quiet .

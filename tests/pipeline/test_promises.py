@@ -80,8 +80,8 @@ def test_no_architecture_gets_a_transpose(full: Project, model: str) -> None:
     check_int8(metrics(full, *ALONE, "-S", "train.epochs=2", "-S", f"model={model}"))
 
 
-@pytest.mark.parametrize("quant", ["none", "fp16", "dynamic", "int8", "int8_qat"])
-def test_onnx_tf_converts_every_format_and_reports_its_own(full: Project, quant: str) -> None:
+@pytest.mark.parametrize("quant", ["none", "int8_qat"])
+def test_onnx_tf_converts_and_reports_its_own(full: Project, quant: str) -> None:
     found = metrics(full, *QUICKLY, "-S", "convert=onnx_tf", "-S", f"quant={quant}")
     assert found["convert-tflite"]["converter"] == "onnx_tf"
     assert found["convert-tflite"]["transpose_ops"] > 0

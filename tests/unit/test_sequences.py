@@ -13,7 +13,7 @@ from tests.networks import assert_close, run_onnx, run_written
 node = helper.make_node
 CONSTANTS = {
     "two": np.array(2), "last": np.array(-1), "first": np.array(0), "sizes": np.array([1, 3, 1]),
-    "picked": np.array([1]),
+    "picked": np.array([1]), "beyond": np.array(7),
 }  # fmt: skip
 
 
@@ -83,3 +83,22 @@ def test_a_sequence_whose_place_is_computed_stays() -> None:
     normal = normalise(build(nodes))
     assert [each.op_type for each in normal.graph.node][-1] == "SequenceAt"
     assert "SplitToSequence" in [each.op_type for each in normal.graph.node]
+
+
+@pytest.mark.parametrize(
+    "rearranged",
+    [
+        node("SequenceErase", ["s", "beyond"], ["t"]),
+        node("SequenceInsert", ["s", "x", "beyond"], ["t"]),
+        node("SequenceAt", ["s", "beyond"], ["t"]),
+    ],
+    ids=lambda rearranged: rearranged.op_type,
+)
+def test_a_sequence_stays_whose_place_is_beyond_its_length(rearranged: onnx.NodeProto) -> None:
+    nodes = [node("SplitToSequence", ["x", "two"], ["s"], axis=1), rearranged]
+    if rearranged.op_type == "SequenceAt":
+        nodes.append(node("Identity", ["t"], ["y"]))
+    else:
+        nodes.append(node("ConcatFromSequence", ["t"], ["y"], axis=1))
+    normal = normalise(build(nodes))
+    assert rearranged.op_type in [each.op_type for each in normal.graph.node]

@@ -66,14 +66,16 @@ class _Written:
         tensors = list(self._held[node.input[0]])
         if node.op_type == "Identity":
             return tensors
-        last = len(tensors) if node.op_type == "SequenceInsert" else -1
-        place = self._place(node, 2 if node.op_type == "SequenceInsert" else 1, last)
-        if place is None or node.op_type not in ("SequenceInsert", "SequenceErase"):
-            return None
         if node.op_type == "SequenceInsert":
+            place = self._place(node, 2, len(tensors))
+            if place is None or not -len(tensors) <= place <= len(tensors):
+                return None
             tensors.insert(place, node.input[1])
-        else:
-            del tensors[place]
+            return tensors
+        place = self._place(node, 1, -1) if node.op_type == "SequenceErase" else None
+        if place is None or not -len(tensors) <= place < len(tensors):
+            return None
+        del tensors[place]
         return tensors
 
     def _place(self, node: onnx.NodeProto, index: int, absent: int) -> int | None:
