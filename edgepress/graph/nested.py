@@ -6,11 +6,10 @@ onnx infers the shapes within a branch or a body, but not of what a Loop makes: 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import onnx
 
 from edgepress.errors import UnsupportedModelError
-from edgepress.graph.aside import values_of
+from edgepress.graph.rounds import rounds_of
 from edgepress.graph.view import all_nodes, attributes, nested_graphs, outer_names
 from edgepress.text import one_line
 
@@ -20,8 +19,6 @@ _PASSES = 8
 """So many loops one behind the other, or what they make through others, are looked at."""
 
 _ATTEMPTS = 3
-_MOST_ROUNDS = 2**31 - 1
-"""More rounds than that are as good as no limit, which is how exporters write one."""
 
 
 @dataclass(frozen=True)
@@ -64,34 +61,6 @@ def as_model(
         end = model.graph.output.add(name=name)
         end.type.tensor_type.elem_type = output.type.tensor_type.elem_type
     return model
-
-
-def trips_of(node: onnx.NodeProto, constant: Mapping[str, onnx.TensorProto]) -> int | None:
-    """The number of rounds of a Loop that nothing ends before; None where that is not known."""
-    name = node.input[0] if node.input else ""
-    if name not in constant or values_of(constant[name]).size != 1:
-        return None
-    rounds = int(values_of(constant[name]).item())
-    if rounds >= _MOST_ROUNDS or not _goes_on(node, constant):
-        return None
-    return max(rounds, 0)
-
-
-def _goes_on(node: onnx.NodeProto, constant: Mapping[str, onnx.TensorProto]) -> bool:
-    """Whether the condition of a Loop holds before the first round, and after each."""
-    first = node.input[1] if len(node.input) > 1 else ""
-    if first and not (first in constant and values_of(constant[first]).all()):
-        return False
-    body = attributes(node)["body"]
-    makers = {name: each for each in body.node for name in each.output}
-    made = body.output[0].name
-    while made in makers and makers[made].op_type == "Identity":
-        made = makers[made].input[0]
-    held = {tensor.name: tensor for tensor in body.initializer}
-    if made in makers and makers[made].op_type == "Constant" and "value" in attributes(makers[made]):
-        return bool(np.all(values_of(attributes(makers[made])["value"])))
-    known = held.get(made, constant.get(made))
-    return bool(values_of(known).all()) if known is not None else made == body.input[1].name
 
 
 def tell_loop_shapes(model: onnx.ModelProto) -> None:
@@ -180,9 +149,9 @@ def _made_by(
         if steady == shapes:
             break
         shapes = steady
-    trips = trips_of(node, constant)
+    rounds = rounds_of(node, constant, model.opset_import)
     results: list[Given | None] = [shapes[name] for name in carried]
-    results += [end and Given(end.elem_type, (trips, *end.shape)) for end in ends[1 + len(carried) :]]
+    results += [end and Given(end.elem_type, (rounds, *end.shape)) for end in ends[1 + len(carried) :]]
     return {
         name: _open_info(name, result)
         for name, result in zip(node.output, results, strict=False)

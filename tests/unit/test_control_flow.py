@@ -352,6 +352,41 @@ def test_a_short_loop_is_written_out():
     assert "WHILE" not in operators(content)
 
 
+def counting(limit, first=True, most=""):
+    """A Loop without a number of rounds, as `while` becomes one: its own counter ends it."""
+    nodes = [
+        NODE("Tanh", ["s"], ["s2"]),
+        NODE("Identity", ["s2"], ["o"]),
+        NODE("Add", ["c", "step"], ["c2"]),
+        NODE("Less", ["c2", "limit"], ["going"]),
+    ]
+    inputs = [info("i", [], INT64), info("go", [], BOOL), info("s", [2, 3]), info("c", [], INT64)]
+    outputs = [info("going", [], BOOL), info("s2", [2, 3]), info("c2", [], INT64), info("o", [2, 3])]
+    loop = NODE("Loop", [most, "first", "x", "zero"], ["y", "n", "z"], body=within(nodes, inputs, outputs))
+    values = {"first": np.array(first), "zero": np.int64(0), "step": np.int64(2), "limit": np.int64(limit)}
+    values |= {"most": np.int64(4)} if most else {}
+    return model([loop], [info("x", [2, 3])], [info("y"), info("n", [], INT64), info("z")], values)
+
+
+@pytest.mark.parametrize(("limit", "most", "rounds"), [(1, "", 1), (7, "", 4), (99, "most", 4)])
+def test_a_short_loop_that_its_own_counter_ends_is_written_out(limit, most, rounds):
+    network = counting(limit, most=most)
+    content = assert_runs_alike(network, {"x": random(2, 3)}, {"x": random(2, 3)})
+    assert operators(content).count("TANH") == rounds
+    assert "WHILE" not in operators(content)
+
+
+def test_what_a_long_loop_collects_has_the_size_that_its_counter_tells():
+    content = assert_runs_alike(counting(400), {"x": random(2, 3)}, {"x": random(2, 3)})
+    assert "WHILE" in operators(content)
+    ends = Interpreter(model_content=content).get_signature_runner().get_output_details()
+    assert ends["z"]["shape_signature"].tolist() == [200, 2, 3]
+
+
+def test_a_loop_whose_condition_never_holds_gives_what_it_started_with():
+    assert_runs_alike(counting(7, first=False), {"x": random(2, 3)}, {"x": random(2, 3)})
+
+
 def test_a_branch_within_a_loop_that_is_always_taken():
     choice = {
         "then_branch": within([NODE("Add", ["s", "x"], ["t"])], [], [info("t")]),

@@ -163,6 +163,21 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], dict[str, object], str]]
         {},
         "is quantised already; expected float32, .*: edgepress convert net.onnx -o model.tflite",
     ),
+    "an input of no type": (
+        lambda: _of_type(onnx.TensorProto.UNDEFINED),
+        {},
+        "input 'input' is UNDEFINED; expected numbers or truth values",
+    ),
+    "an input of text": (
+        lambda: _of_type(onnx.TensorProto.STRING),
+        {},
+        "input 'input' is STRING; expected numbers or truth values",
+    ),
+    "an input of tokens": (
+        lambda: _of_type(onnx.TensorProto.INT64),
+        {},
+        "input 'input' is int64, but images and vectors are floats or bytes; give it as it is, by its name",
+    ),
     "two inputs": (
         lambda: _two_inputs(),
         {},
@@ -230,6 +245,12 @@ def _graph(*ops: str, shape: tuple[int, ...] = SHAPE) -> onnx.ModelProto:
 
 def _pooled(*shape: int) -> onnx.ModelProto:
     return _graph("GlobalAveragePool", "Flatten", shape=shape)
+
+
+def _of_type(kind: int) -> onnx.ModelProto:
+    model = network()
+    model.graph.input[0].type.tensor_type.elem_type = kind
+    return model
 
 
 def _two_inputs() -> onnx.ModelProto:

@@ -26,7 +26,58 @@ def build(nodes: list[onnx.NodeProto]) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
+SEQUENCE = helper.make_sequence_type_proto(helper.make_tensor_type_proto(TensorProto.FLOAT, None))
+
+
+def collecting() -> onnx.GraphProto:
+    """The body of a Loop that puts a row of `x` at the end of the sequence it carries."""
+    rounds = helper.make_tensor_value_info("i", TensorProto.INT64, [])
+    going = [helper.make_tensor_value_info(name, TensorProto.BOOL, []) for name in ("go", "going")]
+    carried = [helper.make_value_info(name, SEQUENCE) for name in ("held", "longer")]
+    nodes = [
+        node("Identity", ["go"], ["going"]),
+        node("Gather", ["x", "i"], ["row"], axis=1),
+        node("SequenceInsert", ["held", "row"], ["longer"]),
+    ]
+    return helper.make_graph(nodes, "body", [rounds, going[0], carried[0]], [going[1], carried[1]])
+
+
+def adding() -> onnx.GraphProto:
+    """The body of a Loop that adds the parts of a sequence around it."""
+    rounds = helper.make_tensor_value_info("i", TensorProto.INT64, [])
+    going = [helper.make_tensor_value_info(name, TensorProto.BOOL, []) for name in ("go", "going")]
+    carried = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("sum", "more")]
+    nodes = [
+        node("Identity", ["go"], ["going"]),
+        node("SequenceAt", ["s", "i"], ["part"]),
+        node("Add", ["sum", "part"], ["more"]),
+    ]
+    return helper.make_graph(nodes, "body", [rounds, going[0], carried[0]], [going[1], carried[1]])
+
+
+def halved() -> onnx.GraphProto:
+    """The body of a SequenceMap."""
+    inner, half = (helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("part", "half"))
+    return helper.make_graph([node("Softmax", ["part"], ["half"])], "body", [inner], [half])
+
+
 FORMS = {
+    "rows that a loop collects": [
+        node("SequenceEmpty", [], ["s"]),
+        node("Loop", ["two", "", "s"], ["t"], body=collecting()),
+        node("ConcatFromSequence", ["t"], ["y"], axis=1, new_axis=1),
+    ],
+    "a loop for each part": [
+        node("SplitToSequence", ["x"], ["s"], axis=1),
+        node("SequenceLength", ["s"], ["length"]),
+        node("SequenceAt", ["s", "last"], ["a"]),
+        node("Loop", ["length", "", "a"], ["y"], body=adding()),
+    ],
+    "each part": [
+        node("SplitToSequence", ["x", "two"], ["s"], axis=1),
+        node("SequenceMap", ["s"], ["t"], body=halved()),
+        node("ConcatFromSequence", ["t"], ["y"], axis=1),
+    ],
     "parts of a size": [
         node("SplitToSequence", ["x", "two"], ["s"], axis=1),
         node("SequenceAt", ["s", "last"], ["a"]),

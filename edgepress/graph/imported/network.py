@@ -17,6 +17,7 @@ from edgepress.graph.imported.entry import Entry, find_entry, fits_both
 from edgepress.graph.imported.layers import plain_layers
 from edgepress.graph.imported.named import Described, have_the_batch, sizes_of_data
 from edgepress.graph.imported.tokens import pad_for_tokens
+from edgepress.graph.normalise.batch import check_inputs
 from edgepress.graph.normalise.files import external_files, read_onnx
 from edgepress.graph.normalise.native import check, inferred
 from edgepress.graph.normalise.normalise import normalise, note_shapes, with_sizes
@@ -172,6 +173,7 @@ def _entry(model: onnx.ModelProto, config: Onnx, input_shape: tuple[int, ...]) -
         )
     kind = inputs[0].type.tensor_type.elem_type
     if kind not in _OF_IMAGES:
+        check_inputs(model)
         wanted = onnx.helper.tensor_dtype_to_np_dtype(kind).name
         raise UnsupportedModelError(
             f"the network's input {shown(inputs[0].name)!r} is {wanted}, but images and vectors are floats "

@@ -7,14 +7,18 @@ import onnx
 from onnx import helper
 
 from edgepress.graph.aside import values_of
-from edgepress.graph.nested import trips_of
 from edgepress.graph.normalise.folding import fold_constants
-from edgepress.graph.view import attributes, nested_graphs, replace_nodes, set_initializer
+from edgepress.graph.normalise.inlining import GraphWriter, names_of
+from edgepress.graph.rounds import goes_on, rounds_of
+from edgepress.graph.view import attributes, replace_nodes
 
 MOST_NODES = 64
 """A loop is written out whose rounds come to so many nodes: LiteRT takes some microseconds for each round of
 a WHILE, and no layout, fusion or quantisation reaches across its ends.
 """
+
+_MOST_NODES_OF_SEQUENCES = 4096
+"""The same of a loop that carries a sequence of tensors, which no WHILE can."""
 
 _ROUNDS = 16
 
@@ -35,7 +39,7 @@ def settle(model: onnx.ModelProto) -> bool:
         Whether there was one.
     """
     constant = {tensor.name: tensor for tensor in model.graph.initializer}
-    taken = _names(model.graph)
+    taken = names_of(model.graph)
     nodes, changed = list[onnx.NodeProto](), False
     for node in model.graph.node:
         written = _written(model, node, constant, taken)
@@ -57,26 +61,48 @@ def _written(
         return None
     if node.op_type == "If" and node.input[0] in constant:
         branch = "then_branch" if values_of(constant[node.input[0]]).all() else "else_branch"
-        writer = _Writer(model, attributes(node)[branch], node, taken)
+        writer = GraphWriter(model, attributes(node)[branch], node, taken)
         return [*writer.round({}, ""), *_renamed(writer.ends, node.output)]
     if node.op_type == "Loop":
-        trips = trips_of(node, constant)
-        short = trips is not None and 0 < trips * len(attributes(node)["body"].node) <= MOST_NODES
-        return _loop(model, node, trips, taken) if short and trips is not None else None
+        rounds = rounds_of(node, constant, model.opset_import)
+        if rounds is None:
+            return None
+        if 0 < rounds * len(attributes(node)["body"].node) <= _most_nodes(node):
+            return _loop(model, node, rounds, taken)
+        return None if goes_on(node, constant) else [_counted(model, node, rounds, taken)]
     return None
 
 
-def _loop(model: onnx.ModelProto, node: onnx.NodeProto, trips: int, taken: set[str]) -> list[onnx.NodeProto]:
+def _counted(model: onnx.ModelProto, node: onnx.NodeProto, rounds: int, taken: set[str]) -> onnx.NodeProto:
+    """The Loop with its number of rounds in place of a condition that says the same."""
+    told = onnx.NodeProto.FromString(node.SerializeToString())
+    body = attributes(told)["body"]
+    writer = GraphWriter(model, body, node, taken)
+    told.input[0] = writer.held("rounds", np.array(rounds, np.int64))
+    told.input[1] = ""
+    going = writer.fresh("going")
+    body.node.append(helper.make_node("Identity", [body.input[1].name], [going], going))
+    body.output[0].name = going
+    return told
+
+
+def _most_nodes(loop: onnx.NodeProto) -> int:
+    body = attributes(loop)["body"]
+    sequences = any(entry.type.HasField("sequence_type") for entry in body.input)
+    return _MOST_NODES_OF_SEQUENCES if sequences else MOST_NODES
+
+
+def _loop(model: onnx.ModelProto, node: onnx.NodeProto, rounds: int, taken: set[str]) -> list[onnx.NodeProto]:
     """All rounds one after the other, and what they collect joined."""
     body = attributes(node)["body"]
-    writer = _Writer(model, body, node, taken)
+    writer = GraphWriter(model, body, node, taken)
     inputs = [entry.name for entry in body.input]
     shapes = [[1] * len(entry.type.tensor_type.shape.dim) for entry in body.input]
     current, nodes = list(node.input[2:]), list[onnx.NodeProto]()
     axis = writer.held("axis", np.array([0], np.int64))
     go = writer.held("go", np.ones(shapes[1], bool))
     collected: list[list[str]] = []
-    for number in range(trips):
+    for number in range(rounds):
         count = writer.held(f"round{number}", np.full(shapes[0], number, np.int64))
         nodes += writer.round(dict(zip(inputs, [count, go, *current], strict=True)), f".{number}")
         ends = writer.ends[1:]
@@ -93,70 +119,6 @@ def _loop(model: onnx.ModelProto, node: onnx.NodeProto, trips: int, taken: set[s
     return nodes
 
 
-class _Writer:
-    """A graph within a node, written out beside it, any number of times; `ends` are its latest outputs."""
-
-    def __init__(
-        self, model: onnx.ModelProto, graph: onnx.GraphProto, node: onnx.NodeProto, taken: set[str]
-    ) -> None:
-        self._model, self._graph, self._node, self._taken = model, graph, node, taken
-        self._stem = next(filter(None, node.output))
-        self._held = {tensor.name: self.fresh(tensor.name) for tensor in graph.initializer}
-        for tensor in graph.initializer:
-            set_initializer(model, self._held[tensor.name], values_of(tensor))
-        self.ends: list[str] = []
-
-    def fresh(self, name: str) -> str:
-        """A name that no tensor of the model has, near to this one."""
-        free, number = name, 0
-        while free in self._taken:
-            free, number = f"{self._stem}.{name}" + (f"_{number}" if number else ""), number + 1
-        self._taken.add(free)
-        return free
-
-    def held(self, name: str, values: np.ndarray) -> str:
-        """The name of a constant of the model with these values."""
-        called = self.fresh(f"{self._stem}.{name}")
-        set_initializer(self._model, called, values)
-        return called
-
-    def round(self, given: Mapping[str, str], suffix: str) -> list[onnx.NodeProto]:
-        """The nodes, for these tensors in place of the graph's inputs."""
-        names = {**given, **self._held}
-        for node in self._graph.node:
-            names.update({name: self.fresh(f"{name}{suffix}") for name in node.output if name})
-        nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in self._graph.node]
-        for node in nodes:
-            node.name = f"{node.name or node.output[0]}{suffix}"
-            rename(node, names)
-        self.ends = [names.get(output.name, output.name) for output in self._graph.output]
-        return nodes
-
-
-def rename(node: onnx.NodeProto, names: Mapping[str, str]) -> None:
-    """Let a node, and graphs within it, read and make tensors by other names, in place."""
-    for field in (node.input, node.output):
-        field[:] = [names.get(name, name) for name in field]
-    for graph in nested_graphs(node):
-        own = {entry.name for entry in (*graph.input, *graph.initializer)}
-        own |= {name for each in graph.node for name in each.output}
-        outer = {name: other for name, other in names.items() if name not in own}
-        for each in graph.node:
-            rename(each, outer)
-        for output in graph.output:
-            output.name = outer.get(output.name, output.name)
-
-
 def _renamed(sources: Sequence[str], names: Iterable[str]) -> list[onnx.NodeProto]:
     pairs = zip(sources, names, strict=False)
     return [helper.make_node("Identity", [source], [name], name) for source, name in pairs if name]
-
-
-def _names(graph: onnx.GraphProto) -> set[str]:
-    """The names of all tensors of a graph, and of those within it."""
-    found = {entry.name for entry in (*graph.input, *graph.initializer, *graph.output)}
-    for node in graph.node:
-        found.update(node.output)
-        for nested in nested_graphs(node):
-            found |= _names(nested)
-    return found

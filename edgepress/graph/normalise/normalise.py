@@ -32,7 +32,7 @@ from edgepress.graph.normalise.old_scans import FIRST_SCAN_OPSET, write_out_scan
 from edgepress.graph.normalise.pools import count_windows
 from edgepress.graph.normalise.qoperators import write_as_pairs
 from edgepress.graph.normalise.scales import round_as_runtimes
-from edgepress.graph.normalise.sequences import write_out_sequences
+from edgepress.graph.normalise.sequences import holds_sequences, write_out_sequences
 from edgepress.graph.normalise.single import compute_in_single
 from edgepress.graph.normalise.structure import opset, tidy_structure
 from edgepress.graph.normalise.upgrading import FIRST_SAMPLING_OPSET, sample_as_before, write_anew
@@ -96,6 +96,9 @@ def normalise(
     to_target_opset(fresh)
     fold_and_settle(fresh)
     write_out_sequences(fresh)
+    if holds_sequences(fresh):
+        fold_and_settle(fresh)
+        write_out_sequences(fresh)
     _write_as_meant(fresh, given)
     do_within(fresh, partial(_write_as_meant, given=given))
     free_batch(fresh, chosen.keep_several)

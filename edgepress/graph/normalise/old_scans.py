@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import onnx
 from onnx import TensorProto, helper
 
-from edgepress.graph.normalise.branches import rename
+from edgepress.graph.normalise.inlining import rename
 from edgepress.graph.normalise.limits import refuse
 from edgepress.graph.normalise.native import inferred
 from edgepress.graph.view import attributes, replace_nodes

@@ -6,12 +6,13 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from edgepress.graph.normalise.inlining import GraphWriter, names_of
 from edgepress.graph.normalise.native import inferred
 from edgepress.graph.view import attributes, initializers, needed_nodes, replace_nodes
 
 _OPERATORS = {
     "SplitToSequence", "SequenceConstruct", "SequenceEmpty", "SequenceInsert", "SequenceErase",
-    "SequenceAt", "SequenceLength", "ConcatFromSequence",
+    "SequenceAt", "SequenceLength", "SequenceMap", "ConcatFromSequence",
 }  # fmt: skip
 
 
@@ -21,7 +22,7 @@ def write_out_sequences(model: onnx.ModelProto) -> None:
     A sequence whose length, or a place in which, is computed stays as it is, as does one that goes into a
     branch or a loop.
     """
-    if not any(node.op_type in _OPERATORS for node in model.graph.node):
+    if not holds_sequences(model):
         return
     written, nodes = _Written(model), list[onnx.NodeProto]()
     for node in model.graph.node:
@@ -30,18 +31,25 @@ def write_out_sequences(model: onnx.ModelProto) -> None:
     replace_nodes(model, needed_nodes(model, nodes))
 
 
+def holds_sequences(model: onnx.ModelProto) -> bool:
+    """Whether an operator of sequences is in the graph itself."""
+    return any(node.op_type in _OPERATORS for node in model.graph.node)
+
+
 class _Written:
     """The tensors of each sequence that is known."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self._constants = initializers(model)
         self._infos = inferred(model)
+        self._model, self._taken = model, names_of(model.graph)
         self._held: dict[str, list[str]] = {}
         self._rules: dict[str, Callable[[onnx.NodeProto], list[onnx.NodeProto] | None]] = {
             "SplitToSequence": self._split,
             "ConcatFromSequence": self._joined,
             "SequenceAt": self._at,
             "SequenceLength": self._length,
+            "SequenceMap": self._mapped,
         }
 
     def of(self, node: onnx.NodeProto) -> list[onnx.NodeProto] | None:
@@ -88,9 +96,9 @@ class _Written:
         sizes = self._sizes(node)
         if sizes is None:
             return None
-        given, output = attributes(node), node.output[0]
+        given, output = attributes(node), self._stem(node.output[0], len(sizes))
         parts = [f"{output}.{i}" for i in range(len(sizes))]
-        self._held[output] = parts
+        self._held[node.output[0]] = parts
         squeezed = len(node.input) < 2 and not given.get("keepdims", 1)
         made = [f"{part}.row" for part in parts] if squeezed else parts
         self._constants.set(f"{output}.sizes", np.array(sizes, np.int64))
@@ -106,6 +114,12 @@ class _Written:
                 for row, part in zip(made, parts, strict=True)
             ]
         return nodes
+
+    def _stem(self, name: str, parts: int) -> str:
+        """What the names of the parts begin with: another one if the parts are there already."""
+        while any(f"{name}.{i}" in self._taken for i in range(parts)):
+            name += "_"
+        return name
 
     def _sizes(self, node: onnx.NodeProto) -> list[int] | None:
         """Those of the parts along the axis; None where they are computed, or follow from what is open."""
@@ -137,6 +151,24 @@ class _Written:
             return None
         self._constants.set(f"{node.output[0]}.length", np.array(len(tensors)))
         return [helper.make_node("Identity", [f"{node.output[0]}.length"], node.output, node.name)]
+
+    def _mapped(self, node: onnx.NodeProto) -> list[onnx.NodeProto] | None:
+        """The body for each tensor of the sequences, with all of those that are none."""
+        sequences = {name: self._held[name] for name in node.input if name in self._held}
+        lengths = {len(tensors) for tensors in sequences.values()}
+        if not node.input or node.input[0] not in sequences or len(lengths) != 1:
+            return None
+        body = attributes(node)["body"]
+        writer, nodes = GraphWriter(self._model, body, node, self._taken), [node]
+        made: list[list[str]] = [[] for _ in node.output]
+        for number in range(lengths.pop()):
+            read = [sequences[name][number] if name in sequences else name for name in node.input]
+            inputs = (entry.name for entry in body.input)
+            nodes += writer.round(dict(zip(inputs, read, strict=True)), f".{number}")
+            for tensors, end in zip(made, writer.ends, strict=True):
+                tensors.append(end)
+        self._held.update(zip(node.output, made, strict=True))
+        return nodes
 
     def _joined(self, node: onnx.NodeProto) -> list[onnx.NodeProto] | None:
         tensors, given = self._held.get(node.input[0]), attributes(node)
