@@ -29,7 +29,10 @@ def rounds_of(node: onnx.NodeProto, constant: Constants, opsets: Opsets) -> int 
         constant: the constants around it, by name.
         opsets: the model's.
     """
-    name = node.input[0] if node.input else ""
+    body = attributes(node).get("body")
+    if body is None or not 2 <= len(node.input) == len(body.input) <= len(body.output) + 1:
+        return None
+    name = node.input[0]
     if name and (name not in constant or values_of(constant[name]).size != 1):
         return None
     limit = int(values_of(constant[name]).item()) if name else _ENDLESS
@@ -40,7 +43,7 @@ def rounds_of(node: onnx.NodeProto, constant: Constants, opsets: Opsets) -> int 
 
 def goes_on(node: onnx.NodeProto, constant: Constants) -> bool:
     """Whether the condition of a Loop holds before the first round, and after each."""
-    first = node.input[1] if len(node.input) > 1 else ""
+    first = node.input[1]
     if first and not (first in constant and values_of(constant[first]).all()):
         return False
     body = attributes(node)["body"]
@@ -57,7 +60,7 @@ def goes_on(node: onnx.NodeProto, constant: Constants) -> bool:
 
 def _counted(node: onnx.NodeProto, constant: Constants, limit: int, opsets: Opsets) -> int | None:
     """The rounds until the condition ends them, if it follows from constants round by round."""
-    first = node.input[1] if len(node.input) > 1 else ""
+    first = node.input[1]
     if first and first not in constant:
         return None
     if limit == 0 or (first and not values_of(constant[first]).all()):

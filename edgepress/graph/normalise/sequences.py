@@ -159,6 +159,8 @@ class _Written:
         if not node.input or node.input[0] not in sequences or len(lengths) != 1:
             return None
         body = attributes(node)["body"]
+        if (len(body.input), len(body.output)) != (len(node.input), len(node.output)):
+            return None
         writer, nodes = GraphWriter(self._model, body, node, self._taken), [node]
         made: list[list[str]] = [[] for _ in node.output]
         for number in range(lengths.pop()):
