@@ -120,7 +120,7 @@ class Loop:
         value = inner.value(made)
         stored = [value.shape[one] for one in value.layout.order]
         if None in stored and not planner.any_size:
-            stored = [1 if size is None else size for size in stored]
+            raise unsupported(node, f"{made!r} in its body, whose rows it collects, has a size that is open")
         name, dtype = f"{made}.all", inner.planner.dtype_name(made)
         zeros = f"{self._stem}.{name}"
         shape = (1 if trips is None else trips, *(int(size or 1) for size in stored))

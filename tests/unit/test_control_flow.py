@@ -280,6 +280,79 @@ def test_what_is_carried_may_grow():
     assert_runs_alike(network, {"x": random(1, 3), "n": 3}, {"x": random(1, 3), "n": 1})
 
 
+def test_what_is_collected_or_carried_may_have_any_length_behind_the_loop_and_within():
+    """TFLite's tensors show the length of the first round: no move may be left out for it."""
+    collecting = body([NODE("Add", ["s", "x"], ["s2"]), NODE("Mul", ["s2", "s2"], ["o"])], "s", "o")
+    outer = [
+        NODE("Loop", ["n", "", "s0"], ["e", "c"], body=collecting),
+        NODE("Transpose", ["c"], ["y"], perm=[1, 0, 2]),
+        NODE("Flatten", ["y"], ["z"]),
+    ]
+    ends = [info("x", [2, 3]), info("n", [], INT64)], [info("y"), info("z")]
+    network = model(outer, *ends, {"s0": np.zeros((2, 3), np.float32)})
+    assert_runs_alike(network, *({"x": X, "n": rounds} for rounds in (5, 1, 9)))
+
+    rows = [
+        NODE("Transpose", ["s"], ["t"], perm=[1, 0, 2]),
+        NODE("Reshape", ["t", "rows"], ["r"]),
+        NODE("ReduceMean", ["r"], ["o"], axes=[0]),
+        NODE("Unsqueeze", ["o", "first"], ["u"]),
+        NODE("Concat", ["s", "u"], ["s2"], axis=1),
+    ]
+    growing = body(rows, "s", "o", {"rows": np.array([-1, 3]), "first": np.array([0])})
+    outer = [
+        NODE("Loop", ["n", "", "x"], ["e", "c"], body=growing),
+        NODE("Transpose", ["e"], ["y"], perm=[1, 0, 2]),
+    ]
+    network = model(outer, [info("x", [1, 1, 3]), info("n", [], INT64)], [info("y"), info("c")])
+    assert_runs_alike(network, *({"x": random(1, 1, 3), "n": rounds} for rounds in (5, 1, 9)))
+
+
+def test_branches_of_different_lengths_are_moved_by_what_stands_behind_them():
+    some = within(
+        [NODE("Slice", ["x", "from", "to", "axis"], ["a"])],
+        [],
+        [info("a")],
+        {"from": np.array([0]), "to": np.array([1]), "axis": np.array([1])},
+    )
+    every = within([NODE("Identity", ["x"], ["b"])], [], [info("b")])
+    outer = [
+        NODE("ReduceSum", ["x"], ["sum"], keepdims=0),
+        NODE("Greater", ["sum", "nought"], ["c"]),
+        NODE("If", ["c"], ["m"], then_branch=some, else_branch=every),
+        NODE("Transpose", ["m"], ["y"], perm=[1, 0, 2]),
+    ]
+    network = model(outer, [info("x", [1, 4, 3])], [info("y")], {"nought": np.float32(0)})
+    x = np.abs(random(1, 4, 3))
+    assert_runs_alike(network, {"x": x}, {"x": -x})
+
+
+@pytest.mark.parametrize("sizes", [("n", "t", 3), ("n", 40, 3)], ids=["batch_and_length", "batch"])
+def test_rounds_over_samples_of_an_open_number(sizes):
+    """As tf2onnx writes what Keras loops over: each round picks its own part, and collects."""
+    nodes = [
+        NODE("Gather", ["turned", "i"], ["e"]),
+        NODE("ReduceSum", ["e", "last"], ["r"], keepdims=0),
+        NODE("Unsqueeze", ["r", "last"], ["u"]),
+        NODE("Add", ["s", "u"], ["s2"]),
+        NODE("Mul", ["s2", "e"], ["o"]),
+    ]
+    outer = [
+        NODE("Transpose", ["x"], ["turned"], perm=[1, 0, 2]),
+        NODE("Shape", ["turned"], ["shape"]),
+        NODE("Gather", ["shape", "first"], ["rounds"]),
+        NODE("ReduceSum", ["x", "both"], ["s0"], keepdims=0),
+        NODE("Unsqueeze", ["s0", "last"], ["s1"]),
+        NODE("Loop", ["rounds", "", "s1"], ["z", "c"], body=body(nodes, "s", "o")),
+        NODE("Transpose", ["c"], ["y"], perm=[1, 0, 2]),
+    ]
+    values = {"last": np.array([1]), "both": np.array([1, 2]), "first": np.array(0)}
+    network = model(outer, [info("x", list(sizes))], [info("y"), info("z")], values)
+    open_axes = Interpreter(model_content=written(network)).get_input_details()[0]["shape_signature"] == -1
+    shapes = [np.where(open_axes, chosen, [1, 40, 3]) for chosen in ([1, 40, 3], [2, 7, 3], [3, 2, 3])]
+    assert_runs_alike(network, *({"x": random(*shape)} for shape in shapes))
+
+
 def test_a_loop_that_nothing_ends_is_refused():
     loop = NODE("Loop", ["", "", "x"], ["y"], "forever", body=body([NODE("Relu", ["s"], ["s2"])], "s"))
     with pytest.raises(UnsupportedModelError, match=r"'forever' .Loop.: nothing ends it"):

@@ -1,5 +1,8 @@
 """Control flow: the operators IF and WHILE, and the tensors that loops fill."""
 
+from dataclasses import replace
+from operator import is_not
+
 import numpy as np
 
 from edgepress.convert.writer.graph import Graph, Tensor
@@ -11,15 +14,30 @@ def _if(low: Lowering, step: Step) -> list[Tensor]:
     condition, *operands = low.numbers(step)
     then, otherwise = (low.within(step.attributes[part], operands) for part in ("then", "otherwise"))
     graphs = {"thenSubgraphIndex": then, "elseSubgraphIndex": otherwise}
-    return low.build.add_nested("IF", [condition, *operands], _ends(then), graphs)
+    made = low.build.add_nested("IF", [condition, *operands], _ends(then), graphs)
+    return _of_sizes_that_differ(made, then.outputs, otherwise.outputs)
 
 
 def _while(low: Lowering, step: Step) -> list[Tensor]:
     operands = low.numbers(step)
     condition = low.within(step.attributes["condition"], operands)
     body = low.within(step.attributes["body"], operands, keep_inputs=True)
+    grown = [
+        replace(operand, ragged=True) if operand.shape != end.shape else operand
+        for operand, end in zip(operands, body.outputs, strict=True)
+    ]
+    if any(map(is_not, grown, operands)):  # the body may not count on the sizes of the first round
+        body = low.within(step.attributes["body"], grown, keep_inputs=True)
     graphs = {"condSubgraphIndex": condition, "bodySubgraphIndex": body}
-    return low.build.add_nested("WHILE", operands, _ends(body), graphs)
+    made = low.build.add_nested("WHILE", operands, _ends(body), graphs)
+    return _of_sizes_that_differ(made, operands, body.outputs)
+
+
+def _of_sizes_that_differ(made: list[Tensor], one: list[Tensor], other: list[Tensor]) -> list[Tensor]:
+    """The results, `ragged` where they have the size of the one or of the other."""
+    for result, *ends in zip(made, one, other, strict=True):
+        result.ragged = ends[0].shape != ends[1].shape or any(end.ragged for end in ends)
+    return made
 
 
 def _ends(graph: Graph) -> list[tuple[tuple[int, ...], str]]:

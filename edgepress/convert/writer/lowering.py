@@ -52,6 +52,7 @@ class Lowering:
         """With `hybrid`, layers of numbers whose kernels are codes quantise what comes in as they run."""
         self.plan, self.build, self._rules, self.batch = plan, Builder(), rules, batch
         self.hybrid, self._keep_inputs = hybrid, False
+        self._ragged: set[str] = set()
         self._numbers: dict[str, Tensor] = {}
         self._codes: dict[str, Tensor] = {}
         self._requantised: dict[tuple[int, tuple[object, ...]], Tensor] = {}
@@ -85,7 +86,8 @@ class Lowering:
         entry = self.plan.entries[number]
         codes = self.wanted.get(entry.name) if int8_io else None
         shape = tuple(self.batch if size is None else size for size in entry.shape)
-        tensor = Tensor(entry.name, shape, codes.dtype if codes else entry.dtype, codes)
+        dtype, ragged = codes.dtype if codes else entry.dtype, entry.name in self._ragged
+        tensor = Tensor(entry.name, shape, dtype, codes, ragged=ragged)
         self.note(entry.name, tensor)
         return tensor
 
@@ -125,6 +127,7 @@ class Lowering:
         )
         inner = Lowering(replace(plan, entries=entries), self._rules, self.batch, self.hybrid)
         inner.build.any_size, inner._keep_inputs = self.build.any_size, keep_inputs
+        inner._ragged = {entry.name for entry, tensor in zip(entries, operands, strict=True) if tensor.ragged}
         return replace(inner.lower(int8_io=False), output_names=[])
 
     # Operands

@@ -92,7 +92,8 @@ def _require_alike(graphs: Sequence[Graph]) -> None:
             for field in one.graphs:
                 _require_alike([one.graphs[field], other.graphs[field]])
         if len(first.operators) != len(graph.operators):
-            raise NotResizableError(first.output_names[0], "how many operators it takes")
+            place = next(iter(first.output_names), first.outputs[0].name)  # branches and bodies have no names
+            raise NotResizableError(place, "how many operators it takes")
 
 
 def _form(operator: Operator) -> tuple[Any, ...]:

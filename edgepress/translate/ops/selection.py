@@ -139,9 +139,11 @@ def from_the_start(node: Node, planner: Planner, places: Value, value: Value, ax
     """A helper step: computed places along an axis, counted from its start."""
     size, dtype = value.shape[axis], planner.dtype(node.inputs[1])
     if size is None or planner.any_size:
-        own = replace(value, shape=())
+        own = replace(value, shape=(1,), layout=plain(1))
         position = (value.layout.position(axis),)
         sizes = planner.emit_helper(node, "sizes", (value,), "size", own, places=position, dtype=dtype)
+        if not places.shape:
+            sizes = planner.reshaped(node, sizes, (), "alone")  # a single place has no axis
         return planner.emit_helper(node, "floor_mod", (places, sizes), "places", replace(places, minimum=0))
     operand = {"operand": Weight(np.array(size, dtype))}
     kept = replace(places, minimum=0)
