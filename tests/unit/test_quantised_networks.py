@@ -8,6 +8,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgepress.compress.quantisation.activations import Activations
+from edgepress.compress.quantisation.floats import unquantised_nodes
 from edgepress.measure.signal import compare_rows
 from edgepress.standalone.convert import Outcome, convert
 from edgepress.standalone.request import Request
@@ -395,3 +397,34 @@ def test_tables_have_codes_of_which_the_rows_that_are_read_are_numbers(tmp_path,
     outcome, plain = (converted(tmp_path, network, inputs, each) for each in (form, "none"))
     assert quality(outcome) > 30 and apart(outcome) > 38
     assert outcome.size < plain.size - 3 * 500 * 32
+
+
+def test_what_follows_from_sizes_gets_no_codes() -> None:
+    """Codes for the sizes of calibration inputs have none for larger ones."""
+    nodes = [
+        node("Relu", ["x"], ["r"], name="relu"),
+        node("Shape", ["r"], ["shape"], name="shape"),
+        node("Gather", ["shape", "one"], ["size"], name="size"),
+        node("Cast", ["size"], ["limit"], name="limit", to=TensorProto.FLOAT),
+        node("Range", ["start", "limit", "step"], ["places"], name="places"),
+        node("Mul", ["places", "share"], ["parts"], name="parts"),
+        node("Mul", ["r", "parts"], ["y"], name="made"),
+    ]
+    numbers = {"one": np.int64(1), "start": np.float32(0), "step": np.float32(1), "share": np.float32(0.01)}
+    held = [numpy_helper.from_array(np.asarray(number), name) for name, number in numbers.items()]
+    ends = [info("x", TensorProto.FLOAT, [1, "length"])], [info("y", TensorProto.FLOAT, None)]
+    network = helper.make_model(helper.make_graph(nodes, "graph", *ends, held))
+    kept = set(unquantised_nodes(network))
+    assert kept >= {"limit", "places", "parts"}
+    assert not kept & {"relu", "made"}
+
+
+def test_outputs_that_are_integers_have_no_ranges() -> None:
+    """ONNX Runtime, asked for no outputs, gives all."""
+    nodes = [node("ArgMax", ["x"], ["y"], axis=1, keepdims=0)]
+    ends = [info("x", TensorProto.FLOAT, [1, 5])], [info("y", TensorProto.INT64, [1])]
+    opsets = [helper.make_opsetid("", 17)]
+    graph = helper.make_graph(nodes, "graph", *ends)
+    network = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    rows = list(Activations(network, np.ones((2, 5), np.float32), ["y"]))
+    assert [sorted(row) for row in rows] == [["x"], ["x"]]

@@ -46,7 +46,8 @@ class Activations:
     def __iter__(self) -> Iterator[Mapping[str, Array]]:
         """The tensors of each input in turn, by name, the inputs that are floats among them."""
         for fed in self._samples.feeds(self._entries):
-            yield _floats(fed) | dict(zip(self._names, self._session.run(self._names, fed), strict=True))
+            made = self._session.run(self._names, fed) if self._names else []  # of no names it gives all
+            yield _floats(fed) | dict(zip(self._names, made, strict=True))
 
 
 def _floats(tensors: Mapping[str, Array]) -> dict[str, Array]:

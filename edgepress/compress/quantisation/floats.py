@@ -77,7 +77,18 @@ def unquantised_nodes(model: onnx.ModelProto) -> list[str]:
         if node.op_type == "PRelu" or stays_float(node) or clips_joined:
             kept.append(node.name)
     found = [node.name for node in float_nodes(model)] + _behind_products(model) + _divisors(model) + kept
-    return [*dict.fromkeys(found)]
+    return [*dict.fromkeys(found + _of_sizes(model))]
+
+
+def _of_sizes(model: onnx.ModelProto) -> list[str]:
+    """What is computed of sizes alone: codes for those of the calibration inputs hold no larger ones."""
+    constants, known, names = set(initializers(model)), set[str](), list[str]()
+    for node in model.graph.node:
+        computed = [name for name in node.input if name and name not in constants]
+        if node.op_type in ("Shape", "Size") or (computed and known.issuperset(computed)):
+            known.update(node.output)
+            names.append(node.name)
+    return names
 
 
 def _divisors(model: onnx.ModelProto) -> list[str]:
