@@ -7,9 +7,11 @@ import onnx
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
+from edgepress.compress.quantisation.joining import with_joins
 from edgepress.compress.quantisation.registry import Sources, quantiser
 from edgepress.config.convert import Nhwc, OnnxTf
 from edgepress.convert.registry import convert_single
+from edgepress.datasets.samples import Samples
 from edgepress.errors import ConfigError, UnsupportedModelError
 from edgepress.graph.kept_floats import float_joins
 from edgepress.measure.signal import snr_db
@@ -363,3 +365,31 @@ def test_training_keeps_what_was_decided(network, floats):
     assert any(node.op_type == "Identity" for node in quantised.graph.node) != bool(floats)
     assert np.abs(ours - theirs).max() <= (1.01 * step or 1e-5 * np.abs(ours).max())
     assert snr_db(ours, right) > 20
+
+
+def test_a_state_that_a_join_in_floats_alone_reads_keeps_its_range() -> None:
+    """As a decoder's cache of keys, which what is new is appended to."""
+    node, info = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    nodes = [
+        node("Mul", ["x", "few"], ["new"], name="new"),
+        node("Concat", ["state", "new"], ["next"], name="next", axis=1),
+        node("MatMul", ["next", "kernel"], ["y"], name="y"),
+    ]
+    random = np.random.default_rng(0)
+    state, x = (random.uniform(-3, 3, (8, *shape)).astype(np.float32) for shape in ((1, 4, 5), (1, 1, 5)))
+    held = {"few": np.float32(0.01), "kernel": random.normal(size=(5, 3)).astype(np.float32)}
+    ends = [info("state", 1, [1, 4, 5]), info("x", 1, [1, 1, 5])], [info("next", 1, None), info("y", 1, None)]
+    tensors = [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in held.items()]
+    opsets = [onnx.helper.make_opsetid("", 17)]
+    graph = onnx.helper.make_graph(nodes, "graph", *ends, tensors)
+    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    ranges = {
+        "state": (-3.0, 3.0),
+        "x": (-3.0, 3.0),
+        "new": (-0.03, 0.03),
+        "next": (-3.0, 3.0),
+        "y": (-9.0, 9.0),
+    }
+    decided, known = with_joins(model, ranges, Samples({"state": state, "x": x}))
+    assert [join.node for join in float_joins(decided)]
+    assert known["joined.state"] == ranges["state"]

@@ -72,9 +72,9 @@ def with_joins(
     decided, trial = copy(model), Trial(model, own, _feeds(model, inputs))
     trial.watch({name for join in found for name in (*join.operands, join.result)})
     mark(decided, _in_floats(model, found, own, trial))
-    _keep_input(decided)
+    kept = {codes: ranges[name] for name, codes in _keep_input(decided).items() if name in ranges}
     decided, fresh = _requantised(decided, own, groups, fixed, trial)
-    return decided, {**ranges, **fresh}
+    return decided, {**ranges, **kept, **fresh}
 
 
 def _feeds(model: onnx.ModelProto, inputs: Inputs) -> list[Tensors]:
@@ -138,8 +138,13 @@ def mark(model: onnx.ModelProto, reasons: Mapping[str, str]) -> None:
             follow(node, behind[node.name])
 
 
-def _keep_input(model: onnx.ModelProto) -> None:
-    """An input that floats alone read is quantised all the same: so it has its range, in codes or not."""
+def _keep_input(model: onnx.ModelProto) -> dict[str, str]:
+    """An input that floats alone read is quantised all the same: so it has its range, in codes or not.
+
+    Returns:
+        What stands for each such input from now on.
+    """
+    standing = dict[str, str]()
     for entry in declared_entries(model):
         readers = consumers(model)[entry.name]
         if entry.dtype == "float32" and readers and all(stays_float(node) for node in readers):
@@ -148,6 +153,8 @@ def _keep_input(model: onnx.ModelProto) -> None:
                 node.input[:] = [codes if one == name else one for one in node.input]
             identity = onnx.helper.make_node("Identity", [name], [codes], codes)
             replace_nodes(model, [identity, *model.graph.node])
+            standing[name] = codes
+    return standing
 
 
 def _requantised(
