@@ -415,6 +415,46 @@ def test_each_number_format_stays_near_the_floats(quant: QuantConfig) -> None:
         assert agreement_metrics(agreement(found.outputs, known.outputs, 9))["min_snr_db"] > 20, name
 
 
+@pytest.mark.parametrize(
+    ("text", "shapes"),
+    [
+        (  # a cache, which its join in floats alone reads
+            "net (float[n, 1, 8] x, float[n, 4, 8] past) => (float[n, 5, 8] all) "
+            "{ y = MatMul (x, w) z = Mul (y, ten) all = Concat <axis = 1> (past, z) }",
+            {"x": (1, 8), "past": (4, 8)},
+        ),
+        (  # integers alone
+            "net (float[n, 8] x) => (int64[n] best) "
+            "{ y = MatMul (x, w) z = Mul (y, ten) best = ArgMax <axis = 1, keepdims = 0> (z) }",
+            {"x": (8,)},
+        ),
+        (  # as many columns as are found in a sample
+            "net (float[1, 8] x) => (float[1, m] found) { y = MatMul (x, w) p = Relu (y) i = NonZero (p) "
+            "k = Gather <axis = 0> (i, row) v = Squeeze (k, first) g = Gather <axis = 1> (y, v) "
+            "found = Mul (g, ten) }",
+            {"x": (8,)},
+        ),
+    ],
+    ids=["a cache", "integers", "open sizes"],
+)
+@pytest.mark.parametrize("calibration", [CALIBRATION, ENTROPY], ids=["minmax", "entropy"])
+def test_int8_is_near_the_floats_whatever_inputs_and_outputs_are(
+    text: str, shapes: dict[str, tuple[int, ...]], calibration: Calibration
+) -> None:
+    random = np.random.default_rng(1)
+    weights = {"w": random.normal(size=(8, 8)), "ten": np.float32(10)}
+    model = parsed(text, **weights, row=np.array([1]), first=np.array([0]))
+    data = {name: random.normal(size=(SAMPLES, *shape)).astype(np.float32) for name, shape in shapes.items()}
+    network = imported(model, RAW, (), 0, described(data).inputs).model
+    sources = Sources(lambda n: Samples(data)[:n], pytest.fail, 0, lambda _: None)
+    quantised = quantiser(Int8(True, calibration))(network, Int8(True, calibration), sources)
+    kept = [x for x in range(SAMPLES) if len(shapes) > 1 or np.abs(data["x"][x] @ weights["w"]).min() > 0.4]
+    chosen = Samples(data)[np.array(kept)]
+    found, known = (outputs_in_memory(each, chosen, 1).outputs for each in (quantised, network))
+    signals = agreement(found, known, len(kept)).values()
+    assert all(signal is not None and signal.varies and signal.snr_db > 15 for signal in signals)
+
+
 def test_integers_reach_the_network_in_their_own_type(tmp_path: Path) -> None:
     """Token 39 of 40 in int8 would be another one, if it was ever scaled; float32 loses ids beyond 2²⁴."""
     large = 2**24 + 1

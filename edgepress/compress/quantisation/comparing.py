@@ -1,6 +1,6 @@
 """What a way to calibrate costs at the output, next to the plainest one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnx
@@ -42,16 +42,23 @@ def warn_if_worse(
 def signal_to_noise_db(model: onnx.ModelProto, quantised: onnx.ModelProto, inputs: Inputs) -> float:
     """Of the outputs of a quantised model, that in which the float model's variance is least above the error.
 
-    In dB, over inputs that run through both one by one; infinite where nothing differs.
+    In dB, over inputs that run through both one by one, but those that give another number of elements, such
+    as of boxes that are found; infinite where nothing differs.
     """
     outputs = [output for output in model.graph.output if _is_float(output)]
     names = [output.name for output in outputs]
     pairs = zip(Activations(model, inputs, names), Activations(quantised, inputs, names), strict=True)
+    rows = [[(np.ravel(one[name]), np.ravel(other[name])) for name in names] for one, other in pairs]
     found = [
-        [np.concatenate([np.ravel(values[name]) for values in each]).astype(np.float64) for name in names]
-        for each in zip(*pairs, strict=True)
+        [pair for pair in each if len({len(row) for row in pair}) == 1] for each in zip(*rows, strict=True)
     ]
-    return min((_ratio_db(*each) for each in zip(*found, strict=True)), default=float("inf"))
+    return min(
+        (_ratio_db(*map(_joined, zip(*each, strict=True))) for each in found if each), default=float("inf")
+    )
+
+
+def _joined(rows: Sequence[Array]) -> Array:
+    return np.concatenate(rows).astype(np.float64)
 
 
 def _is_float(output: onnx.ValueInfoProto) -> bool:

@@ -39,9 +39,13 @@ def tell_outputs(
 
 def _values(model: onnx.ModelProto, inputs: Inputs, names: Sequence[str]) -> dict[str, Array]:
     rows = list(Activations(model, inputs, names))
-    return {
-        name: np.concatenate([np.atleast_1d(row[name]) for row in rows]) for name in names if name in rows[0]
-    }
+    return {name: _joined([np.atleast_1d(row[name]) for row in rows]) for name in names if name in rows[0]}
+
+
+def _joined(rows: Sequence[Array]) -> Array:
+    """An output of all inputs on its first axis or, where its other sizes differ, in a row."""
+    alike = len({row.shape[1:] for row in rows}) == 1
+    return np.concatenate(rows if alike else [row.reshape(-1) for row in rows])
 
 
 def _one_code(actual: Array, expected: Array) -> str | None:
