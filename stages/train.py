@@ -59,7 +59,10 @@ def main() -> None:
 
 
 def _take_in(model: Onnx) -> None:
-    """Check that a trained network from a file fits the data, and keep it as it is, weights included."""
+    """Check that a trained network from a file fits the data, and keep it as it is, weights included.
+
+    Inputs that nothing depends on are left out: the data need not have them.
+    """
     threads = load_runtime().threads
 
     from edgepress.datasets.prepared import load_description, load_split
@@ -67,6 +70,7 @@ def _take_in(model: Onnx) -> None:
     from edgepress.graph.imported.network import imported, read_source
     from edgepress.graph.weights import weight_statistics
     from edgepress.measure.inference import accuracy_of, outputs, told
+    from edgepress.measure.reference import keep_inputs
     from edgepress.measure.sizes import size_metrics
     from edgepress.training.record import write_curve
 
@@ -74,6 +78,8 @@ def _take_in(model: Onnx) -> None:
     validation = load_split(PREPARED / "validation")
     original = read_source(model)
     network = imported(original, model, description.input_shape, description.classes, description.inputs)
+    if network.entry is None:
+        keep_inputs(original, [entry.name for entry in network.model.graph.input])
     taken = model_path("train")
     write_bytes(taken, original.SerializeToString(deterministic=True))
     write_curve(CURVE, ())

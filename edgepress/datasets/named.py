@@ -70,7 +70,9 @@ def as_inputs(arrays: Mapping[str, Array], path: str) -> dict[str, Rows]:
 def _check(name: str, array: Array, path: str) -> None:
     what = f"{shown(name, 80)} in {path}"
     if array.dtype.kind not in "buif":
-        raise DataError(f"{what} is of type {array.dtype}; expected numbers or truth values")
+        raise DataError(
+            f"{what} is of type {array.dtype}; expected numbers or truth values. Leave out what is no input"
+        )
     if not 1 <= array.ndim <= 1 + _MOST_AXES or not array.size:
         raise DataError(
             f"{what} has shape {array.shape}; expected samples (N, ...) of at most {_MOST_AXES} axes each, "

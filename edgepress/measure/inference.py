@@ -38,7 +38,7 @@ def _session(content: bytes, threads: int) -> "ort.InferenceSession":
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what fails is told once, as an error of ours
     return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
@@ -89,7 +89,10 @@ def _outputs_of(running: "ort.InferenceSession", samples: Inputs, feed: Feed) ->
 
 
 def _not_run(error: Exception) -> UnsupportedModelError:
-    return UnsupportedModelError(f"ONNX Runtime cannot run the network: {one_line(error, 300)}")
+    return UnsupportedModelError(
+        f"ONNX Runtime cannot run the network on the data: {one_line(error, 300)}. Look whether the data's "
+        "shapes and values, such as token ids, are what the network takes, or export it again"
+    )
 
 
 def logits_of(model: onnx.ModelProto, inputs: Inputs, threads: int) -> Array:

@@ -11,6 +11,7 @@ from google.protobuf.message import EncodeError
 from edgepress.datasets.prepared import Array
 from edgepress.datasets.samples import Inputs, Samples, as_samples
 from edgepress.errors import ConversionError, EdgepressError
+from edgepress.graph.view import operands, producers, replace_nodes
 from edgepress.measure.entries import session_entries
 
 if TYPE_CHECKING:
@@ -29,12 +30,27 @@ class Reference:
 
 
 def keep_inputs(model: onnx.ModelProto, names: Collection[str]) -> None:
-    """Let the model ask for no other inputs than these, in place; nothing may read the others."""
+    """Let the model ask for no other inputs than these, in place; no output may depend on the others."""
+    needed = _needed(model)
+    if len(needed) < len(model.graph.node):
+        replace_nodes(model, needed)  # what is read in vain may be such an input
     constants = {tensor.name for tensor in model.graph.initializer}
     kept = [entry for entry in model.graph.input if entry.name in constants or entry.name in names]
     copies = [onnx.ValueInfoProto.FromString(entry.SerializeToString()) for entry in kept]
     del model.graph.input[:]
     model.graph.input.extend(copies)
+
+
+def _needed(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """The nodes that outputs depend on, in the graph's own order, whichever that is."""
+    made_by, found = producers(model), set[int]()
+    left = [output.name for output in model.graph.output]
+    while left:
+        maker = made_by.get(left.pop())
+        if maker is not None and id(maker) not in found:
+            found.add(id(maker))
+            left.extend(operands(maker))
+    return [node for node in model.graph.node if id(node) in found]
 
 
 def serialised(model: onnx.ModelProto) -> bytes:

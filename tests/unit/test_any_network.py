@@ -37,6 +37,7 @@ from edgepress.graph.formats import number_format
 from edgepress.graph.imported.network import imported
 from edgepress.measure.agreement import agreement, agreement_metrics
 from edgepress.measure.inference import outputs_in_memory
+from edgepress.measure.reference import keep_inputs
 from edgepress.profiling.profile import profile
 from edgepress.report import evaluation
 from edgepress.standalone.convert import convert
@@ -281,6 +282,19 @@ def test_convert_takes_and_checks_them_as_single_files(name: str, tmp_path: Path
         model = onnx.load(path)
         assert list(check.outputs) == [output.name for output in model.graph.output]
         assert all(signal.varies for signal in check.outputs.values())
+
+
+def test_an_input_that_no_output_depends_on_is_not_asked_for(tmp_path: Path) -> None:
+    model = parsed(
+        "net (float[n, 4] x, int64[n, 2] types) => (float[n, 4] y) { vain = Neg (types) y = Sin (x) }"
+    )
+    onnx.save(model, tmp_path / "net.onnx")
+    check = convert(Request(tmp_path / "net.onnx", tmp_path / "m.tflite", check=True), lambda _: None).check
+    assert check is not None and check.passed
+    keep_inputs(model, ["x"])
+    data = np.ones((3, 4), np.float32)
+    found = outputs_in_memory(model, Samples({"x": data}), 1).outputs["y"]
+    np.testing.assert_allclose(found, np.sin(data), atol=1e-6)
 
 
 STATES = {"state": np.ones((5, 2, 1, 4))}

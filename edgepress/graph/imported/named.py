@@ -92,7 +92,9 @@ def _check_type(name: str, wanted: "np.dtype[Any]", given: Described) -> None:
     least, most = (0, 1) if wanted.kind == "b" else (np.iinfo(wanted).min, np.iinfo(wanted).max)
     if kind == "f" or not least <= low <= high <= most:
         holds = f"{given.dtype} from {low:g} to {high:g}"
+        expected = "truth values" if wanted.kind == "b" else f"whole numbers from {least} to {most}"
+        stored = f" that are stored as such: save the array as {wanted.name}" if kind == "f" else ""
         raise UnsupportedModelError(
             f"the network's input {shown(name)!r} is {wanted.name}, but the data holds {holds}; expected "
-            f"whole numbers from {least} to {most}"
+            f"{expected}{stored}"
         )
