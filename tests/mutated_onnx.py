@@ -268,8 +268,9 @@ def _nested() -> onnx.ModelProto:
 
 
 def _of_functions() -> onnx.ModelProto:
-    """Two functions, of which one calls the other."""
+    """Two functions of different opsets, of which one calls the other."""
     node, opsets = helper.make_node, [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    of = {"Twice": opsets, "Once": [helper.make_opsetid("", 13)]}
     model = _model([node("Twice", ["input"], ["logits"], domain="own")], {}, ["n", 4], 17)
     model.opset_import.append(opsets[1])
     bodies = {"Twice": [("Once", "own"), ("Once", "own")], "Once": [("Relu", ""), ("Neg", "")]}
@@ -278,7 +279,7 @@ def _of_functions() -> onnx.ModelProto:
             node(op, [before], [after], domain=domain)
             for (op, domain), before, after in zip(calls, ("x", "y"), ("y", "z"), strict=True)
         ]
-        model.functions.append(helper.make_function("own", name, ["x"], ["z"], inner, opsets))
+        model.functions.append(helper.make_function("own", name, ["x"], ["z"], inner, of[name]))
     return model
 
 

@@ -2,6 +2,7 @@
 
 import os
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -340,6 +341,85 @@ def test_a_function_of_the_model_is_written_out():
     result = normalise(model)
     assert [n.op_type for n in result.graph.node] == ["Add", "Relu"]
     assert not result.functions
+
+
+def _calling(function_opset, body, opset):
+    """A network in one opset that calls a function in another."""
+    model = build(
+        [
+            node("Exp", ["input"], ["e"]),
+            node("Own", ["e"], ["o"], domain="own", axes=[3]),
+            node("Relu", ["o"], ["y"]),
+        ],
+        opset=opset,
+    )
+    opsets = [helper.make_opsetid("", function_opset)]
+    model.functions.append(helper.make_function("own", "Own", ["x"], ["z"], body, opsets, ["axes"]))
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    return model
+
+
+def _mean_of_given_axes():
+    mean = node("ReduceMean", ["x"], ["z"], keepdims=0)
+    mean.attribute.append(
+        onnx.AttributeProto(name="axes", type=onnx.AttributeProto.INTS, ref_attr_name="axes")
+    )
+    return [mean]
+
+
+OTHER_OPSETS = {
+    "the same operators": (21, [node("Sqrt", ["x"], ["z"])], 18, np.sqrt),
+    "axes become an input": (13, _mean_of_given_axes(), 18, lambda x: x.mean(axis=3)),
+    "newer than the model": (
+        20,
+        [
+            node("Split", ["x"], ["a", "b"], axis=1, num_outputs=2),
+            node("Sub", ["a", "b"], ["c"]),
+            node("Gelu", ["c"], ["z"], approximate="tanh"),
+        ],
+        17,
+        lambda x: (d := x[:, :2] - x[:, 2:]) / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (d + 0.044715 * d**3))),
+    ),
+    "all axes behind one": (
+        11,
+        [node("Log", ["x"], ["l"]), node("Softmax", ["l"], ["z"], axis=1)],
+        17,
+        lambda x: x / x.sum(axis=(1, 2, 3), keepdims=True),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_OPSETS)
+def test_a_function_in_another_opset_than_the_model_means_the_same(name):
+    function_opset, body, opset, expected = OTHER_OPSETS[name]
+    model = _calling(function_opset, body, opset)
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 4
+    inputs = RANDOM.normal(size=(1, 4, 8, 8)).astype(np.float32)
+    wanted = np.maximum(expected(np.exp(inputs)), 0)
+    assert wanted.std() > 1e-4
+    result = normalise(model)
+    assert not result.functions and {n.domain for n in result.graph.node} == {""}
+    np.testing.assert_allclose(run_onnx(result, inputs), wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_a_function_that_would_mean_something_else_in_the_models_opset_is_refused_with_the_remedy():
+    model = _calling(11, [node("Hardmax", ["x"], ["z"])], 18)
+    with pytest.raises(
+        UnsupportedModelError, match="Hardmax means something else; export the model with one"
+    ):
+        normalise(model)
+
+
+def test_many_calls_of_a_function_in_another_opset_take_seconds():
+    body = [node("ReduceMean", ["x"], ["m"], axes=[2]), node("Add", ["m", "x"], ["z"])]
+    model = _calling(13, body, 18)
+    names = ["input", *(f"t{i}" for i in range(1500)), "y"]
+    calls = [node("Own", [before], [after], domain="own") for before, after in pairwise(names)]
+    del model.graph.node[:]
+    model.graph.node.extend(calls)
+    began = time.monotonic()
+    assert len(normalise(model).graph.node) == 2 * len(calls)
+    assert time.monotonic() - began < 5
 
 
 def test_float16_ends_stay_if_that_is_wanted():

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 import onnx
 import onnx.inliner
 
+from edgepress.graph.normalise.function_opsets import tell_one_opset, write_marked
 from edgepress.graph.normalise.limits import MAX_NODES, refuse
 from edgepress.graph.shapes import without_weights
 from edgepress.graph.view import all_nodes, nested_graphs
@@ -18,7 +19,7 @@ def inline_functions(model: onnx.ModelProto) -> None:
 
     Raises:
         UnsupportedModelError: functions call each other in a circle, or come to very many nodes, or a call
-            does not fit its function.
+            does not fit its function, or one in another opset cannot be written in the model's.
     """
     if not model.functions:
         return
@@ -26,6 +27,7 @@ def inline_functions(model: onnx.ModelProto) -> None:
     if len(functions) < len(model.functions):
         refuse("the model defines a function twice")
     _check_calls(model, functions)
+    version = tell_one_opset(model)
     light, _ = without_weights(model)
     light.functions.extend(model.functions)
     try:
@@ -37,6 +39,7 @@ def inline_functions(model: onnx.ModelProto) -> None:
     del model.opset_import[:]
     model.opset_import.extend(inlined.opset_import)
     del model.functions[:]
+    write_marked(model.graph, version)
 
 
 def _check_calls(model: onnx.ModelProto, functions: dict[Key, onnx.FunctionProto]) -> None:
