@@ -45,7 +45,7 @@ def as_model(
     Each output is made by a node: one that is an input, a constant or another output by an Identity.
     """
     model = onnx.ModelProto(ir_version=8, opset_import=opsets)
-    model.graph.name = graph.name or "inner"
+    model.graph.name = "inner"
     model.graph.node.extend(graph.node)
     model.graph.initializer.extend(graph.initializer)
     model.graph.initializer.extend(held)
@@ -129,6 +129,8 @@ def _made_by(
     body = attributes(node)["body"]
     constant = {tensor.name: tensor for tensor in model.graph.initializer}
     carried = [entry.name for entry in body.input][2:]
+    if len(node.input) != 2 + len(carried) or len(body.output) <= len(carried):
+        return {}  # for onnx's checker to refuse
     if any(name not in infos for name in (*node.input[2:], *outer_names(body))):
         return {}
     shapes = {name: infos[source] for name, source in zip(carried, node.input[2:], strict=False)}

@@ -422,6 +422,33 @@ def test_many_calls_of_a_function_in_another_opset_take_seconds():
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.ones((2, 3, 4, 5), np.float32),
+        np.float64([1, 2]),
+        np.float16(3),
+        np.array([True]),
+        np.int8([[1]]),
+        np.zeros((0, 3), np.int64),
+    ],
+    ids=lambda value: f"{value.dtype} {value.shape}",
+)
+@pytest.mark.parametrize("opset", [9, 15, 21])
+def test_an_output_that_is_a_constant_keeps_type_shape_and_value(value, opset):
+    model = build([node("Add", ["input", "one"], ["y"])], {"k": value, "one": np.ones(8, np.float32)})
+    model.opset_import[0].version = opset
+    for name in ("k", "one"):
+        kind = value.dtype if name == "k" else np.dtype(np.float32)
+        model.graph.output.add(name=name).type.tensor_type.elem_type = helper.np_dtype_to_tensor_dtype(kind)
+    result = normalise(model)
+    run = ReferenceEvaluator(result).run(None, {"input": np.zeros((1, 3, 8, 8), np.float32)})
+    assert [output.name for output in result.graph.output] == ["y", "k", "one"]
+    assert (
+        run[1].shape == value.shape and np.array_equal(run[1], value) and np.array_equal(run[2], np.ones(8))
+    )
+
+
 def test_float16_ends_stay_if_that_is_wanted():
     def half():
         model = build([node("Mul", ["input", "w"], ["y"])], {"w": np.ones(8, np.float16)})

@@ -428,3 +428,22 @@ def test_outputs_that_are_integers_have_no_ranges() -> None:
     network = helper.make_model(graph, opset_imports=opsets, ir_version=8)
     rows = list(Activations(network, np.ones((2, 5), np.float32), ["y"]))
     assert [sorted(row) for row in rows] == [["x"], ["x"]]
+
+
+@pytest.mark.parametrize("form", ["none", "int8", "int16x8", "dynamic", "int8_weights"])
+def test_outputs_that_are_constants_or_inputs_are_given_in_any_form(tmp_path, form):
+    """The kernel, a vector, a scalar, an integer and the image itself, one of them twice."""
+    inputs = {"image": images(3, 8)}
+    constants = {"kernel": weights(8, 3, 3, 3), "vector": weights(5), "scalar": np.float32(2)}
+    constants |= {"whole": np.array([[1, 2]])}
+    nodes = [LAYER, node("Identity", ["vector"], ["again"]), node("Identity", ["image"], ["same"])]
+    nodes.append(node("Constant", [], ["made"], value=numpy_helper.from_array(weights(2, 3))))
+    given = ("kernel", "vector", "scalar", "again", "image", "same", "made")
+    outputs = {"vector": TensorProto.FLOAT, "first": TensorProto.FLOAT, "whole": TensorProto.INT64}
+    network = model(nodes, inputs, {**outputs, **dict.fromkeys(given, TensorProto.FLOAT)}, constants)
+    outcome = converted(tmp_path, network, inputs, form)
+    assert outcome.check is not None
+    found = outcome.check.outputs
+    assert set(found) == {output.name for output in network.graph.output}
+    assert found["first"].varies and found["first"].snr_db > 25
+    assert all(each.max_abs_diff == 0 for name, each in found.items() if name != "first")

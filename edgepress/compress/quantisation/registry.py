@@ -66,7 +66,9 @@ def quantiser(config: QuantConfig) -> Quantiser:
 
     def whole(model: onnx.ModelProto, config: QuantConfig, sources: Sources) -> onnx.ModelProto:
         from edgepress.compress.quantisation.float_layers import with_coded_kernels
+        from edgepress.compress.quantisation.given_outputs import with_given, without_given
 
-        return with_coded_kernels(chosen(model, config, sources))
+        quantised = with_coded_kernels(chosen(without_given(model), config, sources))
+        return with_given(quantised, model)
 
     return whole

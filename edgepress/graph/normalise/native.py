@@ -106,7 +106,7 @@ _UNFUSED = (
 def _is_known(node: onnx.NodeProto, version: int) -> bool:
     try:
         onnx.defs.get_schema(node.op_type, max_inclusive_version=version, domain=_domain(node.domain))
-    except onnx.defs.SchemaError:
+    except (onnx.defs.SchemaError, TypeError):  # of no such operator, or a number beyond 32 bits
         return False
     return True
 
@@ -160,7 +160,7 @@ def to_target_opset(model: onnx.ModelProto) -> None:
         light, heavy = without_weights(model)
         drop_new_defaults(light)
         _forget(light)  # what files declare is not always so
-        _declare_shapes(light)
+        _declare_inferred(light)
         changed, why = _written_as_target(light)
         if changed is not None:
             _adopt(model, changed, {tensor.name for tensor in heavy})
@@ -179,7 +179,7 @@ def raise_opset(model: onnx.ModelProto, version: int) -> None:
         return
     light, heavy = without_weights(model)
     _forget(light)
-    _declare_shapes(light)
+    _declare_inferred(light)
     try:
         changed = version_converter.convert_version(light, version)
     except _NATIVE_ERRORS as error:
@@ -259,6 +259,18 @@ def _adopt(model: onnx.ModelProto, changed: onnx.ModelProto, aside: set[str]) ->
     model.graph.initializer.extend(changed.graph.initializer)
     del model.opset_import[:]
     model.opset_import.extend(changed.opset_import)
+
+
+def _declare_inferred(model: onnx.ModelProto) -> None:
+    """Declare the outputs' shapes, in place: the version converter demands one, and compares a constant's."""
+    try:
+        graph = shape_inference.infer_shapes(model).graph
+    except _NATIVE_ERRORS:
+        graph = model.graph  # for the converter to say
+    for output, known in zip(model.graph.output, graph.output, strict=True):
+        if known.type.tensor_type.HasField("shape"):
+            output.type.tensor_type.shape.CopyFrom(known.type.tensor_type.shape)
+    _declare_shapes(model)
 
 
 def _declare_shapes(model: onnx.ModelProto) -> None:

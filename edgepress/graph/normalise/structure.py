@@ -17,6 +17,7 @@ from edgepress.graph.normalise.limits import (
 )
 from edgepress.graph.normalise.local_functions import inline_functions
 from edgepress.graph.normalise.tensors import attribute_tensors, check_tensor
+from edgepress.graph.renaming import names_of, rename
 from edgepress.graph.strangers import keep_declared
 from edgepress.graph.view import (
     all_nodes,
@@ -62,6 +63,7 @@ def tidy_structure(model: onnx.ModelProto) -> None:
     _import_each_domain_once(model)
     _refuse_exotic(model)
     inline_functions(model)
+    _make_constant_outputs(model)
     _open_sizes_of_minus_one(model)
     constants = {tensor.name for tensor in model.graph.initializer}
     held = [tensor for tensor in model.graph.initializer if not is_aside(tensor)]
@@ -92,6 +94,26 @@ def _import_each_domain_once(model: onnx.ModelProto) -> None:
         if name in seen:
             model.opset_import.remove(entry)
         seen.add(name)
+
+
+def _make_constant_outputs(model: onnx.ModelProto) -> None:
+    """Let a node give each output that is a constant, in place: what reads it reads the constant itself."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    ends = [output for output in model.graph.output if output.name in constants]
+    taken = names_of(model.graph) if ends else set()
+    names = dict[str, str]()
+    for name in dict.fromkeys(end.name for end in ends):
+        names[name] = f"{name}.constant"
+        while names[name] in taken:
+            names[name] += "_"
+        taken.add(names[name])
+    if names:
+        rename(model.graph, names)
+    back = {new: old for old, new in names.items()}
+    for end in ends:
+        end.name = back[end.name]
+    nodes = (onnx.helper.make_node("Identity", [new], [old], old) for old, new in names.items())
+    model.graph.node.extend(nodes)
 
 
 def _open_sizes_of_minus_one(model: onnx.ModelProto) -> None:
