@@ -4,6 +4,7 @@ What a network's code, the exporter, the translator or the quantiser cannot take
 own words, rather than after hours. Nothing of it is kept, and TensorFlow is not needed.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -11,6 +12,8 @@ import onnx
 
 from edgepress.artifacts import model_path
 from edgepress.compress.quantisation.registry import Sources, quantiser
+from edgepress.compress.tuning.trainability import refuse_untrainable
+from edgepress.config.fine_tune import FineTune
 from edgepress.config.load import Off, Runtime
 from edgepress.config.model import ModelConfig, Onnx
 from edgepress.config.quant import Int8, Int8Qat, QuantConfig
@@ -34,11 +37,11 @@ SAMPLES = 4
 class Choices:
     """What the parameters choose on the way: the network, the compressions, and the converter by its name.
 
-    `trained` are the stages among `prune` and `cluster` that are not switched off.
+    `trained` are the stages among `prune` and `cluster` that are not switched off, and how they fine-tune.
     """
 
     model: ModelConfig
-    trained: tuple[str, ...]
+    trained: Mapping[str, FineTune]
     quant: QuantConfig
     convert: str
 
@@ -62,9 +65,7 @@ def rehearse(
         network = _trained_and_exported(choices.model, data, training, runtime)
         went = ["one step of training", "exported"]
     if choices.trained or isinstance(choices.quant, Int8Qat):
-        plan = make_plan(network)
-        for stage in choices.trained:
-            steps_with_kernels(plan, stage)
+        _refuse_to_train(network, choices)
         went.append("planned for training")
     quantised = network if isinstance(choices.quant, Off) else _quantised(network, choices.quant, calibration)
     went += [] if quantised is network else ["quantised"]
@@ -72,6 +73,16 @@ def rehearse(
         planned(quantised)
         went.append("planned for conversion")
     return ", ".join(went)
+
+
+def _refuse_to_train(network: onnx.ModelProto, choices: Choices) -> None:
+    """What `prune`, `cluster` and training in int8 would refuse of a network and its plan."""
+    plan = make_plan(network)
+    for stage, tuning in choices.trained.items():
+        steps_with_kernels(plan, stage)
+        refuse_untrainable(network, plan, tuning, stage)
+    if isinstance(choices.quant, Int8Qat):
+        refuse_untrainable(network, plan, choices.quant.fine_tune, "quant")
 
 
 def _trained_and_exported(

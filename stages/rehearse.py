@@ -5,15 +5,15 @@ What it writes is always the same, so that no other stage runs again for it.
 
 from edgepress.artifacts import CHECKED, PREPARED, write_bytes
 from edgepress.boundary import run_stage
-from edgepress.config import quant
-from edgepress.config.load import load_choice, load_name, load_runtime
+from edgepress.config import cluster, prune, quant
+from edgepress.config.load import Off, load_choice, load_name, load_runtime
 from edgepress.config.model import CHOICES
 
 
 def main() -> None:
     """Refuse a network that a later stage could not take."""
     runtime = load_runtime()
-    names = {"prune": load_name("prune"), "cluster": load_name("cluster")}
+    pruning, clustering = load_choice("prune", prune.CHOICES), load_choice("cluster", cluster.CHOICES)
     model, number_format, convert = (
         load_choice("model", CHOICES),
         load_choice("quant", quant.CHOICES),
@@ -23,7 +23,8 @@ def main() -> None:
     from edgepress.datasets.prepared import load_description, load_split
     from edgepress.rehearsal import SAMPLES, Choices, rehearse
 
-    trained = tuple(stage for stage, name in names.items() if name != "none")
+    chosen = {"prune": pruning, "cluster": clustering}
+    trained = {stage: each.fine_tune for stage, each in chosen.items() if not isinstance(each, Off)}
     description = load_description(PREPARED / "description.json")
     training, calibration = (load_split(PREPARED / name) for name in ("train", "calibration"))
     choices = Choices(model, trained, number_format, convert)

@@ -234,6 +234,38 @@ def every_type() -> tuple[onnx.ModelProto, Arrays]:
     }
 
 
+def mixed() -> tuple[onnx.ModelProto, Arrays]:
+    """An image of bytes, ids and truth values, through branches of two results → scores and the best."""
+    random = _random()
+    text = """mixed (uint8[n, 3, 12, 12] image, int32[n, 5] ids, bool[n, 8] on)
+    => (float[n, 5] scores, int64[n] best) {
+        x = Cast <to = 1> (image)
+        s = Div (x, full)
+        c = Conv <strides = [2, 2]> (s, kernel)
+        p = GlobalAveragePool (c)
+        f = Flatten (p)
+        e = Gather (table, ids)
+        m = ReduceMean <axes = [1], keepdims = 0> (e)
+        w = Where (on, f, m)
+        t = ReduceSum <keepdims = 0> (w)
+        much = Greater (t, zero)
+        a, b = If (much) <
+            then_branch = left () => (float[n, 4] l, float[n, 4] r) { l, r = Split <axis = 1> (w) },
+            else_branch = right () => (float[n, 4] q, float[n, 4] u) { u, q = Split <axis = 1> (w) }
+        >
+        both = Sub (a, b)
+        scores = Gemm (both, last)
+        best = ArgMax <axis = 1, keepdims = 0> (scores)
+    }"""
+    weights = {"kernel": random.normal(size=(8, 3, 3, 3)), "table": random.normal(size=(20, 8))}
+    weights |= {"last": random.normal(size=(4, 5)), "full": np.float32(255), "zero": np.float32(0)}
+    return parsed(text, **weights), {
+        "image": random.integers(0, 256, (SAMPLES, 3, 12, 12)).astype(np.uint8),
+        "ids": random.integers(0, 20, (SAMPLES, 5)).astype(np.int32),
+        "on": random.random((SAMPLES, 8)) < 0.5,
+    }
+
+
 NETWORKS: dict[str, Callable[[], tuple[onnx.ModelProto, Arrays]]] = {
     "two inputs": two_inputs,
     "tokens": tokens,
@@ -242,6 +274,7 @@ NETWORKS: dict[str, Callable[[], tuple[onnx.ModelProto, Arrays]]] = {
     "detection heads": detection_heads,
     "control flow": control_flow,
     "every type": every_type,
+    "mixed": mixed,
 }
 
 

@@ -12,6 +12,7 @@ from edgepress.compress.tuning.fine_tune import Ramp, fine_tune
 from edgepress.compress.tuning.steps import State
 from edgepress.compress.tuning.suiting import suited_data, suited_network
 from edgepress.compress.tuning.tfmot_setup import tfmot
+from edgepress.compress.tuning.trainability import refuse_untrainable
 from edgepress.config.prune import Latency, Magnitude, MByN
 from edgepress.errors import UnsupportedModelError
 from edgepress.graph.view import copy
@@ -41,6 +42,7 @@ def prune(model: onnx.ModelProto, config: Magnitude | MByN, data: TuningData) ->
     """
     plan = make_plan(model)
     steps_with_kernels(plan, "prune")
+    refuse_untrainable(model, plan, config.fine_tune, "prune")
     suited = suited_network(model, plan, data, config.fine_tune)
     plan = make_plan(suited.model)
     network, tuned, last = _network(plan, config, data)

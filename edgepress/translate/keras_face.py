@@ -13,7 +13,7 @@ import onnx
 from edgepress.graph.view import copy, set_initializer
 from edgepress.translate.functions import apply_step
 from edgepress.translate.plan import Array, Entry, Plan, Step, Weight
-from edgepress.translate.tensorflow_setup import keras
+from edgepress.translate.tensorflow_setup import keras, tf
 from edgepress.translate.trainable import WEIGHTS, weights_are_own
 
 BATCHNORM_MOMENTUM = 0.9
@@ -49,6 +49,10 @@ class StepLayer(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
         return apply_step(self.step, list(inputs) if isinstance(inputs, list | tuple) else [inputs])
 
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Unknown: to find it, Keras would take integers for floats; TFMOT asks, but does not use it."""
+        return tf.TensorShape(None)
+
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "step": self.step}
 
@@ -67,8 +71,7 @@ def build_keras(
     ]
     tensors: dict[str, Any] = {}
     for entry, each in zip(plan.entries, entries, strict=True):
-        source = Step("input", (), entry.name, "input")
-        tensors[entry.name] = wrap(keras.layers.Activation("linear", name=layer_name(source)), source)(each)
+        tensors[entry.name] = _passing(Step("input", (), entry.name, "input"), wrap)(each)
     variables: dict[tuple[str, str], Any] = {}
     weights: dict[tuple[str, str], Weight] = {}
     for step in plan.steps:
@@ -80,15 +83,26 @@ def build_keras(
             variables[step.output, part] = variable
             weights[step.output, part] = step.weights[part]
         # Keras calls a layer on something, so a constant is called on the entry, which it does not read.
-        made = wrap(layer, step)(inputs if len(inputs) > 1 else (inputs or entries)[0])
-        tensors.update(zip(step.outputs, made if step.others else [made], strict=True))
+        given = inputs if len(inputs) > 1 else (inputs or entries)[0]
+        if step.others:
+            parts = zip(step.outputs, layer(given), strict=True)
+            tensors |= {
+                name: _passing(Step("output", (), name, step.node), wrap)(made) for name, made in parts
+            }
+        else:
+            tensors[step.output] = wrap(layer, step)(given)
     outputs = [tensors[name] for name in plan.outputs]
     model = keras.Model(*(each if len(each) > 1 else each[0] for each in (entries, outputs)))
     return KerasNetwork(model, variables, weights)
 
 
 def _input(entry: Entry, name: str) -> Any:
-    return keras.Input(batch_shape=entry.shape, dtype=entry.dtype, name=name)
+    return keras.Input(type_spec=tf.TensorSpec(entry.shape, entry.dtype), name=name)
+
+
+def _passing(source: Step, wrap: Wrap) -> Any:
+    """A layer that passes a tensor on, so that it can be wrapped where no layer makes that one alone."""
+    return wrap(keras.layers.Activation("linear", name=f"{layer_name(source)}_{source.op}"), source)
 
 
 def _loaded(layer: Any, step: Step, inputs: list[Any]) -> list[tuple[str, Any]]:

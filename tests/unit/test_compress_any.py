@@ -8,15 +8,20 @@ import pytest
 
 from edgepress.compress.clustering.registry import clustering
 from edgepress.compress.prune import prune
+from edgepress.compress.quantisation.registry import Sources, quantiser
+from edgepress.compress.tuning.data import TuningData
 from edgepress.config.cluster import ChannelNormalised, PerTensor
 from edgepress.config.model import Onnx
 from edgepress.config.prune import Magnitude, MByN
 from edgepress.config.quant import Int8Qat
+from edgepress.config.train import Augment
+from edgepress.datasets.prepared import UNKNOWN, Split
 from edgepress.errors import UnsupportedModelError
+from edgepress.graph.formats import number_format
 from edgepress.graph.imported.network import imported
 from edgepress.graph.view import initializers
 from edgepress.graph.weights import kernels
-from tests import foreign
+from tests import any_networks, foreign
 from tests.networks import (
     CLASSES,
     FORMATS,
@@ -260,3 +265,37 @@ def test_a_network_without_kernels_is_refused_in_one_line():
         clustering(config)(graph.model(), config, tuning())
     with pytest.raises(UnsupportedModelError, match=r"^prune: the network has no .* -S prune=none$"):
         prune(graph.model(), Magnitude(0.5, 0.6, fine_tuning()), tuning())
+
+
+@pytest.mark.parametrize("name", ["mixed", "tokens"])
+def test_inputs_and_outputs_of_any_types_are_no_hindrance_to_training(name):
+    model, data = named_tuning(name)
+    learning = fine_tuning(epochs=1, distillation=1.0)
+    pruned = prune(model, Magnitude(0.5, 0.6, learning), data)
+    assert all(kernel.sparsity == pytest.approx(0.5, abs=0.1) for kernel in kernels(pruned))
+    sharing = PerTensor(4, "linear", learning)
+    shared = clustering(sharing)(model, sharing, data)
+    assert all(kernel.unique_weights <= 4 for kernel in kernels(shared))
+    config = Int8Qat(True, 0.9, FORMATS["int8"].calibration, learning)
+    sources = Sources(lambda count: data.train.samples(slice(count)), lambda: data, clusters=0, tell=print)
+    trained = quantiser(config)(model, config, sources)
+    assert number_format(trained) == "int8"
+    assert data.course.epochs
+
+
+@pytest.mark.parametrize("name", ["every type", "a state"])
+def test_inputs_of_no_axes_are_none_without_training(name):
+    model, data = named_tuning(name)
+    config = Int8Qat(True, 0.9, FORMATS["int8"].calibration, fine_tuning(epochs=0))
+    sources = Sources(lambda count: data.train.samples(slice(count)), lambda: data, clusters=0, tell=print)
+    assert number_format(quantiser(config)(model, config, sources)) == "int8"
+
+
+def named_tuning(name: str) -> tuple[onnx.ModelProto, TuningData]:
+    """A network with inputs of its own, as the stages take it, and data to train it with."""
+    network, samples = any_networks.taken(name)
+    known = np.full(any_networks.SAMPLES, UNKNOWN)
+    train, validation = (
+        Split(np.empty(0), known[part], samples[part].arrays) for part in (slice(80), slice(80, None))
+    )
+    return network.model, TuningData(train, validation, Augment(0, False), 0)

@@ -10,13 +10,14 @@ from onnx import helper
 
 from edgepress.config.load import Off, Runtime
 from edgepress.config.model import Custom, Onnx
-from edgepress.config.quant import Calibration, Int8, QuantConfig
+from edgepress.config.quant import Calibration, Int8, Int8Qat, QuantConfig
 from edgepress.datasets.prepared import Description, Split
 from edgepress.errors import EdgepressError, UnsupportedModelError
 from edgepress.graph.imported.network import ImportedNetwork, imported
 from edgepress.graph.view import set_initializer
 from edgepress.rehearsal import Choices, rehearse
-from tests.networks import CLASSES, network, run_onnx, task
+from tests.any_networks import SAMPLES, described, parsed
+from tests.networks import CLASSES, fine_tuning, network, run_onnx, task
 
 DATA = Description("d", (2, 8, 8), tuple("abc"), (0, 255), (0.0, 0.0), (1.0, 1.0), {}, "here", "none")
 X = np.random.default_rng(0).normal(0, 1, (20, 2, 8, 8)).astype(np.float32)
@@ -205,7 +206,7 @@ def test_what_the_translator_lacks_is_no_matter_where_it_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forward = "return self.head(torch.linalg.det(self.conv(x)[..., :3, :3]))"
-    went = rehearsed(tmp_path, monkeypatch, "pass", forward, trained=(), quant=Off(), convert="onnx_tf")
+    went = rehearsed(tmp_path, monkeypatch, "pass", forward, stages=(), quant=Off(), convert="onnx_tf")
     assert went == "one step of training, exported"
 
 
@@ -266,6 +267,65 @@ def test_a_softmax_by_hand_in_a_file_is_refused(tmp_path: Path) -> None:
         rehearsed_file(path)
 
 
+UNTRAINABLE = {
+    "a batch": ("float[4, 10] x", "float[4, 3] y", "y = MatMul (x, w)", "has its batch built in (x)"),
+    "an output without one": (
+        "float[n, 10] x",
+        "float[n, 3] y, float s",
+        "y = MatMul (x, w) s = ReduceMax <keepdims = 0> (y)",
+        "has its batch built in (s)",
+    ),
+    "integers": (
+        "float[n, 10] x",
+        "int64[n] y",
+        "a = MatMul (x, w) y = ArgMax <axis = 1, keepdims = 0> (a)",
+        "no gradient of its outputs (y) reaches its weights",
+    ),
+    "truth values": (
+        "float[n, 10] x, float[n, 3] z",
+        "bool[n, 3] y",
+        "a = MatMul (x, w) y = Greater (a, z)",
+        "no gradient of its outputs (y) reaches",
+    ),
+    "rounded numbers": (
+        "float[n, 10] x, float[n, 3] z",
+        "float[n, 3] y, float[n, 3] r",
+        "a = MatMul (x, w) b = Round (a) y = Add (b, z) i = Cast <to = 6> (a) r = Cast <to = 1> (i)",
+        "no gradient of its outputs (y, r) reaches",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", UNTRAINABLE)
+@pytest.mark.parametrize("stage", ["prune", "cluster", "quant"])
+def test_what_cannot_be_fine_tuned_is_told_before_the_stage(kind: str, stage: str, tmp_path: Path) -> None:
+    inputs, outputs, nodes, message = UNTRAINABLE[kind]
+    random = np.random.default_rng(0)
+    model = parsed(f"m ({inputs}) => ({outputs}) {{ {nodes} }}", w=random.normal(size=(10, 3)))
+    onnx.save(model, tmp_path / "net.onnx")
+    shapes = {"x": (SAMPLES, 4, 10) if kind == "a batch" else (SAMPLES, 10), "z": (SAMPLES, 3)}
+    data = {i.name: random.normal(size=shapes[i.name]).astype(np.float32) for i in model.graph.input}
+    training = Split(np.empty(0), np.full(SAMPLES, -1), data)
+
+    def went(epochs: int) -> str:
+        tuning = fine_tuning(epochs=epochs, distillation=1.0)
+        in_training = Int8Qat(True, 0.9, INT8.calibration, tuning)
+        chosen = Choices(
+            Onnx(str(tmp_path / "net.onnx"), str(tmp_path)),
+            {} if stage == "quant" else {stage: tuning},
+            in_training if stage == "quant" else INT8,
+            "nhwc",
+        )
+        return rehearse(chosen, described(data), training, training.samples(slice(4)), Runtime(0, 1))
+
+    with pytest.raises(UnsupportedModelError) as error:
+        went(1)
+    assert message in str(error.value)
+    assert str(error.value).startswith(f"{stage}: ")
+    assert str(error.value).endswith(f"{stage}.fine_tune.epochs=0")
+    assert went(0) == "read, planned for training, quantised, planned for conversion"
+
+
 def from_file(path: Path) -> ImportedNetwork:
     """A network of a file as the stages take it, proven to go the whole way."""
     assert rehearsed_file(path) == "read, planned for training, quantised, planned for conversion"
@@ -276,7 +336,7 @@ def rehearsed_file(path: Path) -> str:
     data = Description(
         "d", (2, 8, 8), tuple(map(str, range(CLASSES))), (0, 255), (0.0,) * 2, (1.0,) * 2, {}, "here", "none"
     )
-    chosen = Choices(Onnx(str(path), str(path)), ("prune",), INT8, "nhwc")
+    chosen = Choices(Onnx(str(path), str(path)), {"prune": fine_tuning()}, INT8, "nhwc")
     split = task(20, seed=1)
     return rehearse(chosen, data, split, split.inputs(slice(4)), Runtime(0, 1))
 
@@ -286,7 +346,7 @@ def rehearsed(
     monkeypatch: pytest.MonkeyPatch,
     made: str,
     forward: str,
-    trained: tuple[str, ...] = ("prune", "cluster"),
+    stages: tuple[str, ...] = ("prune", "cluster"),
     quant: QuantConfig = INT8,
     convert: str = "nhwc",
 ) -> str:
@@ -296,5 +356,5 @@ def rehearsed(
     monkeypatch.syspath_prepend(folder)
     text = textwrap.dedent(PROGRAM).format(made=made, forward=forward)
     (folder / f"{name}.py").write_text(text)
-    model = Custom(f"{name}.py", f"{name}.Net")
+    model, trained = Custom(f"{name}.py", f"{name}.Net"), {stage: fine_tuning() for stage in stages}
     return rehearse(Choices(model, trained, quant, convert), DATA, TRAINING, X[:4], Runtime(0, 1))

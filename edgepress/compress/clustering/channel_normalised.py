@@ -16,6 +16,7 @@ from edgepress.compress.codebooks.keras_kernels import (
 from edgepress.compress.tuning.data import TuningData
 from edgepress.compress.tuning.fine_tune import fine_tune
 from edgepress.compress.tuning.suiting import suited_data, suited_network
+from edgepress.compress.tuning.trainability import refuse_untrainable
 from edgepress.config.cluster import ChannelNormalised
 from edgepress.graph.batchnorm import folded_gammas, make_gammas_positive
 from edgepress.graph.weights import kernels
@@ -35,6 +36,7 @@ def cluster(model: onnx.ModelProto, config: ChannelNormalised, data: TuningData)
     positive = make_gammas_positive(model)
     plan = make_plan(positive)
     steps_with_kernels(plan, "cluster")
+    refuse_untrainable(positive, plan, config.fine_tune, "cluster")
     suited = suited_network(positive, plan, data, config.fine_tune)
     plan = make_plan(suited.model)
     matrices = kernel_matrices(plan)

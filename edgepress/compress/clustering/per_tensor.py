@@ -13,6 +13,7 @@ from edgepress.compress.tuning.data import TuningData
 from edgepress.compress.tuning.fine_tune import fine_tune
 from edgepress.compress.tuning.suiting import suited_data
 from edgepress.compress.tuning.tfmot_setup import tfmot
+from edgepress.compress.tuning.trainability import refuse_untrainable
 from edgepress.config.cluster import PerTensor
 from edgepress.graph.batchnorm import folded_gammas, make_gammas_positive
 from edgepress.graph.weights import kernels
@@ -34,6 +35,7 @@ def cluster(model: onnx.ModelProto, config: PerTensor, data: TuningData) -> onnx
     positive = make_gammas_positive(model)
     plan = make_plan(positive)
     found = [step for step in steps_with_kernels(plan, "cluster") if step.op != "depthwise_conv"]
+    refuse_untrainable(positive, plan, config.fine_tune, "cluster")
     clustered = {step.output: step for step in found if _distinct(step) > config.number_of_clusters}
     done = {step.output for step in found} - set(clustered)
     start = tfmot.clustering.keras.CentroidInitialization[config.initialisation.upper()]

@@ -35,6 +35,7 @@ from edgepress.compress.tuning.data import TuningData
 from edgepress.compress.tuning.fine_tune import fine_tune
 from edgepress.compress.tuning.suiting import compared, suited_data
 from edgepress.compress.tuning.tfmot_setup import tfmot
+from edgepress.compress.tuning.trainability import refuse_untrainable
 from edgepress.config.quant import Int8Qat
 from edgepress.graph.batchnorm import fold_batchnorm
 from edgepress.graph.raw_input import moved_input
@@ -115,6 +116,7 @@ def quantise(model: onnx.ModelProto, config: Int8Qat, sources: Sources) -> onnx.
         sources.tell(calibrated.told())
     joined, ranges = with_joins(calibrated.model, calibrated.ranges, inputs)
     plan = make_plan(joined)
+    refuse_untrainable(joined, plan, config.fine_tune, "quant")
     started = write_qdq(joined, ranges, config.per_channel, {}, inputs[:1], calibrated.floats)
     coded = coded_kernels(model, sources.clusters) if config.per_channel else {}
     outputs = {

@@ -13,7 +13,6 @@ from edgepress.config.fine_tune import FineTune
 from edgepress.config.train import Augment
 from edgepress.datasets.augment import augment
 from edgepress.datasets.prepared import Array, Split
-from edgepress.errors import ConfigError, UnsupportedModelError
 from edgepress.graph.unfolding import (
     Moments,
     Unfolded,
@@ -24,7 +23,6 @@ from edgepress.graph.unfolding import (
 from edgepress.graph.view import copy
 from edgepress.measure.entries import session_entries
 from edgepress.measure.inference import outputs_in_memory
-from edgepress.text import shown
 from edgepress.translate.plan import Plan
 from edgepress.translate.trainable import has_own_kernel
 
@@ -60,8 +58,6 @@ def suited_data(
     would have to learn far more than what the compression cost. Told in a line. A network that is its only
     teacher keeps the augmentation, since it says itself what is right.
     """
-    if config.epochs:
-        _refuse_what_cannot_be_trained(model, plan, config, stage)
     data = replace(data, entries=plan.entries)
     if not (config.epochs and config.distillation < 1 and data.augments):
         return data
@@ -76,33 +72,6 @@ def suited_data(
         f"accuracy falls from {plain:.4f} to {augmented:.4f} under it"
     )
     return replace(data, augment=Augment(0, False))
-
-
-def _refuse_what_cannot_be_trained(model: onnx.ModelProto, plan: Plan, config: FineTune, stage: str) -> None:
-    """Training goes by batches, towards classes or towards the outputs that the network had.
-
-    Raises:
-        UnsupportedModelError: a batch is built into the network.
-        ConfigError: it gives no classes, but is to learn from such.
-    """
-    key = f"{stage}.fine_tune"
-    shapes = [output.type.tensor_type.shape.dim for output in model.graph.output]
-    fixed = [entry.name for entry in plan.entries if entry.shape[:1] != (None,)]
-    fixed += [
-        output.name
-        for output, dims in zip(model.graph.output, shapes, strict=True)
-        if not dims or dims[0].HasField("dim_value")
-    ]
-    if fixed:
-        raise UnsupportedModelError(
-            f"{stage}: the network has its batch built in ({shown(fixed[0])}), so that it cannot be trained "
-            f"in batches; expected one with an open batch, or {key}.epochs=0"
-        )
-    if config.distillation < 1 and [len(dims) for dims in shapes] != [2]:
-        raise ConfigError(
-            f"{key}.epochs is {config.epochs}, but the network gives no classes to learn; expected 0, or "
-            f"{key}.distillation=1 (the network teaches itself)"
-        )
 
 
 def compared(model: onnx.ModelProto, original: onnx.ModelProto, split: Split) -> Score:
