@@ -75,7 +75,7 @@ FRONT = {"kernel": weights(8, 3, 3, 3)}
 LAYER = node("Conv", ["image", "kernel"], ["first"], "first", pads=[1] * 4, strides=[2, 2])
 
 
-def branches(moved: onnx.NodeProto, size: Sequence[int]) -> Network:
+def branches(moved: Sequence[onnx.NodeProto], size: Sequence[int]) -> Network:
     """Both branches read what a Relu makes, moved."""
 
     def branch(name: str) -> onnx.GraphProto:
@@ -92,30 +92,91 @@ def branches(moved: onnx.NodeProto, size: Sequence[int]) -> Network:
     nodes = [
         LAYER,
         node("Relu", ["first"], ["clipped"], "clipped"),
-        moved,
+        *moved,
         chosen,
         node("Flatten", ["chosen"], ["row"]),
         node("MatMul", ["row", "matrix"], ["result"]),
     ]
     constants = {**FRONT, "then.factor": np.float32(0.5), "else.factor": np.float32(-0.7)}
-    constants |= {"matrix": weights(int(np.prod(size)), 5, scale=0.1), "shape": np.array([1, 8, -1])}
+    constants |= {"matrix": weights(int(np.prod(size[1:])), 5, scale=0.1), "shape": np.array([1, 8, -1])}
+    constants |= {"first axis": np.array([0]), "three": np.array([3])}
     return model(nodes, inputs, {"result": TensorProto.FLOAT}, constants), inputs
 
 
+def moving(operator: str, *operands: str, **options: object) -> onnx.NodeProto:
+    return node(operator, ["clipped", *operands], ["moved"], operator, **options)
+
+
+TURNED = moving("Transpose", perm=[0, 2, 3, 1])
 MOVES = {
-    "as it is": (node("Identity", ["clipped"], ["moved"]), (1, 8, 8, 8)),
-    "reshaped": (node("Reshape", ["clipped", "shape"], ["moved"]), (1, 8, 64)),
-    "turned": (node("Transpose", ["clipped"], ["moved"], perm=[0, 2, 3, 1]), (1, 8, 8, 8)),
-    "pooled": (node("MaxPool", ["clipped"], ["moved"], kernel_shape=[2, 2], strides=[2, 2]), (1, 8, 4, 4)),
+    "as it is": ([moving("Identity")], (1, 8, 8, 8)),
+    "reshaped": ([moving("Reshape", "shape")], (1, 8, 64)),
+    "turned": ([TURNED], (1, 8, 8, 8)),
+    "pooled": ([moving("MaxPool", kernel_shape=[2, 2], strides=[2, 2])], (1, 8, 4, 4)),
+    "squeezed": ([moving("Squeeze", "first axis")], (8, 8, 8)),
+    "unsqueezed": ([moving("Unsqueeze", "first axis")], (1, 1, 8, 8, 8)),
+    "cut": ([moving("Slice", "first axis", "three", "three")], (1, 8, 8, 3)),
+    "moved three times": (
+        [
+            node("Transpose", ["clipped"], ["turned"], "turned", perm=[0, 2, 3, 1]),
+            node("Reshape", ["turned", "shape"], ["long"], "long"),
+            node("Identity", ["long"], ["moved"], "same"),
+        ],
+        (1, 8, 64),
+    ),
 }
 
 
+@pytest.mark.parametrize("form", ["int8", "int16x8"])
 @pytest.mark.parametrize("moved", MOVES)
-def test_branches_read_what_a_relu_clipped_that_the_codes_stand_for(tmp_path, moved):
+def test_branches_read_what_a_relu_clipped_that_the_codes_stand_for(tmp_path, moved, form):
     network, inputs = branches(*MOVES[moved])
-    outcome = converted(tmp_path, network, inputs, "int8")
+    outcome = converted(tmp_path, network, inputs, form)
     assert quality(outcome) > 25 and apart(outcome) > 45
     assert outcome.model.op_counts["DEQUANTIZE"] == 1
+
+
+def rounds(kind: str) -> Network:
+    """A state that takes in one row of what is moved twice after the other: as many as there are rows."""
+    inputs = {"rows": weights(SAMPLES, 6, 8, scale=1.0)}
+    step = [
+        node("Gather", ["moved", "i"], ["row"], axis=0),
+        node("Add", ["row", "state"], ["sum"]),
+        node("Tanh", ["sum"], ["next"]),
+    ]
+    state, after = info("state", 1, [1, 4]), info("next", 1, [1, 4])
+    if kind == "Loop":
+        given = [info("i", 7, []), info("go", 9, []), state]
+        step.append(node("Identity", ["go"], ["going"]))
+        body = helper.make_graph(step, "body", given, [info("going", 9, []), after])
+        looped = node("Loop", ["number", "", "start"], ["last"], "loop", body=body)
+    else:
+        body = helper.make_graph(step, "body", [state, info("i", 7, [])], [after])
+        looped = node("Scan", ["start", "places"], ["last"], "scan", body=body, num_scan_inputs=1)
+    nodes = [
+        node("MatMul", ["rows", "matrix"], ["made"], "made"),
+        node("Transpose", ["made"], ["turned"], "turned", perm=[1, 2, 0]),
+        node("Transpose", ["turned"], ["moved"], "moved", perm=[0, 2, 1]),
+        node("Shape", ["moved"], ["sizes"], "sizes"),
+        node("Gather", ["sizes", "zero"], ["number"], "number"),
+        node("Range", ["zero", "number", "one"], ["places"], "places"),
+        looped,
+        node("MatMul", ["last", "to_result"], ["result"], "dense"),
+    ]
+    constants = {"matrix": weights(8, 4), "to_result": weights(4, 5), "start": np.zeros((1, 4), np.float32)}
+    constants |= {"zero": np.int64(0), "one": np.int64(1)}
+    ends, sizes = {"result": TensorProto.FLOAT}, {"rows": [1, "length", 8]}
+    return model(nodes, inputs, ends, constants, sizes=sizes), inputs
+
+
+@pytest.mark.parametrize(("form", "least"), [("int8", 25), ("int16x8", 35)])
+@pytest.mark.parametrize("kind", ["Loop", "Scan"])
+def test_loops_read_what_is_moved_twice_and_a_number_of_rounds_is_no_reason_for_floats(
+    tmp_path, kind, form, least
+):
+    outcome = converted(tmp_path, *rounds(kind), form)
+    assert quality(outcome) > least and apart(outcome) > 45
+    assert outcome.model.op_counts["QUANTIZE"] == 1  # behind the loop; the input has codes
 
 
 def attention(low: float) -> Network:

@@ -6,7 +6,7 @@ import onnx
 
 from edgepress.compress.quantisation.sharing import joins
 from edgepress.graph.kept_floats import stays_float
-from edgepress.graph.view import attributes, consumers, initializers, producers
+from edgepress.graph.view import attributes, consumers, initializers, operands, producers
 
 _NO_KERNEL = "LiteRT has no int8 kernel of it"
 _STATISTICS = "8 bits do not hold the squares that a variance or norm is made of"
@@ -84,7 +84,7 @@ def _of_sizes(model: onnx.ModelProto) -> list[str]:
     """What is computed of sizes alone: codes for those of the calibration inputs hold no larger ones."""
     constants, known, names = set(initializers(model)), set[str](), list[str]()
     for node in model.graph.node:
-        computed = [name for name in node.input if name and name not in constants]
+        computed = [name for name in operands(node) if name and name not in constants]
         if node.op_type in ("Shape", "Size") or (computed and known.issuperset(computed)):
             known.update(node.output)
             names.append(node.name)

@@ -19,16 +19,15 @@ from edgepress.compress.codebooks.codebook import LEVELS
 from edgepress.compress.quantisation.aligning import aligned_ranges
 from edgepress.compress.quantisation.clipping import UNCLIPPED, restore_clipping
 from edgepress.compress.quantisation.floats import unquantised_nodes
+from edgepress.compress.quantisation.nested_reads import read_codes_within
 from edgepress.compress.quantisation.scales import UNIT, scale_and_zero_point, unit_range
 from edgepress.compress.quantisation.sharing import Ranges, shared_ranges
 from edgepress.compress.quantisation.unscaling import unscaled
 from edgepress.datasets.prepared import Array
 from edgepress.datasets.samples import Inputs, as_samples
 from edgepress.graph.input_scaling import Coded
-from edgepress.graph.normalise.structure import sort_nodes
-from edgepress.graph.renaming import rename
 from edgepress.graph.ties import raise_halves
-from edgepress.graph.view import initializers, nested_graphs, outer_names, producers
+from edgepress.graph.view import initializers, producers
 from edgepress.graph.weights import kernels
 from edgepress.measure.entries import declared_entries
 
@@ -126,27 +125,11 @@ def write_qdq(
             extra_options=options,
         )
         quantised = onnx.load(target)
-    _read_within(quantised)
+    read_codes_within(quantised)
     quantised = restore_clipping(quantised, model)
     _check_zero_points(quantised, shared)
     raise_halves(quantised)
     return quantised
-
-
-def _read_within(quantised: onnx.ModelProto) -> None:
-    """Let branches and bodies of loops read what codes stand for, in place; onnxruntime does not look there.
-
-    Else they would read a tensor before it is rounded, and before the Relu that onnxruntime left out of it.
-    """
-    made = {
-        node.output[0]: node.input[0] for node in quantised.graph.node if node.op_type == "QuantizeLinear"
-    }
-    pairs = (node for node in quantised.graph.node if node.op_type == "DequantizeLinear")
-    behind = {made[node.input[0]]: node.output[0] for node in pairs if node.input[0] in made}
-    for node in quantised.graph.node:
-        for graph in nested_graphs(node):
-            rename(graph, {name: behind[name] for name in outer_names(graph) if name in behind})
-    sort_nodes(quantised)
 
 
 def _activations(model: onnx.ModelProto) -> list[str]:

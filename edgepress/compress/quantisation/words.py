@@ -11,6 +11,7 @@ import onnx
 
 from edgepress.compress.quantisation.floats import unquantised_nodes
 from edgepress.compress.quantisation.kernel_codes import codes, largest_scales
+from edgepress.compress.quantisation.nested_reads import read_codes_within
 from edgepress.compress.quantisation.sharing import Ranges, shared_ranges
 from edgepress.compress.quantisation.unscaling import unscaled
 from edgepress.graph.codes import quantise
@@ -20,8 +21,6 @@ from edgepress.graph.view import (
     consumers,
     copy,
     initializers,
-    nested_graphs,
-    outer_names,
     producers,
     remove_unused_initializers,
     replace_nodes,
@@ -108,9 +107,6 @@ class _Words:
         raise_opset(self._model, _FIRST_OPSET)
         self._nodes = [node for node in self._model.graph.node if node.name not in floats]
         self._outputs = {output.name for output in model.graph.output}
-        self._inner = {
-            name for node in model.graph.node for graph in nested_graphs(node) for name in outer_names(graph)
-        }
         self._coded = self._activations()
         self._renamed: dict[tuple[int, str], str] = {}
 
@@ -126,6 +122,7 @@ class _Words:
         replace_nodes(model, [*front, *nodes])
         del model.graph.value_info[:]
         remove_unused_initializers(model)
+        read_codes_within(model)
         return model
 
     def _activations(self) -> set[str]:
@@ -157,8 +154,6 @@ class _Words:
         return name if name in self._outputs else f"{name}_DequantizeLinear_Output"
 
     def _read(self, node: onnx.NodeProto, name: str, quantised: bool) -> str:
-        if name in self._coded and node.op_type in _MOVES and not self._inner.isdisjoint(node.output):
-            return self._before(name)  # ONNX Runtime 1.31 dies of codes moved into a branch or loop
         if name in self._coded:
             return self._after(name)
         return self._renamed.get((id(node), name), name) if quantised else name
