@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
-from edgepress.convert.writer.table import lowered
+from edgepress.convert.writer.table import lowered, write
 from edgepress.errors import UnsupportedModelError
 from edgepress.graph.batchnorm import fold_batchnorm
 from edgepress.graph.constants import fold_constants
@@ -16,6 +16,7 @@ from tests.networks import (
     assert_faces_agree,
     inputs_for,
     run_onnx,
+    run_written,
     single,
     stored,
     tensorflow,
@@ -312,3 +313,48 @@ def test_recurrent_layers_with_unknown_activations_are_refused():
     graph.add("GRU", sequence, *weights, hidden_size=5, activations=["Sigmoid", "Sine"])
     with pytest.raises(UnsupportedModelError, match="activation 'Sine'"):
         make_plan(graph.model())
+
+
+MANY_AXES = {
+    "mean of two groups": ("ReduceMean", (), {"axes": [2, 3], "keepdims": 0}),
+    "sum of every second axis": ("ReduceSum", (np.array([1, 3, 5]),), {}),
+    "largest of every second axis": ("ReduceMax", (), {"axes": [2, 4, -1], "keepdims": 0}),
+    "smallest of a sample": ("ReduceMin", (), {"axes": [1, 2, 3, 4, 5]}),
+    "softmax": ("Softmax", (), {"axis": -1}),
+    "softmax in the middle": ("Softmax", (), {"axis": -3}),
+    "dense": ("MatMul", (random(2, 4),), {}),
+    "products of matrices of their own": ("MatMul", (random(3, 1, 2, 4),), {}),
+    "normalised rows": ("LayerNormalization", (random(2, 2),), {"axis": -2}),
+}
+
+
+@pytest.mark.parametrize("rank", [6, 7, 8])
+@pytest.mark.parametrize("name", MANY_AXES)
+def test_what_has_more_axes_than_kernels_take_is_computed_in_fewer(name, rank):
+    """XNNPACK takes six and fails at more, where LiteRT's own kernels would do."""
+    op, operands, attributes = MANY_AXES[name]
+    model = single(op, *operands, shape=(2, 3, 2, 1, 3, 2, 2)[8 - rank :], opset=17, **attributes)
+    inputs = inputs_for(model)
+    expected = run_onnx(model, inputs)
+    assert expected.std() > 0.01
+    assert_close(run_written(make_plan(model), inputs), expected)
+
+
+@pytest.mark.parametrize("rank", [6, 7, 8])
+@pytest.mark.parametrize("op", ["Concat", "Pad"])
+def test_what_gets_longer_along_some_of_many_axes(op, rank):
+    """LiteRT's own PAD takes five axes."""
+    graph = Graph(*(2, 3, 2, 1, 3, 2, 2)[8 - rank :], opset=17)
+    if op == "Concat":
+        graph.add("Concat", "input", graph.add("Relu", "input"), axis=3)
+    else:
+        graph.add("Pad", "input", np.array([0, *[1] * (rank - 1)] * 2))
+    model = graph.model()
+    inputs = inputs_for(model)
+    assert_close(run_written(make_plan(model), inputs), run_onnx(model, inputs))
+
+
+def test_a_sum_over_nine_axes_is_refused_since_litert_would_end_the_program():
+    model = single("Add", random(2, 1, 2, 1, 2, 1, 2, 1), shape=(2, 1, 2, 1, 2, 1, 2, 2), opset=17)
+    with pytest.raises(UnsupportedModelError, match="over 9 axes, and LiteRT's takes 8"):
+        write(make_plan(model))

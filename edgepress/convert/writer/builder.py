@@ -12,6 +12,7 @@ import numpy as np
 
 from edgepress.convert.writer.forms import requantised_inexactly, spread
 from edgepress.convert.writer.graph import Array, Codes, Graph, Operator, Shape, Tensor, codes_of_one
+from edgepress.convert.writer.many_axes import in_fewer_axes
 from edgepress.translate.cells import Matrix
 
 Operand = Tensor | Array | float | int
@@ -55,7 +56,9 @@ class Builder:
         codes: Codes | None = None,
         **options: Any,
     ) -> Tensor:
-        """The one result of a new operator."""
+        """The one result of a new operator, or of several that do the same in fewer axes."""
+        if joined := in_fewer_axes(self, (kind, dtype, codes, options), inputs, shape):
+            return joined
         (result,) = self.add_several(kind, inputs, [shape], dtype, codes, **options)
         return result
 
@@ -326,6 +329,9 @@ class Builder:
                 joined = [int(np.prod(part)) for part in np.split(x.shape, starts[1:])]
                 made = self.pad(self.reshape(x, joined), [pads[axis] for axis in starts], fill)
                 return self.reshape(made, shape)
+            half, none = len(pads) // 2, [(0, 0)] * len(pads)
+            front, back = [*pads[:half], *none[half:]], [*none[:half], *pads[half:]]
+            return self.pad(self.pad(x, front, fill), back, fill)
         operands = [x, self.integers(np.asarray(pads))]
         if not fill:
             return self.add("PAD", operands, shape, x.dtype, x.codes)

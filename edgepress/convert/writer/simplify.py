@@ -1,6 +1,7 @@
 """A lowered network without what its operators do by themselves, and without what nobody reads."""
 
 from edgepress.convert.writer.graph import Graph, Operator, Tensor
+from edgepress.convert.writer.many_axes import MOST
 
 _FUSING = (
     "ADD", "AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "DIV", "FULLY_CONNECTED", "MAX_POOL_2D", "MUL",
@@ -67,6 +68,7 @@ def _leave_out_flattening(graph: Graph) -> None:
         if (
             maker.kind == "RESHAPE"
             and source is not None
+            and len(source.shape) <= MOST
             and x is not None
             and source.shape[:1] == x.shape[:1]
         ):
@@ -84,7 +86,12 @@ def _leave_out_rows(graph: Graph) -> None:
         if maker is None or maker.kind != "RESHAPE" or len(following) != 1 or id(made) in ends:
             continue
         source, result = maker.inputs[0], following[0].outputs[0]
-        if following[0].kind != "RESHAPE" or source is None or x is None or len(source.shape) < 3:
+        if (
+            following[0].kind != "RESHAPE"
+            or source is None
+            or x is None
+            or not 3 <= len(source.shape) <= MOST
+        ):
             continue
         if result.shape[:-1] == source.shape[:-1] and source.shape[-1] == x.shape[-1]:
             operator.inputs[0], operator.outputs = source, [result]

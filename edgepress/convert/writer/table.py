@@ -21,6 +21,7 @@ from edgepress.convert.writer.file import to_pieces
 from edgepress.convert.writer.graph import Graph
 from edgepress.convert.writer.halves import halved
 from edgepress.convert.writer.lowering import Lowering, Rule
+from edgepress.convert.writer.many_axes import refuse_too_many_axes
 from edgepress.convert.writer.metadata import explained
 from edgepress.convert.writer.resizable import NotResizableError, resizable
 from edgepress.convert.writer.simplify import simplified
@@ -83,6 +84,7 @@ def write_resizable(
 
 
 def _written(graph: Graph, number_format: NumberFormat, about: Mapping[str, str] | None) -> Pieces:
+    refuse_too_many_axes(graph)
     graph = halved(graph) if number_format == "fp16" else graph
     return explained(graph, about) if about else to_pieces(graph)
 
