@@ -38,7 +38,7 @@ def seeds() -> list[onnx.ModelProto]:
     """
     made = [
         _convolutional(15), _convolutional(7), _shape_arithmetic(), _quantised(), _external(), _nested(),
-        _of_functions(), _tokens(), _control_flow(15), _control_flow(11),
+        _of_functions(), _sparse(), _tokens(), _control_flow(15), _control_flow(11),
     ]  # fmt: skip
     say(made[0], {"name": "net", "labels": '["a", "b"]', "made_by": '{"train": {"epochs": 1}}'})
     return made
@@ -280,6 +280,18 @@ def _of_functions() -> onnx.ModelProto:
             for (op, domain), before, after in zip(calls, ("x", "y"), ("y", "z"), strict=True)
         ]
         model.functions.append(helper.make_function("own", name, ["x"], ["z"], inner, of[name]))
+    return model
+
+
+def _sparse() -> onnx.ModelProto:
+    """Sparse constants of either form, one of them in a node."""
+    node, make = helper.make_node, helper.make_sparse_tensor
+    held = [numpy_helper.from_array(np.ones(2, np.float32), name) for name in ("k", "c")]
+    flat, paired = (numpy_helper.from_array(np.array(places), "i") for places in ([1, 3], [[0, 1], [2, 3]]))
+    constant = node("Constant", [], ["c"], sparse_value=make(held[1], flat, [4]))
+    nodes = [constant, node("Add", ["input", "c"], ["a"]), node("Add", ["a", "k"], ["logits"])]
+    model = _model(nodes, {}, [3, 4], 17)
+    model.graph.sparse_initializer.append(make(held[0], paired, [3, 4]))
     return model
 
 

@@ -449,6 +449,53 @@ def test_an_output_that_is_a_constant_keeps_type_shape_and_value(value, opset):
     )
 
 
+def _sparse(name, elements, indices, shape):
+    values = numpy_helper.from_array(np.asarray(elements, np.float32), name)
+    places = numpy_helper.from_array(np.asarray(indices, np.int64), f"{name}.places")
+    return helper.make_sparse_tensor(values, places, shape)
+
+
+def test_sparse_constants_are_made_dense_wherever_they_are():
+    constant = node("Constant", [], ["c"], sparse_value=_sparse("c", [5], [1], [3, 1, 1]))
+    branches = [
+        helper.make_graph([node("Mul", ["a", "s"], [name])], name, [], [onnx.ValueInfoProto(name=name)])
+        for name in ("then", "else")
+    ]
+    for branch, factor in zip(branches, (2, 3), strict=True):
+        branch.sparse_initializer.append(_sparse("s", [factor], [[0, 7]], [8, 8]))
+    nodes = [
+        constant,
+        node("Add", ["input", "c"], ["b"]),
+        node("Add", ["b", "k"], ["a"]),
+        node("ReduceSum", ["a"], ["sum"], keepdims=0),
+        node("Greater", ["sum", "zero"], ["positive"]),
+        node("If", ["positive"], ["y"], then_branch=branches[0], else_branch=branches[1]),
+    ]
+    model = build(nodes, {"zero": np.float32(0)}, shape=(1, 3, 8, 8))
+    model.graph.sparse_initializer.append(_sparse("k", [-1, 4], [[0, 0], [7, 1]], [8, 8]))
+    inputs = np.ones((1, 3, 8, 8), np.float32)
+    (result,) = ReferenceEvaluator(normalise(model)).run(None, {"input": inputs})
+    assert np.unique(result).tolist() == [0, 2, 12] and result[0, :, 0, 7].tolist() == [2, 12, 2]
+
+
+@pytest.mark.parametrize(
+    ("elements", "indices", "shape", "message"),
+    [
+        ([1], [9], [8], "do not lie in its shape"),
+        ([1], [-1], [8], "do not lie in its shape"),
+        ([1], [[0, 8]], [8, 8], "do not lie in its shape"),
+        ([1, 2], [1], [8], "do not lie in its shape"),
+        ([1], [1], [2**40], "elements are made dense"),
+        ([1], [1], [-8], "elements are made dense"),
+    ],
+)
+def test_sparse_constants_that_are_none_or_too_large_are_refused(elements, indices, shape, message):
+    model = build([node("Add", ["input", "k"], ["y"])])
+    model.graph.sparse_initializer.append(_sparse("k", elements, indices, shape))
+    with pytest.raises(UnsupportedModelError, match=message):
+        normalise(model)
+
+
 def test_float16_ends_stay_if_that_is_wanted():
     def half():
         model = build([node("Mul", ["input", "w"], ["y"])], {"w": np.ones(8, np.float16)})

@@ -6,6 +6,7 @@ from typing import Any
 import onnx
 
 from edgepress.graph.aside import is_aside
+from edgepress.graph.normalise.dense import make_dense
 from edgepress.graph.normalise.limits import (
     MAX_ELEMENTS,
     MAX_NAME,
@@ -61,6 +62,8 @@ def tidy_structure(model: onnx.ModelProto) -> None:
     _import_own_domain(model)
     opset(model)
     _import_each_domain_once(model)
+    _refuse_large(model)
+    make_dense(model)
     _refuse_exotic(model)
     inline_functions(model)
     _make_constant_outputs(model)
@@ -148,17 +151,18 @@ def check_shape(info: onnx.ValueInfoProto) -> list[int | str]:
     return sizes
 
 
-def _refuse_exotic(model: onnx.ModelProto) -> None:
+def _refuse_large(model: onnx.ModelProto) -> None:
     nodes = list(all_nodes(model.graph))
     if len(nodes) > MAX_NODES or len(model.graph.initializer) > MAX_NODES:
         refuse(f"the model has {len(nodes)} nodes; expected at most {MAX_NODES}", "use a smaller model")
     if (depth := _depth(model.graph)) > MAX_NESTING:
         refuse(f"its branches and loops are nested {depth} deep; expected at most {MAX_NESTING}")
-    if model.graph.sparse_initializer:
-        refuse("the model has sparse initializers", "store them dense")
+
+
+def _refuse_exotic(model: onnx.ModelProto) -> None:
     kinds = onnx.AttributeProto
     exotic = (kinds.SPARSE_TENSOR, kinds.SPARSE_TENSORS, kinds.TYPE_PROTO, kinds.TYPE_PROTOS)
-    for node in nodes:
+    for node in all_nodes(model.graph):
         if any(attribute.type in exotic for attribute in node.attribute):
             refuse(f"node {node.name!r} ({node.op_type}) holds a sparse tensor or a type", "store it dense")
         if any(len(name) > MAX_NAME for name in (node.name, *node.input, *node.output)):
