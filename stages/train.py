@@ -78,8 +78,7 @@ def _take_in(model: Onnx) -> None:
     validation = load_split(PREPARED / "validation")
     original = read_source(model)
     network = imported(original, model, description.input_shape, description.classes, description.inputs)
-    if network.entry is None:
-        keep_inputs(original, [entry.name for entry in network.model.graph.input])
+    keep_inputs(original, network.inputs)
     taken = model_path("train")
     write_bytes(taken, original.SerializeToString(deterministic=True))
     write_curve(CURVE, ())

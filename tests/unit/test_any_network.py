@@ -189,6 +189,22 @@ class TestImported:
         doubled = 2 * images.astype(np.float32)
         np.testing.assert_array_equal(found, np.moveaxis(doubled, 1, -1) if last else doubled)
 
+    def test_what_no_output_depends_on_takes_no_image_away(self) -> None:
+        """Neither an input that nothing reads nor one that is read in vain counts."""
+        model = parsed(
+            "two (float[n, 2] meta, float[n, 3, 4, 5] image, int64[n] id) => (float[n, 3, 4, 5] y) "
+            "{ vain = Neg (id) y = Sin (image) }"
+        )
+        network = imported(model, RAW, (3, 4, 5), 0)
+        images = np.random.default_rng(0).normal(size=(4, 3, 4, 5)).astype(np.float32)
+        found = outputs_in_memory(network.model, images, 1).outputs["y"]
+        np.testing.assert_allclose(found, np.sin(images), atol=1e-6)
+        assert network.inputs == ("image",)
+        model.graph.node[0].output[0] = "w"
+        model.graph.output.append(helper.make_tensor_value_info("w", onnx.TensorProto.INT64, ["n"]))
+        with pytest.raises(UnsupportedModelError, match=r"the inputs image, id, but the data is one image"):
+            imported(model, RAW, (3, 4, 5), 0)
+
     def test_tokens_are_no_vectors(self) -> None:
         model = parsed("ids (int64[n, 4] ids) => (float[n, 4] y) { y = Cast <to = 1> (ids) }")
         with pytest.raises(

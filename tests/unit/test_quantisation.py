@@ -10,11 +10,12 @@ import pytest
 
 from edgepress.compress.quantisation.calibration import calibrate
 from edgepress.compress.quantisation.preparing import prepared, rewritten
-from edgepress.compress.quantisation.qdq import activation_parameters, int8_scales
+from edgepress.compress.quantisation.qdq import activation_parameters, int8_scales, write_qdq
 from edgepress.compress.quantisation.registry import Sources, quantiser
 from edgepress.compress.quantisation.scales import scale_and_zero_point
 from edgepress.config.quant import Calibration, Dynamic, Fp16, Int8, Int8Qat
 from edgepress.datasets.prepared import Split, load_calibration, save_split
+from edgepress.datasets.samples import as_samples
 from edgepress.errors import DataError, TrainingError, UnsupportedModelError
 from edgepress.graph.batchnorm import fold_batchnorm
 from edgepress.graph.formats import to_float
@@ -371,3 +372,14 @@ def test_compression_repeats_exactly_in_fresh_processes():
     assert [process.returncode for process in started] == [0, 0]
     assert len(set(hashes[0])) == 3
     assert hashes[0] == hashes[1]
+
+
+def test_what_is_quantised_has_a_known_range():
+    """A range that calibration left out is a fault of ours, and no model is written with one made up."""
+    inputs = as_samples(task(32).inputs())
+    model = prepared(fold_batchnorm(network()))
+    ranges = calibrate(model, MINMAX, inputs).ranges
+    relu = next(node.output[0] for node in model.graph.node if node.op_type == "Relu")
+    left = {name: bounds for name, bounds in ranges.items() if name != relu}
+    with pytest.raises(AssertionError, match=f"no range is known.*{relu}"):
+        write_qdq(model, left, True, {}, inputs[:1])

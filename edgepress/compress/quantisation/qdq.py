@@ -99,8 +99,9 @@ def write_qdq(
     shared = aligned_ranges(model, shared_ranges(model, ranges, fixed), fixed)
     # A constant mask of −inf has no range and needs none: only nodes that stay in floats read it.
     finite = {name: bounds for name, bounds in shared.items() if np.isfinite(bounds).all()}
-    named = (*_activations(model), *finite)
-    overrides = {name: [_override(*finite.get(name, (0.0, 1.0)))] for name in named}
+    unknown = set(_activations(model)) - set(finite)  # onnxruntime wants some range of each
+    overrides = {name: [_override(*bounds)] for name, bounds in finite.items()}
+    overrides |= {name: [_override(0.0, 1.0)] for name in sorted(unknown)}
     channel_axes = {kernel.initializer: kernel.channel_axis for kernel in kernels(model)}
     stacked = [k.initializer for k in kernels(model) if k.node.op_type == "MatMul" and k.values.ndim > 2]
     overrides |= {name: [{"symmetric": True}] for name in stacked}  # onnxruntime takes one scale for these
@@ -125,6 +126,8 @@ def write_qdq(
             extra_options=options,
         )
         quantised = onnx.load(target)
+    guessed = unknown.intersection(n.input[0] for n in quantised.graph.node if n.op_type == "QuantizeLinear")
+    assert not guessed, f"quantised, though no range is known: {sorted(guessed)}"
     read_codes_within(quantised)
     quantised = restore_clipping(quantised, model)
     _check_zero_points(quantised, shared)

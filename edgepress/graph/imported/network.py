@@ -45,10 +45,11 @@ class ImportedNetwork:
     Images and vectors (batch, C, H, W) go to an `input`; other inputs have the names, types and shapes that
     they have in the file, as outputs have that are no logits. It computes what the file does for what `feed`
     makes of raw inputs, but for a Softmax or the like at the end of a classifier: stages train on logits, so
-    it is `dropped`.
+    it is `dropped`. `inputs` are those of the file that outputs depend on, as it calls them.
     """
 
     model: onnx.ModelProto
+    inputs: tuple[str, ...]
     entry: Entry | None
     classifier: bool
     dropped: onnx.NodeProto | None = None
@@ -120,8 +121,9 @@ def _of_images(
     normal = normalise(model)
     _check_format(normal, config)
     entry.put_before(normal, input_shape)
-    _rename(normal, {normal.graph.input[0].name: INPUT})
-    return _finished(normal, entry, classes)
+    name = normal.graph.input[0].name
+    _rename(normal, {name: INPUT})
+    return _finished(normal, (name,), entry, classes)
 
 
 def _of_names(
@@ -136,11 +138,16 @@ def _of_names(
     _check_format(normal, config)
     if sizes := sizes_of_data(normal, inputs):
         normal = with_sizes(normal, sizes)
-    return _finished(normal, None, classes, not have_the_batch(normal, inputs))
+    names = tuple(info.name for info in normal.graph.input)
+    return _finished(normal, names, None, classes, not have_the_batch(normal, inputs))
 
 
 def _finished(
-    model: onnx.ModelProto, entry: Entry | None, classes: int, may_classify: bool = True
+    model: onnx.ModelProto,
+    inputs: tuple[str, ...],
+    entry: Entry | None,
+    classes: int,
+    may_classify: bool = True,
 ) -> ImportedNetwork:
     """The network as compression takes it."""
     classifier, dropped = may_classify and gives_classes(model, classes), None
@@ -157,13 +164,16 @@ def _finished(
             batch.dim_param = BATCH
     model.graph.name = model.graph.name or "network"
     onnx.checker.check_model(model)
-    return ImportedNetwork(model, entry, classifier, dropped)
+    return ImportedNetwork(model, inputs, entry, classifier, dropped)
 
 
 def _entry(model: onnx.ModelProto, config: Onnx, input_shape: tuple[int, ...]) -> Entry:
     """How the data fits; sizes that the file leaves open are set, in place, to those of the data."""
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = [info for info in model.graph.input if info.name not in constants]
+    if len(inputs) > 1:
+        read = {info.name for info in _tidy(model).graph.input}
+        inputs = [info for info in inputs if info.name in read]
     if len(inputs) != 1 or not inputs[0].type.tensor_type.shape.dim:
         names = listed([info.name for info in inputs])
         raise UnsupportedModelError(
@@ -190,10 +200,16 @@ def _entry(model: onnx.ModelProto, config: Onnx, input_shape: tuple[int, ...]) -
 
 def _channels(model: onnx.ModelProto) -> Place:
     """Where the operators show the channels of the one input, whose sizes tell nothing."""
-    sound = copy(model)
-    tidy_structure(sound)
+    sound = _tidy(model)
     check(sound)
     return channels_of(sound, inferred(sound)).of(sound.graph.input[0].name)
+
+
+def _tidy(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy with nothing in it that no output needs."""
+    sound = copy(model)
+    tidy_structure(sound)
+    return sound
 
 
 def _check_format(model: onnx.ModelProto, config: Onnx) -> None:
