@@ -30,6 +30,9 @@ MIN_SNR_DB: Mapping[str, float] = {
 }
 """What `--check` demands of each output in each number format; rounding alone leaves more."""
 
+LARGEST_SIZE = 2**31 - 1
+"""Of an axis in a `.tflite`."""
+
 SAMPLES = 128
 """Calibration inputs that are used at most, as in `conf/quant/int8.yaml`."""
 
@@ -67,10 +70,11 @@ class Request:
     def __post_init__(self) -> None:
         for given in self.layouts:
             self.layout(given)
-        for given in self.input_shapes:
-            self.input_shape(given)
-        if self.batch is not None and self.batch < 1:
-            raise ConfigError(f"--batch is {self.batch}; expected 1 or more")
+        names = [self.input_shape(given)[0] for given in self.input_shapes]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ConfigError(f"--input-shape names {twice[0][:200]!r} twice; expected one shape of each")
+        if self.batch is not None and not 1 <= self.batch <= LARGEST_SIZE:
+            raise ConfigError(f"--batch is {self.batch}; expected 1 to {LARGEST_SIZE}")
         if self.min_snr_db is not None and not math.isfinite(self.min_snr_db):
             raise ConfigError(f"--min-snr is {self.min_snr_db}; expected a number of decibels, such as 20")
         if self.min_snr_db is not None and not self.check:
@@ -119,11 +123,11 @@ class Request:
         """
         name, _, wanted = given.rpartition("=")
         sizes = [size.strip() for size in wanted.split(",")]
-        if name and all(
-            size == "?" or (size.isascii() and size.isdigit() and int(size[:20])) for size in sizes
-        ):
-            return name, tuple(None if size == "?" else int(size) for size in sizes)
+        numbers = [int(size[:20]) if size.isascii() and size.isdigit() else 0 for size in sizes]
+        fits = (size == "?" or 1 <= each <= LARGEST_SIZE for size, each in zip(sizes, numbers, strict=True))
+        if name and all(fits):
+            return name, tuple(each or None for each in numbers)
         raise ConfigError(
             f"--input-shape is {given[:200]!r}; expected NAME=SIZES, the name of an input and a size of 1 "
-            "or more for each of its axes, or ? for one that stays as it is, such as image=1,3,224,?"
+            f"to {LARGEST_SIZE} for each of its axes, or ? for one that stays as it is: image=1,3,224,?"
         )

@@ -79,9 +79,12 @@ def test_the_bound_is_the_users(tmp_path, inputs):
         ({"min_snr_db": math.nan, "check": True}, "--min-snr is nan"),
         ({"min_snr_db": 20.0}, "add --check"),
         ({"per_tensor": True, "quant": "fp16"}, "--per-tensor is for"),
+        ({"batch": 2**31}, r"--batch is 2147483648; expected 1 to 2147483647$"),
+        ({"input_shapes": ("x=1,99999999999",)}, r"a size of 1 to 2147483647 for each"),
+        ({"input_shapes": ("x=1,2", "x=1,3")}, r"--input-shape names 'x' twice; expected one shape of each$"),
     ],
 )
-def test_a_bound_that_is_none_is_refused(options, message):
+def test_a_request_that_cannot_be_meant_is_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         Request(Path("model.onnx"), Path("model.tflite"), **options)
 

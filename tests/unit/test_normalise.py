@@ -530,7 +530,14 @@ def test_open_sizes_and_outputs_can_be_settled():
             r"has 2 sizes for 'input'; expected as many as in \['batch', 3, 'h', 'w'\]",
         ),
         (Fixing({"input": (None, 4, 8, 8)}), "'input' is to have the size 4 where it has 3"),
-        (Fixing({"input": (2, 3, 8, 8)}, batch=3), "'batch' is to have the size 3 where it has 2"),
+        (
+            Fixing({"input": (2, 3, 8, 8)}, batch=3),
+            "--batch is to have the size 3, but 2 is chosen already for 'batch', which is the same size",
+        ),
+        (
+            Fixing(batch=2**31 - 1),
+            r"give 'input' the sizes \[2147483647, 3\]; expected up to .* smaller ones$",
+        ),
         (Fixing(outputs=("a", "nothing")), "has 'nothing', which no node .* expected names of tensors, such"),
     ],
 )

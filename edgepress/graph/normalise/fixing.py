@@ -1,12 +1,13 @@
 """What a user settles of a file: the sizes that it leaves open, and the outputs that are wanted of it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import onnx
 
 from edgepress.errors import ConfigError
-from edgepress.graph.normalise.limits import listed
+from edgepress.graph.normalise.limits import MAX_ELEMENTS, listed
 from edgepress.graph.normalise.native import inferred
 from edgepress.graph.normalise.structure import tidy_structure
 from edgepress.graph.shapes import BATCH, open_sizes, set_sizes
@@ -82,19 +83,31 @@ def fix_sizes(model: onnx.ModelProto, fixing: Fixing) -> None:
             )
         for given, size in zip(sizes, wanted, strict=True):
             if size is not None:
-                _choose(chosen, name, given, size)
+                _choose(chosen, repr(one_line(name, 80)), given, size)
     if fixing.batch is not None and BATCH in open_sizes(model):
-        _choose(chosen, "batch", BATCH, fixing.batch)
+        _choose(chosen, "--batch", BATCH, fixing.batch)
     if chosen:
         set_sizes(model, chosen)
+    for entry in model.graph.input if chosen else ():
+        sizes = [dim.dim_value for dim in entry.type.tensor_type.shape.dim if dim.HasField("dim_value")]
+        if math.prod(sizes) > MAX_ELEMENTS:
+            raise ConfigError(
+                f"--batch and --input-shape give {one_line(entry.name, 80)!r} the sizes {sizes}; expected up to "
+                f"{MAX_ELEMENTS} elements. Choose smaller ones"
+            )
 
 
 def _choose(chosen: dict[str, int], name: str, given: int | str, size: int) -> None:
     known = chosen.setdefault(given, size) if isinstance(given, str) else given
+    if known != size and isinstance(given, str):
+        raise ConfigError(
+            f"{name} is to have the size {size}, but {known} is chosen already for {one_line(given, 80)!r}, "
+            "which is the same size in the file; expected one of both in --input-shape and --batch"
+        )
     if known != size:
         raise ConfigError(
-            f"{one_line(name, 80)!r} is to have the size {size} where it has {known}; expected that. Only "
-            "sizes that the file leaves open can be chosen, and those of one name are equal"
+            f"{name} is to have the size {size} where it has {known}; expected that. Only "
+            "sizes that the file leaves open can be chosen"
         )
 
 
