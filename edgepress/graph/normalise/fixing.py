@@ -92,8 +92,8 @@ def fix_sizes(model: onnx.ModelProto, fixing: Fixing) -> None:
         sizes = [dim.dim_value for dim in entry.type.tensor_type.shape.dim if dim.HasField("dim_value")]
         if math.prod(sizes) > MAX_ELEMENTS:
             raise ConfigError(
-                f"--batch and --input-shape give {one_line(entry.name, 80)!r} the sizes {sizes}; expected up to "
-                f"{MAX_ELEMENTS} elements. Choose smaller ones"
+                f"--batch and --input-shape give {one_line(entry.name, 80)!r} the sizes {sizes}; expected up "
+                f"to {MAX_ELEMENTS} elements. Choose smaller ones"
             )
 
 
