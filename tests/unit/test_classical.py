@@ -284,3 +284,9 @@ def test_an_ensemble_as_its_newest_form_has_it(aggregate):
     given |= {"nodes_trueleafs": [0, 1, 1, 0, 1, 1], "nodes_falseleafs": [0, 1, 1, 0, 1, 1]}
     given |= {"leaf_targetids": [0, 1, 0, 1, 1, 0, 1, 0], "aggregate_function": aggregate}
     check(model_of(node("TreeEnsemble", **given), version=5), data())
+
+
+def test_a_linear_model_with_coefficients_of_other_features_is_refused_in_plain_words():
+    faulty = node("LinearRegressor", coefficients=floats(2 * FEATURES), intercepts=floats(1))
+    with pytest.raises(UnsupportedModelError, match=f"it has {2 * FEATURES} coefficients for 1×{FEATURES}"):
+        plan_graph(normalise(model_of(faulty)))

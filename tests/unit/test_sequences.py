@@ -5,6 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgepress.errors import UnsupportedModelError
 from edgepress.graph.normalise.normalise import normalise
 from edgepress.graph.view import copy
 from edgepress.translate.planning import make_plan
@@ -153,3 +154,15 @@ def test_a_sequence_stays_whose_place_is_beyond_its_length(rearranged: onnx.Node
         nodes.append(node("ConcatFromSequence", ["t"], ["y"], axis=1))
     normal = normalise(build(nodes))
     assert rearranged.op_type in [each.op_type for each in normal.graph.node]
+
+
+def test_an_output_that_is_a_sequence_is_named_with_the_remedy():
+    entry = helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 3])
+    end = helper.make_tensor_sequence_value_info("parts", TensorProto.FLOAT, None)
+    made = helper.make_node("SequenceConstruct", ["x", "x"], ["parts"])
+    graph = helper.make_graph([made], "graph", [entry], [end])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    with pytest.raises(
+        UnsupportedModelError, match="'parts' is no tensor but a sequence; end the network before"
+    ):
+        normalise(model)

@@ -61,7 +61,7 @@ def write_marked(graph: onnx.GraphProto, opset: int) -> None:
     Raises:
         UnsupportedModelError: onnx's version converter cannot.
     """
-    marked = [node for node in all_nodes(graph) if node.domain.startswith(_MARK)]
+    marked = [node for node in all_nodes(graph) if _is_marked(node)]
     written = dict[int, list[onnx.NodeProto]]()
     for domain in dict.fromkeys(node.domain for node in marked):
         places = [place for place, node in enumerate(marked) if node.domain == domain]
@@ -71,13 +71,17 @@ def write_marked(graph: onnx.GraphProto, opset: int) -> None:
         _put(graph, iter([written[place] for place in range(len(marked))]))
 
 
+def _is_marked(node: onnx.NodeProto) -> bool:
+    return str(node.domain).startswith(_MARK)  # protobuf gives bytes for text that is not UTF-8
+
+
 def _put(graph: onnx.GraphProto, written: Iterator[list[onnx.NodeProto]]) -> None:
     """Replace each marked node by the next of these."""
     nodes = list[onnx.NodeProto]()
     for node in graph.node:
         for nested in nested_graphs(node):
             _put(nested, written)
-        nodes.extend(next(written) if node.domain.startswith(_MARK) else [node])
+        nodes.extend(next(written) if _is_marked(node) else [node])
     fresh = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del graph.node[:]
     graph.node.extend(fresh)

@@ -55,6 +55,13 @@ def check(model: onnx.ModelProto, strangers: bool = False) -> None:
         set_strangers_apart(model)
     else:
         _refuse_unknown(model, _KNOWN_DOMAINS if strangers else None)
+    for output in model.graph.output:
+        if not strangers and (kind := output.type.WhichOneof("value")) not in (None, "tensor_type"):
+            named = one_line(output.name, 80)
+            refuse(
+                f"the output {named!r} is no tensor but a {kind.removesuffix('_type')}",
+                "end the network before it: --outputs NAME …",
+            )
     light, _ = without_weights(model)
     _stand_in_for_deprecated(light)
     _declare_shapes(light)
@@ -83,7 +90,7 @@ def _refuse_unknown(model: onnx.ModelProto, domains: Collection[str] | None) -> 
     """Of these domains, or of all."""
     versions = {_domain(entry.domain): entry.version for entry in model.opset_import}
     strangers = [
-        f"{(node.name or node.output[0])[:80]!r} ({'.'.join(filter(None, (node.domain, node.op_type)))[:80]})"
+        f"{(node.name or node.output[0])[:80]!r} ({_operator(node)[:80]})"
         for node in model.graph.node
         if (domains is None or node.domain in domains)
         and not _is_known(node, versions.get(_domain(node.domain), 0))
@@ -101,6 +108,10 @@ def _refuse_unknown(model: onnx.ModelProto, domains: Collection[str] | None) -> 
 _UNFUSED = (
     "ONNX Runtime has them alone: take the file that it was made of, or optimise that at ORT_ENABLE_BASIC"
 )
+
+
+def _operator(node: onnx.NodeProto) -> str:
+    return ".".join(str(part) for part in (node.domain, node.op_type) if part)  # bytes, if not UTF-8
 
 
 def _is_known(node: onnx.NodeProto, version: int) -> bool:
@@ -275,7 +286,8 @@ def _declare_inferred(model: onnx.ModelProto) -> None:
 
 def _declare_shapes(model: onnx.ModelProto) -> None:
     for output in model.graph.output:
-        output.type.tensor_type.shape.SetInParent()  # demanded, though it says nothing new
+        if output.type.WhichOneof("value") in (None, "tensor_type"):
+            output.type.tensor_type.shape.SetInParent()  # demanded, though it says nothing new
 
 
 def _first(error: Exception) -> str:

@@ -113,8 +113,18 @@ def _label_tables(s: Sketch) -> tuple[Array, Array, Any]:
 # Linear models and support vectors
 
 
+def _require_coefficients(s: Sketch, rows: int) -> None:
+    """Refuse a file that skl2onnx got wrong, as behind an imputer with indicators, which it leaves out."""
+    features, found = s.planner.shape(s.node.inputs[0])[-1], len(s.attribute("coefficients", []))
+    if features is not None and found != rows * features:
+        raise s.refuse(
+            f"it has {found} coefficients for {rows}×{features}, outputs by features; export the model again"
+        )
+
+
 def _linear_regressor(s: Sketch) -> Term:
     count = s.attribute("targets", 1)
+    _require_coefficients(s, count)
     weights = _given(s, "coefficients").reshape(count, -1).T
     made = s("MatMul", _numbers(s), s.constant(weights)) + s.constant(_given(s, "intercepts").reshape(1, -1))
     return transformed(s, made)
@@ -122,6 +132,7 @@ def _linear_regressor(s: Sketch) -> Term:
 
 def _linear_classifier(s: Sketch) -> list[Term]:
     shift = _given(s, "intercepts")
+    _require_coefficients(s, shift.size)
     weights = _given(s, "coefficients").reshape(shift.size, -1).T
     scores = s("MatMul", _numbers(s), s.constant(weights)) + s.constant(shift.reshape(1, -1))
     if shift.size == 1:
