@@ -307,6 +307,18 @@ def test_outputs_of_sigmoid_and_tanh_keep_the_scales_that_tflite_wants(config):
         assert (found.scale, found.zero_point) == (scale, zero)
 
 
+@pytest.mark.parametrize("config", [FORMATS["int8"], qat(range_momentum=0.5)], ids=["int8", "int8_qat"])
+def test_what_passes_on_shares_keeps_their_scale(config):
+    graph = Graph(2, 8, 8)
+    scaled = graph.add("Mul", graph.add("Sub", "input", np.float32(128)), np.float32(0.02))
+    gate = graph.add("Sigmoid", graph.add("Conv", scaled, graph.weights(4, 2, 3, 3), strides=[2, 2]))
+    cut = graph.add("Relu", graph.add("Identity", graph.add("Clip", gate, np.float32(0), np.float32(0.5))))
+    parameters = activation_parameters(quantise(fitted(graph, graph.add("Flatten", cut)), config, 0, tuning))
+    passed = [p for name, p in parameters.items() if name.startswith(("sigmoid", "clip", "identity", "relu"))]
+    assert len(passed) >= 2
+    assert {(found.scale, found.zero_point) for found in passed} == {(1 / 256, -128)}
+
+
 @pytest.mark.parametrize("form", ["int8", "dynamic"])
 def test_a_loop_may_read_what_a_layer_outside_makes(form):
     info, node = onnx.helper.make_tensor_value_info, onnx.helper.make_node

@@ -179,6 +179,57 @@ def test_loops_read_what_is_moved_twice_and_a_number_of_rounds_is_no_reason_for_
     assert outcome.model.op_counts["QUANTIZE"] == 1  # behind the loop; the input has codes
 
 
+PASSING = {
+    "Identity": [node("Identity", ["{0}"], ["{1}"])],
+    "Dropout": [node("Dropout", ["{0}"], ["{1}"])],
+    "Cast": [node("Cast", ["{0}"], ["{1}"], to=TensorProto.FLOAT)],
+    "Relu": [node("Relu", ["{0}"], ["{1}"])],
+    "Clip": [node("Clip", ["{0}", "least", "most"], ["{1}"])],
+    "all": [
+        node("Reshape", ["{0}", "shape"], ["{1}.long"]),
+        node("Cast", ["{1}.long"], ["{1}.cast"], to=TensorProto.FLOAT),
+        node("Clip", ["{1}.cast", "least", "most"], ["{1}.cut"]),
+        node("Relu", ["{1}.cut"], ["{1}.bent"]),
+        node("Identity", ["{1}.bent"], ["{1}"]),
+    ],
+}
+
+
+def passed_on(passing: str) -> Network:
+    """A Softmax and a Tanh, whose scales are fixed, passed on to an output and to a further layer."""
+
+    def passed(source: str, result: str) -> list[onnx.NodeProto]:
+        nodes = [onnx.NodeProto.FromString(each.SerializeToString()) for each in PASSING[passing]]
+        for each in nodes:
+            each.input[:] = [name.format(source, result) for name in each.input]
+            each.output[:] = [name.format(source, result) for name in each.output]
+        return nodes
+
+    inputs = {"rows": weights(SAMPLES, 32, scale=0.7)}
+    nodes = [
+        node("MatMul", ["rows", "matrix"], ["made"], "made"),
+        node("Softmax", ["made"], ["shares"], "shares"),
+        *passed("shares", "shown"),
+        node("Tanh", ["made"], ["bent"], "bent"),
+        *passed("bent", "gate"),
+        node("Flatten", ["gate"], ["row"], "row"),
+        node("MatMul", ["row", "to_result"], ["result"], "last"),
+    ]
+    constants = {"matrix": weights(32, 40), "to_result": weights(40, 30), "shape": np.array([1, 2, -1])}
+    constants |= {"least": np.float32(0.001), "most": np.float32(0.4)}
+    return model(nodes, inputs, {"shown": 1, "result": 1}, constants), inputs
+
+
+@pytest.mark.parametrize(
+    ("passing", "form"), [*((each, "int8") for each in PASSING), ("all", "int4_weights"), ("all", "int16x8")]
+)
+def test_what_passes_on_values_of_a_fixed_scale_keeps_it(tmp_path, passing, form):
+    """ONNX Runtime leaves such a node out, and computes the Softmax in the scale behind it: 0 for 0.55."""
+    outcome = converted(tmp_path, *passed_on(passing), form)
+    assert quality(outcome) > (8 if form == "int4_weights" else 25)
+    assert apart(outcome) > (60 if form == "int16x8" else 1000)
+
+
 def attention(low: float) -> Network:
     """Attention over places that a mask leaves, whose others get `low`."""
     rows = weights(SAMPLES, 6, 8, scale=1.0)

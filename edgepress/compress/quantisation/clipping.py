@@ -1,4 +1,4 @@
-"""Relu and Clip that onnxruntime leaves out of a QDQ model, whether or not the codes clip alike."""
+"""Relu and Clip, which onnxruntime leaves out of a QDQ model, whether or not the codes clip alike."""
 
 from collections.abc import Mapping
 
@@ -25,6 +25,33 @@ _KNOWN = ((0.0, np.inf), (0.0, 6.0))
 
 UNCLIPPED = ".unclipped"
 """Ends the names of tensors that are quantised before and after clipping, under the same scale."""
+
+
+def join_clips(model: onnx.ModelProto) -> None:
+    """Make one Clip of a Relu or Clip and another one that alone reads it, in place."""
+    constants, readers, makers = initializers(model), consumers(model), producers(model)
+    outputs, nodes = {output.name for output in model.graph.output}, list(model.graph.node)
+    for node in list(nodes):
+        first = makers.get(node.input[0]) if _is_clip(node, constants) else None
+        if first is None or not _is_clip(first, constants) or first.output[0] in outputs:
+            continue
+        if len(readers[first.output[0]]) == 1 and _bounds(first, constants) != _bounds(node, constants):
+            ends = np.clip(_bounds(first, constants), *_bounds(node, constants)).astype(np.float32)
+            names = [f"{node.output[0]}.{end}" for end in ("least", "most")]
+            for name, end in zip(names, ends, strict=True):
+                set_initializer(model, name, np.asarray(end))
+            del node.attribute[:]
+            node.op_type, node.input[:] = "Clip", [first.input[0], *names]
+            nodes.remove(first)
+            constants = initializers(model)
+    replace_nodes(model, nodes)
+
+
+def _is_clip(node: onnx.NodeProto, constants: Mapping[str, Array]) -> bool:
+    """Whether it clips floats at known bounds."""
+    if node.op_type not in ("Relu", "Clip"):
+        return False
+    return all(n in constants and constants[n].dtype == np.float32 for n in filter(None, node.input[1:]))
 
 
 def restore_clipping(quantised: onnx.ModelProto, model: onnx.ModelProto) -> onnx.ModelProto:

@@ -180,7 +180,7 @@ def _requantised(
                 continue
             if fresh not in made and name in constants:
                 set_initializer(model, fresh, constants[name])
-            elif fresh not in made and len(forms[name]) == 1 and groups[name].isdisjoint(results):
+            elif fresh not in made and len(forms[name]) == 1 and groups[name].isdisjoint({*results, *fixed}):
                 nodes.append(onnx.helper.make_node("Identity", [name], [fresh], fresh))
             elif fresh not in made:
                 factor = f"{UNIT}{forms[name].index(fresh)}"

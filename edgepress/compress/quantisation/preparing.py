@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 
 from edgepress.compress.quantisation.averaging import averaging, takes_all
+from edgepress.compress.quantisation.clipping import join_clips
 from edgepress.compress.quantisation.cropping import crop_and_pad
 from edgepress.compress.quantisation.gemm import as_gemm, plain_gemm
 from edgepress.graph.constants import fold_constants
@@ -30,7 +31,8 @@ _TAKEN_SUFFIXES = ("_scale", "_zero_point", "_quantized")
 def rewritten(model: onnx.ModelProto, slopes_of_int8: bool = True) -> onnx.ModelProto:
     """The model without operators that others with integer kernels can stand in for.
 
-    Constants are folded, and x·1 and x + 0 left out, as TensorFlow's converter does; a sum of several tensors
+    Constants are folded, and x·1 and x + 0 left out, as TensorFlow's converter does; a Cast to the type that
+    is there already becomes Identity, Relus and Clips in a row one Clip; a sum of several tensors
     becomes sums of two; x² becomes x·x; HardSigmoid becomes BatchNormalization, which goes into the layer
     before it, and Clip; and so does a positive factor for each channel. Means over windows become
     convolutions, means over images pools; a Gemm has neither alpha nor beta nor transA. With
@@ -41,6 +43,7 @@ def rewritten(model: onnx.ModelProto, slopes_of_int8: bool = True) -> onnx.Model
     fold_constants(changed)
     _leave_out_idle(changed)
     _squeeze_means(changed)
+    join_clips(changed)
     as_gemm(changed)
     nodes, infos, constants = list[onnx.NodeProto](), inferred_infos(changed), initializers(changed)
     for node in changed.graph.node:
@@ -117,9 +120,17 @@ def _passed(node: onnx.NodeProto, constants: Constants, infos: Infos) -> str:
     return ""
 
 
+def _keeps_type(node: onnx.NodeProto, infos: Infos) -> bool:
+    """Whether it is a Cast to the type that its operand has."""
+    source = infos.get(node.input[0]) if node.op_type == "Cast" else None
+    return source is not None and source.type.tensor_type.elem_type == attributes(node)["to"]
+
+
 def _rewritten(
     model: onnx.ModelProto, node: onnx.NodeProto, constants: Constants, infos: Infos
 ) -> list[onnx.NodeProto]:
+    if _keeps_type(node, infos):
+        return [onnx.helper.make_node("Identity", node.input, node.output, node.name)]
     if node.op_type == "Sum" and len(node.input) > 1:
         return _pairwise(node)
     if node.op_type == "Pow" and _is(constants.get(node.input[1]), 2.0):

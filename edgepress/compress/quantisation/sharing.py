@@ -56,7 +56,7 @@ def scale_groups(
     groups = {name: {name} for name in names}
     nodes = [node for node in model.graph.node if not stays_float(node)]
     for node in nodes:
-        if moves(model, node):
+        if moves(model, node) or _passes_on_fixed(node, groups, fixed):
             _join(groups, [node.input[0], *node.output])
     for node in nodes if joining else ():
         if joins(model, node) and node.output[0] in groups:
@@ -68,6 +68,16 @@ def scale_groups(
 def joins(model: onnx.ModelProto, node: onnx.NodeProto) -> bool:
     """Whether TFLite gives its operands and result one scale, and it does more than move one operand."""
     return node.op_type in _JOINING and not moves(model, node)
+
+
+def _passes_on_fixed(node: onnx.NodeProto, groups: Mapping[str, set[str]], fixed: Collection[str]) -> bool:
+    """Whether it gives what has a fixed range as it is, or clips it.
+
+    ONNX Runtime leaves such a node out, and with it the codes ahead of it: in a scale other than the fixed
+    one its Softmax gives 0 for the largest share. Elsewhere an Identity may requantise, for a join.
+    """
+    passing = ("Identity", "Dropout", "Relu", "Clip")
+    return node.op_type in passing and not groups.get(node.input[0], set()).isdisjoint(fixed)
 
 
 def _join(groups: dict[str, set[str]], names: list[str]) -> None:
