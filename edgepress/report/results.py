@@ -177,7 +177,7 @@ def _agreement(accuracy: Metrics, latency: Metrics) -> str:
     if accuracy.any("agreement") is None:
         return _of_one_runtime(latency)
     if accuracy.any("agreement.outputs") is not None:
-        return f"Between the runtimes: {text.decibels(accuracy.number('agreement.min_snr_db'))} at worst."
+        return f"Between the runtimes, at worst: {text.decibels(accuracy.number('agreement.min_snr_db'))}."
     top1, logits = accuracy.number("agreement.top1"), accuracy.number("agreement.identical_logits")
     steps = accuracy.optional("agreement.max_step_diff")
     apart = "" if steps is None else f"; largest difference in output steps: {steps:g}"
@@ -212,7 +212,7 @@ def _cost(stages: dict[str, Metrics], accuracy: Metrics) -> str:
     top1 = accuracy.optional(f"{measured}.baseline_agreement.top1")
     if top1 is None:
         worst = text.decibels(accuracy.number(f"{measured}.baseline_agreement.min_snr_db"))
-        return f"There is no accuracy, but agreement by output. {model} is at {worst} of its float32 model."
+        return f"No accuracy, but agreement by output. {model} and its float32 model, at worst: {worst}."
     return f"The data has no classes. {model} gives its float32 model's class for {top1:.1%} of samples."
 
 

@@ -126,6 +126,19 @@ def test_without_classes_nothing_is_claimed(project):
     assert render().splitlines()[-1].endswith("gives its float32 model's class for 98.6% of samples.")
 
 
+@pytest.mark.parametrize(("worst", "told"), [(31.4299, "31.4 dB"), (200.0, "equal")])
+def test_the_worst_agreement_by_output_is_told(project, worst, told):
+    figures = {"y": {"snr_db": worst, "max_relative_diff": 0.0, "top1": None}}
+    edit(project, "accuracy", "baseline_accuracy", None)
+    edit(project, "accuracy", "agreement", {"min_snr_db": worst, "outputs": figures})
+    for runtime in RUNTIMES:
+        alike = {"min_snr_db": worst, "outputs": figures}
+        edit(project, "accuracy", f"{runtime}.baseline_agreement", alike)
+    *_, runtimes, last = render().splitlines()
+    assert runtimes == f"Between the runtimes, at worst: {told}."
+    assert last.endswith(f" The .tflite and its float32 model, at worst: {told}.")
+
+
 def test_no_stage_is_blamed_where_none_lost(project):
     for stage in STAGES:
         edit(project, stage, "accuracy", 0.97)
