@@ -520,15 +520,19 @@ def test_what_follows_from_sizes_gets_no_codes() -> None:
         node("Cast", ["size"], ["limit"], name="limit", to=TensorProto.FLOAT),
         node("Range", ["start", "limit", "step"], ["places"], name="places"),
         node("Mul", ["places", "share"], ["parts"], name="parts"),
-        node("Mul", ["r", "parts"], ["y"], name="made"),
+        node("Mul", ["r", "parts"], ["m"], name="made"),
+        node("Slice", ["table", "zeros", "size"], ["rows"], name="rows"),
+        node("Mul", ["rows", "share"], ["embedded"], name="embedded"),
+        node("Add", ["m", "embedded"], ["y"], name="sum"),
     ]
-    numbers = {"one": np.int64(1), "start": np.float32(0), "step": np.float32(1), "share": np.float32(0.01)}
+    numbers = {"one": [1], "start": np.float32(0), "step": np.float32(1), "share": np.float32(0.01)}
+    numbers |= {"table": np.ones(9, np.float32), "zeros": [0]}
     held = [numpy_helper.from_array(np.asarray(number), name) for name, number in numbers.items()]
     ends = [info("x", TensorProto.FLOAT, [1, "length"])], [info("y", TensorProto.FLOAT, None)]
     network = helper.make_model(helper.make_graph(nodes, "graph", *ends, held))
     kept = set(unquantised_nodes(network))
     assert kept >= {"limit", "places", "parts"}
-    assert not kept & {"relu", "made"}
+    assert not kept & {"relu", "made", "rows", "embedded", "sum"}
 
 
 def test_outputs_that_are_integers_have_no_ranges() -> None:

@@ -80,11 +80,21 @@ def unquantised_nodes(model: onnx.ModelProto) -> list[str]:
     return [*dict.fromkeys(found + _of_sizes(model))]
 
 
+_FROM_TABLES = ("Expand", "Gather", "GatherElements", "GatherND", "Slice", "Tile")
+"""What gives elements of its first operand, whatever the others are."""
+
+
 def _of_sizes(model: onnx.ModelProto) -> list[str]:
-    """What is computed of sizes alone: codes for those of the calibration inputs hold no larger ones."""
-    constants, known, names = set(initializers(model)), set[str](), list[str]()
+    """What is computed of sizes alone: codes for those of the calibration inputs hold no larger ones.
+
+    Elements of a constant, such as embeddings of positions, are no larger than those that it holds.
+    """
+    constants, known, names = initializers(model), set[str](), list[str]()
+    tables = {name for name, values in constants.items() if values.dtype.kind == "f"}
     for node in model.graph.node:
         computed = [name for name in operands(node) if name and name not in constants]
+        if node.op_type in _FROM_TABLES and node.input[0] in tables:
+            continue
         if node.op_type in ("Shape", "Size") or (computed and known.issuperset(computed)):
             known.update(node.output)
             names.append(node.name)
