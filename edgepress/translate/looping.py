@@ -110,14 +110,15 @@ class Loop:
             self._inner.add(step)
         return name
 
-    def collect(self, made: str, trips: int | None, axis: int, backwards: bool = False) -> None:
+    def collect(self, made: str, output: str, trips: int | None, axis: int, backwards: bool = False) -> None:
         """What the rounds make, joined along a new axis: written into place, or appended.
 
+        Sizes of a row that its body leaves open are those that the model declares of `output`, all rows.
         What is appended to has a first row that is cut off behind the loop: LiteRT 2.3 has no WHILE over
         tensors without elements.
         """
         inner, planner, node = self._inner, self._planner, self._node
-        value = inner.value(made)
+        value = self._row_value(inner.value(made), planner.declared(output), axis)
         stored = [value.shape[one] for one in value.layout.order]
         if None in stored and not planner.any_size:
             raise unsupported(node, f"{made!r} in its body, whose rows it collects, has a size that is open")
@@ -139,6 +140,14 @@ class Loop:
         entry = Entry(name, (trips, *shape[1:]), tuple(range(len(shape))), dtype)
         result = Value("", tuple(sizes), Layout(order))
         self._with(_Variable(zeros, entry, f"{name}.next", result, grows=trips is None))
+
+    def _row_value(self, row: Value, rows: Shape | None, axis: int) -> Value:
+        """A row with the sizes that are known of all rows together where its own are not."""
+        if rows is None or len(rows) != len(row.shape) + 1:
+            return row
+        known = without(rows, axis % len(rows))
+        sizes = (own if own is not None else each for own, each in zip(row.shape, known, strict=True))
+        return replace(row, shape=tuple(sizes))
 
     def emit(self, outputs: Sequence[str]) -> None:
         """Write the step; `outputs` are the node's, in the order in which they were carried and collected."""

@@ -135,6 +135,10 @@ class Planner:
         """The inferred shape of a tensor."""
         return _shape(self.constants, self._shapes, name)
 
+    def declared(self, name: str) -> Shape | None:
+        """The shape of a tensor as the model declares it, or as it was inferred; None if neither is there."""
+        return self._shapes.get(name) or None
+
     def dtype(self, name: str) -> npt.DTypeLike:
         """The numpy type of a tensor's elements."""
         if name in self.constants:

@@ -90,8 +90,8 @@ def plan_loop(node: Node, planner: Planner) -> None:
     loop.capture()
     inner.plan()
     trips = loop.limit if isinstance(loop.limit, int) and loop.limit and not early else None
-    for made in inner.outputs[1 + len(carried) :]:
-        loop.collect(made, trips, 0)
+    for place, made in enumerate(inner.outputs[1 + len(carried) :], len(carried)):
+        loop.collect(made, _name(node.outputs, place), trips, 0)
     loop.emit(node.outputs)
 
 
@@ -193,9 +193,14 @@ def plan_scan(node: Node, planner: Planner) -> None:
     collected = inner.outputs[len(states) :]
     out_axes = a.get("scan_output_axes", [0] * len(collected))
     out_backwards = a.get("scan_output_directions", [0] * len(collected))
-    for made, axis, back in zip(collected, out_axes, out_backwards, strict=True):
-        loop.collect(made, trips, axis, bool(back))
+    for place, (made, axis, back) in enumerate(zip(collected, out_axes, out_backwards, strict=True)):
+        loop.collect(made, _name(node.outputs, len(states) + place), trips, axis, bool(back))
     loop.emit(node.outputs)
+
+
+def _name(outputs: Sequence[str], place: int) -> str:
+    """An output's name; '' where it is left out, which the last ones may be."""
+    return outputs[place] if place < len(outputs) else ""
 
 
 PLANNERS: dict[str, OpPlanner] = {"If": plan_if, "Loop": plan_loop, "Scan": plan_scan}
