@@ -8,14 +8,20 @@ import numpy as np
 import onnx
 
 from edgepress.graph.aside import values_of
-from edgepress.graph.view import Array, attributes, nested_graphs, operands
+from edgepress.graph.view import Array, attributes, operands
 
 _ENDLESS = 2**31 - 1
 """More rounds than that are as good as no limit, which is how exporters write one."""
 
 _MOST_COUNTED = 1024
-_MOST_ELEMENTS = 2**12
-"""The condition is computed for so many rounds, and of so many numbers, at most."""
+"""The condition is computed for so many rounds at most."""
+
+_OF_SINGLE_NUMBERS = (
+    "Abs", "Add", "And", "Cast", "CastLike", "Div", "Equal", "Greater", "GreaterOrEqual", "Identity", "Less",
+    "LessOrEqual", "Max", "Min", "Mod", "Mul", "Neg", "Not", "Or", "Reshape", "Squeeze", "Sub", "Unsqueeze",
+    "Where", "Xor",
+)  # fmt: skip
+"""What these make of single numbers is a single number, so no file can let a condition grow large."""
 
 Constants = Mapping[str, onnx.TensorProto]
 Opsets = Sequence[onnx.OperatorSetIdProto]
@@ -71,7 +77,7 @@ def _counted(node: onnx.NodeProto, constant: Constants, limit: int, opsets: Opse
     if condition is None or any(starts[name] not in constant for name in condition.states):
         return None
     values = [values_of(constant[starts[name]]) for name in condition.states]
-    if sum(value.size for value in values) > _MOST_ELEMENTS:
+    if any(value.size != 1 for value in values):
         return None
     try:
         return condition.rounds(values, min(limit, _MOST_COUNTED), limit, opsets)
@@ -105,7 +111,7 @@ class _Condition:
 
 
 def _condition(body: onnx.GraphProto, constant: Constants) -> _Condition | None:
-    """None where it takes what is no constant, or holds graphs or operators that are not ONNX's."""
+    """None where it takes what is no constant, or computes of more than single numbers."""
     renewed = dict(zip((entry.name for entry in body.input[2:]), body.output[1:], strict=False))
     nodes, states, wanted = list[onnx.NodeProto](), list[str](), [body.output[0].name]
     while True:
@@ -115,11 +121,13 @@ def _condition(body: onnx.GraphProto, constant: Constants) -> _Condition | None:
             break
         states += fresh
         wanted += [renewed[name].name for name in fresh]
-    if any(nested_graphs(node) or node.domain not in ("", "ai.onnx") for node in nodes):
-        return None
     held = {**constant, **{tensor.name: tensor for tensor in body.initializer}}
+    held |= {node.output[0]: attributes(node)["value"] for node in nodes if _is_constant(node)}
+    nodes = [node for node in nodes if not _is_constant(node)]
+    if any(node.op_type not in _OF_SINGLE_NUMBERS or node.domain not in ("", "ai.onnx") for node in nodes):
+        return None
     outer = read - {entry.name for entry in body.input} - {name for node in nodes for name in node.output}
-    if not outer <= held.keys() or sum(values_of(held[name]).size for name in outer) > _MOST_ELEMENTS:
+    if not outer <= held.keys() or any(values_of(held[name]).size > 1 for name in outer):
         return None
     count, going = (entry.name for entry in body.input[:2])
     info = onnx.helper.make_empty_tensor_value_info
@@ -128,9 +136,17 @@ def _condition(body: onnx.GraphProto, constant: Constants) -> _Condition | None:
         "condition",
         [*map(info, (count, going, *states))],
         [*map(info, wanted)],
-        [held[n] for n in outer],
+        [_named(held[name], name) for name in outer],
     )
     return _Condition(graph, count, going, states)
+
+
+def _is_constant(node: onnx.NodeProto) -> bool:
+    return node.op_type == "Constant" and "value" in attributes(node)
+
+
+def _named(tensor: onnx.TensorProto, name: str) -> onnx.TensorProto:
+    return onnx.numpy_helper.from_array(values_of(tensor), name)
 
 
 def _needed(body: onnx.GraphProto, wanted: list[str]) -> tuple[list[onnx.NodeProto], set[str]]:

@@ -13,6 +13,7 @@ from edgepress.convert.cutting import read_cuts
 from edgepress.convert.nhwc import convert, planned
 from edgepress.errors import UnsupportedModelError
 from edgepress.graph.normalise.normalise import normalise
+from edgepress.graph.rounds import rounds_of
 from edgepress.inspection.inspect import inspect
 from edgepress.translate.ends import end_orders, network_channels
 
@@ -458,6 +459,25 @@ def test_what_a_long_loop_collects_has_the_size_that_its_counter_tells():
 
 def test_a_loop_whose_condition_never_holds_gives_what_it_started_with():
     assert_runs_alike(counting(7, first=False), {"x": random(2, 3)}, {"x": random(2, 3)})
+
+
+def test_a_condition_of_many_numbers_is_not_computed_ahead():
+    """A small file could ask for any amount of memory, round by round."""
+    network = counting(7)
+    (loop,) = network.graph.node
+    for count in (7, 2**40):
+        *nodes, last = loop.attribute[0].g.node
+        wide = NODE("Expand", ["c2", "width"], ["wide"])
+        most = NODE("ReduceMax", ["wide"], ["most"], keepdims=0)
+        held = numpy_helper.from_array(np.array([count]), "width")
+        changed = helper.make_node("Loop", loop.input, loop.output, body=loop.attribute[0].g)
+        graph = changed.attribute[0].g
+        graph.initializer.append(held)
+        del graph.node[:]
+        graph.node.extend([*nodes, wide, most, NODE("Less", ["most", "limit"], last.output)])
+        constants = {tensor.name: tensor for tensor in network.graph.initializer}
+        assert rounds_of(changed, constants, network.opset_import) is None
+    assert rounds_of(loop, constants, network.opset_import) == 4
 
 
 def test_a_branch_within_a_loop_that_is_always_taken():
