@@ -78,8 +78,8 @@ def nested_graphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
     return found
 
 
-def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """The nodes of a graph and of all graphs within it."""
+def all_nodes(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.NodeProto]:
+    """The nodes of a graph, or of a function, and of all graphs within it."""
     for node in graph.node:
         yield node
         for nested in nested_graphs(node):

@@ -8,13 +8,14 @@ from edgepress.graph.normalise.structure import sort_nodes
 from edgepress.graph.renaming import rename
 from edgepress.graph.view import initializers, nested_graphs, outer_names, replace_nodes
 
-_MOVES = (
-    "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Slice", "MaxPool", "Flatten", "Identity", "Dropout",
-    "Split", "Gather", "Expand", "Tile", "GatherND", "GatherElements", "Compress",
+MOVES = (
+    "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Slice", "MaxPool", "Flatten", "Identity", "Split",
+    "Gather", "Expand", "Tile", "GatherND", "GatherElements", "Compress",
 )  # fmt: skip
-"""What these make are elements of what they take.
+"""What these make are elements of what they take, so the codes of that.
 
-ONNX Runtime aborts because of the first six; its optimisation may turn the others into one of them.
+ONNX Runtime aborts because of the first six where a graph within a node reads what they make; its
+optimisation may turn the others into one of them.
 """
 
 
@@ -49,7 +50,7 @@ def _requantise_moved(quantised: onnx.ModelProto) -> None:
     nodes = list[onnx.NodeProto]()
     for node in quantised.graph.node:
         nodes.append(node)
-        if node.op_type not in _MOVES or node.input[0] not in codes:
+        if node.op_type not in (*MOVES, "Dropout") or node.input[0] not in codes:
             continue
         for i, name in enumerate(node.output):
             codes[name] = codes[node.input[0]]

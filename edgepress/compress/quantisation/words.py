@@ -11,7 +11,7 @@ import onnx
 
 from edgepress.compress.quantisation.floats import unquantised_nodes
 from edgepress.compress.quantisation.kernel_codes import codes, largest_scales
-from edgepress.compress.quantisation.nested_reads import read_codes_within
+from edgepress.compress.quantisation.nested_reads import MOVES, read_codes_within
 from edgepress.compress.quantisation.sharing import Ranges, shared_ranges
 from edgepress.compress.quantisation.unscaling import unscaled
 from edgepress.graph.codes import quantise
@@ -41,12 +41,6 @@ _NO_KERNEL = (
     "CumSum", "TopK",
 )  # fmt: skip
 """What LiteRT has no kernels of int16 for, or none that is right to a few steps, besides what int8 lacks."""
-
-_MOVES = (
-    "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "MaxPool", "Slice", "Split", "Gather",
-    "Expand", "Tile", "Identity", "GatherND", "GatherElements", "Compress",
-)  # fmt: skip
-"""What these make are elements of what they take, so the codes of that."""
 
 _OPERANDS = {
     **dict.fromkeys(("Add", "Sub", "Mul", "Max", "Min", "Concat"), slice(None)),
@@ -135,13 +129,13 @@ class _Words:
         quantised = {node.name for node in self._nodes}
         constants, found = initializers(self._model), set[str]()
         for node in self._nodes:
-            names = [*node.input, *(() if node.op_type in _MOVES else node.output)]
+            names = [*node.input, *(() if node.op_type in MOVES else node.output)]
             found.update(name for name in names if name in self._ranges and name not in constants)
         for name in list(found):
             following, maker = readers[name], makers.get(name)
             clipped = len(following) == 1 and following[0].op_type in ("Relu", "Clip")
             clipped = clipped and following[0].name in quantised and name not in self._outputs
-            moved = maker is not None and maker.op_type in _MOVES and maker.name in quantised
+            moved = maker is not None and maker.op_type in MOVES and maker.name in quantised
             if clipped or moved:
                 found.discard(name)
         return found

@@ -5,36 +5,15 @@ fails; LiteRT's BATCH_MATMUL takes five. Nothing takes more than eight but what 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgepress.convert.writer.graph import Codes, Graph, Operator, Tensor
 from edgepress.translate.planner import RefusedNodeError
 
-
-class Adder(Protocol):
-    """What adds operators, as `Builder` does."""
-
-    any_size: bool
-
-    def add(
-        self,
-        kind: str,
-        inputs: Sequence[Tensor | None],
-        shape: Sequence[int],
-        dtype: str = "float32",
-        codes: Codes | None = None,
-        **options: Any,
-    ) -> Tensor: ...
-
-    def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor: ...
-
-    def transpose(self, x: Tensor, order: Sequence[int]) -> Tensor: ...
-
-    def broadcast(self, x: Tensor, shape: Sequence[int]) -> Tensor: ...
-
-    def integers(self, values: Sequence[int]) -> Tensor: ...
+if TYPE_CHECKING:
+    from edgepress.convert.writer.builder import Builder
 
 
 Kind = tuple[str, str, Codes | None, Mapping[str, Any]]
@@ -45,7 +24,7 @@ MOST = 6
 
 
 def in_fewer_axes(
-    build: Adder, kind: Kind, inputs: Sequence[Tensor | None], shape: Sequence[int]
+    build: "Builder", kind: Kind, inputs: Sequence[Tensor | None], shape: Sequence[int]
 ) -> Tensor | None:
     """What the operator makes of tensors of too many axes; None where it takes them as they are."""
     limit, rule = _RULES.get(kind[0], (MOST, None))
@@ -59,7 +38,7 @@ def in_fewer_axes(
     return build.reshape(rule(build, kind, given, shape), shape)
 
 
-def _reduced(build: Adder, kind: Kind, inputs: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
+def _reduced(build: "Builder", kind: Kind, inputs: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
     """Axes that are reduced, or kept, side by side are one; of too many such, the kept ones come first."""
     (x, axes), (name, dtype, codes, _) = inputs, kind
     assert axes.values is not None
@@ -81,7 +60,7 @@ def _reduced(build: Adder, kind: Kind, inputs: Sequence[Tensor], shape: Sequence
     return build.add(name, [joined, build.integers(places)], left, dtype, codes, keep_dims=False)
 
 
-def _concatenated(build: Adder, kind: Kind, inputs: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
+def _concatenated(build: "Builder", kind: Kind, inputs: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
     name, dtype, codes, options = kind
     axis = options["axis"] % len(shape)
     before, behind = (int(np.prod(part)) for part in (shape[:axis], shape[axis + 1 :]))
@@ -89,7 +68,7 @@ def _concatenated(build: Adder, kind: Kind, inputs: Sequence[Tensor], shape: Seq
     return build.add(name, parts, (before, shape[axis], behind), dtype, codes, axis=1)
 
 
-def _of_rows(build: Adder, kind: Kind, inputs: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
+def _of_rows(build: "Builder", kind: Kind, inputs: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
     """What is done to each row of the last axis."""
     (x, *operands), (name, dtype, codes, options) = inputs, kind
     rows = int(np.prod(shape[:-1]))
@@ -98,7 +77,7 @@ def _of_rows(build: Adder, kind: Kind, inputs: Sequence[Tensor], shape: Sequence
     return build.add(name, [joined, *operands], (rows, shape[-1]), dtype, codes, **options)
 
 
-def _products(build: Adder, kind: Kind, inputs: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
+def _products(build: "Builder", kind: Kind, inputs: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
     name, dtype, codes, options = kind
     joined = list[Tensor]()
     for x in inputs:
@@ -108,7 +87,7 @@ def _products(build: Adder, kind: Kind, inputs: Sequence[Tensor], shape: Sequenc
     return build.add(name, joined, (int(np.prod(shape[:-2])), *shape[-2:]), dtype, codes, **options)
 
 
-_Rule = Callable[[Adder, Kind, Sequence[Tensor], Sequence[int]], Tensor]
+_Rule = Callable[["Builder", Kind, Sequence[Tensor], Sequence[int]], Tensor]
 _RULES: dict[str, tuple[int, _Rule]] = {
     **dict.fromkeys(("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN"), (MOST, _reduced)),
     "CONCATENATION": (MOST, _concatenated),

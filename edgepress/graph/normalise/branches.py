@@ -8,9 +8,10 @@ from onnx import helper
 
 from edgepress.graph.aside import values_of
 from edgepress.graph.normalise.folding import fold_constants
-from edgepress.graph.normalise.inlining import GraphWriter, names_of
+from edgepress.graph.normalise.inlining import GraphWriter, fresh_name
+from edgepress.graph.renaming import names_of
 from edgepress.graph.rounds import goes_on, rounds_of
-from edgepress.graph.view import attributes, replace_nodes
+from edgepress.graph.view import attributes, replace_nodes, set_initializer
 
 MOST_NODES = 64
 """A loop is written out whose rounds come to so many nodes: LiteRT takes some microseconds for each round of
@@ -77,10 +78,10 @@ def _counted(model: onnx.ModelProto, node: onnx.NodeProto, rounds: int, taken: s
     """The Loop with its number of rounds in place of a condition that says the same."""
     told = onnx.NodeProto.FromString(node.SerializeToString())
     body = attributes(told)["body"]
-    writer = GraphWriter(model, body, node, taken)
-    told.input[0] = writer.held("rounds", np.array(rounds, np.int64))
-    told.input[1] = ""
-    going = writer.fresh("going")
+    stem = next(filter(None, node.output))
+    count, going = (fresh_name(f"{stem}.{name}", stem, taken) for name in ("rounds", "going"))
+    set_initializer(model, count, np.array(rounds, np.int64))
+    told.input[:2] = [count, ""]
     body.node.append(helper.make_node("Identity", [body.input[1].name], [going], going))
     body.output[0].name = going
     return told

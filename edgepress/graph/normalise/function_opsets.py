@@ -43,13 +43,13 @@ def tell_one_opset(model: onnx.ModelProto) -> int:
     chosen[""] = max(
         [
             own[""],
-            *(_first_fit(f.node, v, own[""]) for f, v in zip(model.functions, of_functions, strict=True)),
+            *(_first_fit(f, v, own[""]) for f, v in zip(model.functions, of_functions, strict=True)),
         ]
     )
     chosen = {**own, **chosen}
-    _mark(model.graph.node, own, chosen, "the model")
+    _mark(model.graph, own, chosen, "the model")
     for function, versions in zip(model.functions, of_functions, strict=True):
-        _mark(function.node, versions, chosen, f"its function {one_line(function.name, 80)!r}")
+        _mark(function, versions, chosen, f"its function {one_line(function.name, 80)!r}")
         _import(function, {domain: chosen[domain] for domain in versions})
     _import(model, chosen)
     return chosen[""]
@@ -101,18 +101,11 @@ def _import(holder: onnx.ModelProto | onnx.FunctionProto, versions: dict[str, in
     holder.opset_import.extend(helper.make_opsetid(*entry) for entry in versions.items())
 
 
-def _first_fit(nodes: Iterable[onnx.NodeProto], versions: dict[str, int], opset: int) -> int:
+def _first_fit(function: onnx.FunctionProto, versions: dict[str, int], opset: int) -> int:
     """The older of the two opsets if it has the same operators, else the functions' own."""
     version = versions.get("", opset)
-    fits = version <= opset or all(_since(n, version) == _since(n, opset) for n in _deep(nodes))
+    fits = version <= opset or all(_since(n, version) == _since(n, opset) for n in all_nodes(function))
     return opset if fits else version
-
-
-def _deep(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    for node in nodes:
-        yield node
-        for graph in nested_graphs(node):
-            yield from _deep(graph.node)
 
 
 def _since(node: onnx.NodeProto, version: int) -> int | None:
@@ -125,9 +118,12 @@ def _since(node: onnx.NodeProto, version: int) -> int | None:
 
 
 def _mark(
-    nodes: Iterable[onnx.NodeProto], versions: dict[str, int], chosen: dict[str, int], where: str
+    graph: onnx.GraphProto | onnx.FunctionProto,
+    versions: dict[str, int],
+    chosen: dict[str, int],
+    where: str,
 ) -> None:
-    for node in _deep(nodes):
+    for node in all_nodes(graph):
         domain = "" if node.domain in _OWN else node.domain
         before, after = versions.get(domain, 0), chosen.get(domain, 0)
         if before == after or _since(node, before) in (None, _since(node, after)):

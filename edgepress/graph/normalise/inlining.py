@@ -9,6 +9,15 @@ from edgepress.graph.aside import values_of
 from edgepress.graph.view import nested_graphs, set_initializer
 
 
+def fresh_name(name: str, stem: str, taken: set[str]) -> str:
+    """The name or, where it is taken, one that begins with the stem; it is taken from now on."""
+    free, number = name, 0
+    while free in taken:
+        free, number = f"{stem}.{name}" + (f"_{number}" if number else ""), number + 1
+    taken.add(free)
+    return free
+
+
 class GraphWriter:
     """A graph within a node, written out beside it, any number of times; `ends` are its latest outputs."""
 
@@ -24,11 +33,7 @@ class GraphWriter:
 
     def fresh(self, name: str) -> str:
         """A name that no tensor of the model has, near to this one."""
-        free, number = name, 0
-        while free in self._taken:
-            free, number = f"{self._stem}.{name}" + (f"_{number}" if number else ""), number + 1
-        self._taken.add(free)
-        return free
+        return fresh_name(name, self._stem, self._taken)
 
     def held(self, name: str, values: np.ndarray) -> str:
         """The name of a constant of the model with these values."""
@@ -61,13 +66,3 @@ def rename(node: onnx.NodeProto, names: Mapping[str, str]) -> None:
             rename(each, outer)
         for output in graph.output:
             output.name = outer.get(output.name, output.name)
-
-
-def names_of(graph: onnx.GraphProto) -> set[str]:
-    """The names of all tensors of a graph, and of those within it."""
-    found = {entry.name for entry in (*graph.input, *graph.initializer, *graph.output)}
-    for node in graph.node:
-        found.update(node.output)
-        for nested in nested_graphs(node):
-            found |= names_of(nested)
-    return found

@@ -6,8 +6,9 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from edgepress.graph.normalise.inlining import GraphWriter, names_of
+from edgepress.graph.normalise.inlining import GraphWriter
 from edgepress.graph.normalise.native import inferred
+from edgepress.graph.renaming import names_of
 from edgepress.graph.view import attributes, initializers, needed_nodes, replace_nodes
 
 _OPERATORS = {
